@@ -1,0 +1,19 @@
+//! Lanekeeper keeps every request in its lane.
+//!
+//! ```text
+//!  Kubernetes watches ─┐                                      ┌─ admission: deny what ADDS a finding; patch gateway routes
+//!  YAML files, stdin ──┼─▶ world ─▶ view ─▶ rules ─▶ findings ─┤
+//!  one AdmissionReview ┘                                      └─ check: the same on files, in CI
+//! ```
+//!
+//! Layers, lowest first; a lower one never names a higher one:
+//! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`world`] (the
+//! index and the view over it) ← [`routing`] (what Istio makes of it) ← [`rule`] (what is wrong with it) ←
+//! [`admission`], [`report`] ← [`server`], [`cluster`], [`cli`].
+
+pub mod lane;
+pub mod resource;
+pub mod routing;
+pub mod symbol;
+mod yaml;
+pub mod world;

@@ -1,0 +1,3 @@
+//! The `lanekeeper` command.
+
+fn main() {}

@@ -1,0 +1,178 @@
+//! Slim typed views of the objects that decide where a request goes.
+//!
+//! One file per resource, each with just the fields that some rule reads; everything else is skipped while
+//! parsing. The same parser serves the admission review, the watch and the files, so what is admitted can
+//! always be indexed.
+//!
+//! ```text
+//!   JSON or YAML ──▶ Resource::parse(kind, …) ──▶ Resource::VirtualService(VirtualService { meta, hosts, … })
+//! ```
+
+mod config_map;
+mod destination_rule;
+mod gateway;
+mod kind;
+mod label;
+mod lane_group;
+mod mark;
+mod meta;
+mod pod;
+mod service;
+mod service_entry;
+mod virtual_service;
+mod wasm_plugin;
+mod workload;
+mod workload_entry;
+
+pub use config_map::MeshConfig;
+pub use destination_rule::{DestinationRule, H2Upgrade, Subset, TrafficPolicy};
+pub use gateway::{Gateway, Server};
+pub use kind::{Kind, ObjectRef};
+pub use label::Labels;
+pub use lane_group::{LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupSpec, TraceFormat, WorkloadSelector};
+pub use mark::Mark;
+pub use meta::{Annotations, Meta, Owner};
+pub use pod::Pod;
+pub use service::{Service, ServicePort, TargetPort};
+pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
+pub use virtual_service::{
+    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination, StringMatch,
+    VirtualService,
+};
+pub use wasm_plugin::WasmPlugin;
+pub use workload::{PodTemplate, Workload, scale_replicas};
+pub use workload_entry::WorkloadEntry;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::symbol::Symbol;
+
+/// One object of the world, parsed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resource {
+    /// A `DestinationRule`.
+    DestinationRule(DestinationRule),
+    /// A `Gateway` (of `networking.istio.io`).
+    Gateway(Gateway),
+    /// A `LaneGroup`.
+    LaneGroup(LaneGroup),
+    /// An object of which only its metadata counts: `Namespace`, `Telemetry`, `Sidecar`, `EnvoyFilter`.
+    Mark(Mark),
+    /// Istio's mesh configuration, from its `ConfigMap`.
+    MeshConfig(MeshConfig),
+    /// A `Pod`, or a `ReplicaSet` as the link between a pod and its Deployment.
+    Pod(Pod),
+    /// A `Service`.
+    Service(Service),
+    /// A `ServiceEntry`.
+    ServiceEntry(ServiceEntry),
+    /// A `VirtualService`.
+    VirtualService(VirtualService),
+    /// A `WasmPlugin` or a `TrafficExtension`.
+    WasmPlugin(WasmPlugin),
+    /// A `Deployment`, `StatefulSet` or `DaemonSet`.
+    Workload(Workload),
+    /// A `WorkloadEntry`.
+    WorkloadEntry(WorkloadEntry),
+}
+
+impl Resource {
+    /// Parses an object of `kind`. Whatever `kind` it claims inside is not looked at.
+    pub fn parse<'de, D: Deserializer<'de>>(kind: Kind, object: D) -> Result<Self, D::Error> {
+        Ok(match kind {
+            Kind::DestinationRule => Self::DestinationRule(DestinationRule::deserialize(object)?),
+            Kind::Gateway => Self::Gateway(Gateway::deserialize(object)?),
+            Kind::LaneGroup => Self::LaneGroup(LaneGroup::deserialize(object)?),
+            Kind::ConfigMap => Self::MeshConfig(MeshConfig::deserialize(object)?),
+            Kind::EnvoyFilter | Kind::Namespace | Kind::Sidecar | Kind::Telemetry => {
+                Self::Mark(Mark::parse(kind, object)?)
+            }
+            Kind::Pod | Kind::ReplicaSet => Self::Pod(Pod::parse(kind, object)?),
+            Kind::Service => Self::Service(Service::deserialize(object)?),
+            Kind::ServiceEntry => Self::ServiceEntry(ServiceEntry::deserialize(object)?),
+            Kind::VirtualService => Self::VirtualService(VirtualService::deserialize(object)?),
+            Kind::TrafficExtension | Kind::WasmPlugin => Self::WasmPlugin(WasmPlugin::parse(kind, object)?),
+            Kind::DaemonSet | Kind::Deployment | Kind::StatefulSet => {
+                Self::Workload(Workload::parse(kind, object)?)
+            }
+            Kind::WorkloadEntry => Self::WorkloadEntry(WorkloadEntry::deserialize(object)?),
+        })
+    }
+
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::LaneGroup(_) => Kind::LaneGroup,
+            Self::Mark(mark) => mark.kind,
+            Self::MeshConfig(_) => Kind::ConfigMap,
+            Self::Pod(pod) => pod.kind,
+            Self::Service(_) => Kind::Service,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::WasmPlugin(plugin) => plugin.kind,
+            Self::Workload(workload) => workload.kind,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+        }
+    }
+
+    /// The object's metadata.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::DestinationRule(object) => &object.meta,
+            Self::Gateway(object) => &object.meta,
+            Self::LaneGroup(object) => &object.meta,
+            Self::Mark(object) => &object.meta,
+            Self::MeshConfig(object) => &object.meta,
+            Self::Pod(object) => &object.meta,
+            Self::Service(object) => &object.meta,
+            Self::ServiceEntry(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::WasmPlugin(object) => &object.meta,
+            Self::Workload(object) => &object.meta,
+            Self::WorkloadEntry(object) => &object.meta,
+        }
+    }
+
+    /// The object's metadata, to fill in what its reader knows better (a namespace from the command line,
+    /// a name that the API server is yet to generate).
+    pub fn meta_mut(&mut self) -> &mut Meta {
+        match self {
+            Self::DestinationRule(object) => &mut object.meta,
+            Self::Gateway(object) => &mut object.meta,
+            Self::LaneGroup(object) => &mut object.meta,
+            Self::Mark(object) => &mut object.meta,
+            Self::MeshConfig(object) => &mut object.meta,
+            Self::Pod(object) => &mut object.meta,
+            Self::Service(object) => &mut object.meta,
+            Self::ServiceEntry(object) => &mut object.meta,
+            Self::VirtualService(object) => &mut object.meta,
+            Self::WasmPlugin(object) => &mut object.meta,
+            Self::Workload(object) => &mut object.meta,
+            Self::WorkloadEntry(object) => &mut object.meta,
+        }
+    }
+
+    /// Kind, namespace and name.
+    pub fn reference(&self) -> ObjectRef {
+        let meta = self.meta();
+        ObjectRef { kind: self.kind(), namespace: meta.namespace.clone(), name: meta.name.clone() }
+    }
+
+    /// The labels by which a selector chooses this object to carry traffic: a workload's pod template, a
+    /// pod, a `WorkloadEntry`; `None` for every other kind, and for what carries nothing [s2, s7].
+    pub fn carrier_labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Pod(pod) if pod.kind == Kind::Pod && pod.carries() => Some(&pod.meta.labels),
+            Self::Workload(workload) if workload.carries() => Some(&workload.template.labels),
+            Self::WorkloadEntry(entry) if !entry.meta.deleting => Some(&entry.labels),
+            _ => None,
+        }
+    }
+}
+
+/// The namespace that an object without one belongs to, as `kubectl` has it.
+pub fn default_namespace() -> Symbol {
+    Symbol::new("default")
+}

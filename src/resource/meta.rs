@@ -1,0 +1,205 @@
+//! Object metadata, as far as a rule or the index reads it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::{Labels, ObjectRef, kind::Kind};
+use crate::symbol::Symbol;
+
+/// `metadata` of an object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Meta {
+    /// The namespace; empty until the reader fills it in, and for kinds that have none.
+    pub namespace: Symbol,
+    /// The name; empty while the API server is yet to generate it.
+    pub name: Symbol,
+    /// The beginning of a name that the API server generates.
+    pub generate_name: Symbol,
+    /// The labels.
+    pub labels: Labels,
+    /// The annotations that Lanekeeper or Istio read.
+    pub annotations: Annotations,
+    /// When the object was created, to the second; files do not say.
+    pub created: Option<Timestamp>,
+    /// Whether the object is being deleted: it only waits for its finalizers.
+    pub deleting: bool,
+    /// The controller that owns the object.
+    pub owner: Option<Owner>,
+}
+
+impl<'de> Deserialize<'de> for Meta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            namespace: wire.namespace.unwrap_or_default(),
+            name: wire.name.unwrap_or_default(),
+            generate_name: wire.generate_name.unwrap_or_default(),
+            labels: wire.labels.unwrap_or_default(),
+            annotations: wire.annotations.unwrap_or_default(),
+            created: wire.creation_timestamp,
+            deleting: wire.deletion_timestamp.is_some(),
+            owner: wire.owner_references.unwrap_or_default().into_iter().find_map(OwnerReference::controller),
+        })
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    namespace: Option<Symbol>,
+    name: Option<Symbol>,
+    generate_name: Option<Symbol>,
+    labels: Option<Labels>,
+    annotations: Option<Annotations>,
+    creation_timestamp: Option<Timestamp>,
+    deletion_timestamp: Option<Timestamp>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnerReference {
+    #[serde(default)]
+    api_version: Symbol,
+    kind: Symbol,
+    name: Symbol,
+    #[serde(default)]
+    controller: Option<bool>,
+}
+
+impl OwnerReference {
+    fn controller(self) -> Option<Owner> {
+        let controls = self.controller == Some(true);
+        controls.then_some(Owner { api_version: self.api_version, kind: self.kind, name: self.name })
+    }
+}
+
+/// The controller that made an object: of a pod, its `ReplicaSet`, `StatefulSet`, Rollout, …
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owner {
+    /// `group/version` of the owner.
+    pub api_version: Symbol,
+    /// Its kind, which may be one that Lanekeeper does not know.
+    pub kind: Symbol,
+    /// Its name, in the namespace of the owned object.
+    pub name: Symbol,
+}
+
+impl Owner {
+    /// The owner as an object of the world in `namespace`; `None` for kinds that are not known.
+    pub fn reference(&self, namespace: &Symbol) -> Option<ObjectRef> {
+        let kind = Kind::of(&self.api_version, &self.kind)?;
+        Some(ObjectRef { kind, namespace: namespace.clone(), name: self.name.clone() })
+    }
+}
+
+/// The annotations that someone reads: Lanekeeper's, Istio's, Argo CD's. The others, some of which hold a
+/// copy of the whole object, are dropped.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Annotations(Vec<(Symbol, Box<str>)>);
+
+impl Annotations {
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+    }
+
+    fn is_read(key: &str) -> bool {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        domain == "lanekeeper.dev" || domain == "argocd.argoproj.io" || domain.ends_with("istio.io")
+    }
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Annotations;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
+                let mut annotations = Vec::new();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    if Annotations::is_read(&key) {
+                        annotations.push((Symbol::new(&key), map.next_value()?));
+                    } else {
+                        map.next_value::<AnyString>()?;
+                    }
+                }
+                Ok(Annotations(annotations))
+            }
+
+            fn visit_unit<E>(self) -> Result<Annotations, E> {
+                Ok(Annotations::default())
+            }
+        }
+
+        deserializer.deserialize_any(Read)
+    }
+}
+
+/// A string that is checked and dropped: the API server refuses an annotation that is a number, so a file
+/// that has one is wrong.
+struct AnyString;
+
+impl<'de> Deserialize<'de> for AnyString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = AnyString;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<AnyString, E> {
+                Ok(AnyString)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_annotations_that_someone_reads_are_kept() {
+        let meta: Meta = serde_json::from_str(
+            r#"{"name": "a", "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "{\"kind\": …}",
+                "lanekeeper.dev/allow": "LK101", "sidecar.istio.io/inject": "false", "plain": "x"}}"#,
+        )
+        .unwrap();
+        assert_eq!(meta.annotations.get("lanekeeper.dev/allow"), Some("LK101"));
+        assert_eq!(meta.annotations.get("sidecar.istio.io/inject"), Some("false"));
+        assert_eq!(meta.annotations.0.len(), 2);
+    }
+
+    #[test]
+    fn the_owner_is_the_controller() {
+        let meta: Meta = serde_json::from_str(
+            r#"{"name": "a", "creationTimestamp": null, "ownerReferences": [
+                {"apiVersion": "v1", "kind": "ConfigMap", "name": "c"},
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "portal-5d", "controller": true}]}"#,
+        )
+        .unwrap();
+        assert_eq!(meta.owner.unwrap().name, "portal-5d");
+    }
+
+    #[test]
+    fn an_annotation_that_is_no_string_is_refused() {
+        let error = serde_json::from_str::<Meta>(r#"{"annotations": {"plain": 1.0}}"#).unwrap_err();
+        assert!(error.to_string().contains("expected a string"), "{error}");
+    }
+}

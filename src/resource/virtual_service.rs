@@ -1,0 +1,358 @@
+//! `VirtualService` (`networking.istio.io`).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::{Labels, Meta};
+use crate::symbol::Symbol;
+
+/// Istio's routes for some hosts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct VirtualService {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The hosts it routes; a short name is one of its own namespace.
+    pub hosts: Vec<Symbol>,
+    /// The gateways it is bound to, `mesh` for the sidecars; empty means `mesh`.
+    pub gateways: Vec<Symbol>,
+    /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
+    pub export_to: Vec<Symbol>,
+    /// Its HTTP routes, tried in order.
+    pub http: Vec<HttpRoute>,
+}
+
+/// One entry of `spec.http`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpRoute {
+    /// Its name, for people.
+    pub name: Option<Box<str>>,
+    /// The conditions, of which one must hold; none: it takes every request.
+    #[serde(rename = "match")]
+    pub matches: Vec<HttpMatch>,
+    /// Where requests go, by weight.
+    pub route: Vec<HttpRouteDestination>,
+    /// Whether it answers with a redirect instead.
+    #[serde(deserialize_with = "present")]
+    pub redirect: bool,
+    /// Whether it answers by itself instead.
+    #[serde(deserialize_with = "present")]
+    pub direct_response: bool,
+    /// The `VirtualService` that has the routes instead.
+    pub delegate: Option<Delegate>,
+    /// What it does to the headers, whatever the destination.
+    pub headers: Option<Headers>,
+    /// Where a copy of each request goes.
+    pub mirror: Option<Destination>,
+    /// Where copies go, by percentage.
+    pub mirrors: Vec<Mirror>,
+}
+
+impl HttpRoute {
+    /// Whether the route answers itself and sends the request nowhere.
+    pub fn answers_itself(&self) -> bool {
+        self.redirect || self.direct_response
+    }
+}
+
+/// One entry of a route's `mirrors`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct Mirror {
+    /// Where the copy goes.
+    pub destination: Destination,
+}
+
+/// A route's `delegate`: another `VirtualService` by name.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct Delegate {
+    /// Its name.
+    pub name: Symbol,
+    /// Its namespace; empty: that of the root.
+    pub namespace: Symbol,
+}
+
+/// One entry of a route's `match`: all its fields must hold.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpMatch {
+    /// The path.
+    pub uri: Option<StringMatch>,
+    /// The scheme.
+    pub scheme: Option<StringMatch>,
+    /// The method.
+    pub method: Option<StringMatch>,
+    /// The host with its port.
+    pub authority: Option<StringMatch>,
+    /// Headers that must match, by name as written.
+    pub headers: Pairs<StringMatch>,
+    /// Headers that must not match.
+    pub without_headers: Pairs<StringMatch>,
+    /// Query parameters that must match.
+    pub query_params: Pairs<StringMatch>,
+    /// The port that the caller called.
+    pub port: Option<u32>,
+    /// Labels of the caller.
+    pub source_labels: Labels,
+    /// The caller's namespace.
+    pub source_namespace: Option<Symbol>,
+    /// The gateways (of those the `VirtualService` is bound to) where it can hold.
+    pub gateways: Vec<Symbol>,
+}
+
+impl HttpMatch {
+    /// The condition on the header `name`, whose case does not matter.
+    pub fn header(&self, name: &str) -> Option<&StringMatch> {
+        self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// A condition on a string.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StringMatch {
+    /// The whole string.
+    Exact(Box<str>),
+    /// Its beginning.
+    Prefix(Box<str>),
+    /// A regular expression (RE2) for the whole string.
+    Regex(Box<str>),
+    /// `{}`: the header exists.
+    Present,
+}
+
+impl StringMatch {
+    /// The value of an exact match.
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Exact(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StringMatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Wire {
+            exact: Option<Box<str>>,
+            prefix: Option<Box<str>>,
+            regex: Option<Box<str>>,
+        }
+
+        let wire = Wire::deserialize(deserializer)?;
+        Ok(match (wire.exact, wire.prefix, wire.regex) {
+            (Some(exact), _, _) => Self::Exact(exact),
+            (None, Some(prefix), _) => Self::Prefix(prefix),
+            (None, None, Some(regex)) => Self::Regex(regex),
+            (None, None, None) => Self::Present,
+        })
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Destination {
+    /// The host; a name without a dot is a service of the `VirtualService`'s namespace.
+    pub host: Symbol,
+    /// The port's number.
+    pub port: Option<u32>,
+    /// The subset of the host's `DestinationRule`.
+    pub subset: Option<Symbol>,
+}
+
+impl<'de> Deserialize<'de> for Destination {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Wire {
+            #[serde(default)]
+            host: Symbol,
+            port: Option<Port>,
+            subset: Option<Symbol>,
+        }
+
+        #[derive(serde::Deserialize)]
+        struct Port {
+            number: Option<u32>,
+        }
+
+        let wire = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            host: wire.host,
+            port: wire.port.and_then(|port| port.number).filter(|number| *number != 0),
+            subset: wire.subset.filter(|subset| !subset.is_empty()),
+        })
+    }
+}
+
+/// One entry of a route's `route`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct HttpRouteDestination {
+    /// Where it sends requests.
+    pub destination: Destination,
+    /// Its share; with one destination it is usually not written.
+    pub weight: Option<i32>,
+    /// What it does to the headers of the requests that it sends.
+    pub headers: Option<Headers>,
+}
+
+/// Header operations on the way there and back.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct Headers {
+    /// On requests.
+    pub request: HeaderOperations,
+    /// On responses.
+    pub response: HeaderOperations,
+}
+
+/// What is done to headers: removals first, then `set`, then `add`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct HeaderOperations {
+    /// Headers that get one value.
+    pub set: Pairs<Box<str>>,
+    /// Headers that get one more value.
+    pub add: Pairs<Box<str>>,
+    /// Headers that go.
+    pub remove: Vec<Box<str>>,
+}
+
+impl HeaderOperations {
+    /// The value that the header `name` is set to.
+    pub fn set_value(&self, name: &str) -> Option<&str> {
+        find(&self.set, name)
+    }
+
+    /// The value that the header `name` gets in addition.
+    pub fn added_value(&self, name: &str) -> Option<&str> {
+        find(&self.add, name)
+    }
+
+    /// Whether the header `name` is removed.
+    pub fn removes(&self, name: &str) -> bool {
+        self.remove.iter().any(|header| header.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether any operation names the header `name`.
+    pub fn name(&self, name: &str) -> bool {
+        self.set_value(name).is_some() || self.added_value(name).is_some() || self.removes(name)
+    }
+}
+
+fn find<'a>(pairs: &'a Pairs<Box<str>>, name: &str) -> Option<&'a str> {
+    pairs.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+}
+
+/// A map in the order of the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs<V>(Vec<(Box<str>, V)>);
+
+impl<V> Default for Pairs<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<V> std::ops::Deref for Pairs<V> {
+    type Target = [(Box<str>, V)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map<V>(std::marker::PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Map<V> {
+            type Value = Pairs<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Map(std::marker::PhantomData))
+    }
+}
+
+/// Whether the field is there at all, whatever it holds.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::<serde::de::IgnoredAny>::deserialize(deserializer).map(|value| value.is_some())
+}
+
+impl<'de> Deserialize<'de> for VirtualService {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            #[serde(default)]
+            spec: Spec,
+        }
+
+        #[derive(serde::Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Spec {
+            hosts: Vec<Symbol>,
+            gateways: Vec<Symbol>,
+            export_to: Vec<Symbol>,
+            http: Vec<HttpRoute>,
+        }
+
+        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            meta: metadata,
+            hosts: spec.hosts,
+            gateways: spec.gateways,
+            export_to: spec.export_to,
+            http: spec.http,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_route_is_read_with_all_that_decides_where_it_leads() {
+        let vs: VirtualService = serde_json::from_value(json!({"metadata": {"name": "portal"}, "spec": {
+            "hosts": ["*"], "gateways": ["cars/cars"], "http": [{
+                "name": "ph",
+                "match": [{"headers": {"BUID": {"exact": "wicph"}, "x": {}}, "port": 80}],
+                "headers": {"request": {"set": {"Bu": "wicph"}, "remove": ["x-old"]}},
+                "route": [{"destination": {"host": "portal", "port": {"number": 8181}, "subset": "wicph"}, "weight": 100}],
+                "mirror": {"host": "shadow"}}, {"redirect": {"uri": "/"}}, {"delegate": {"name": "d"}}]}}))
+        .unwrap();
+        let route = &vs.http[0];
+        assert_eq!(route.matches[0].header("buid").unwrap().exact(), Some("wicph"));
+        assert_eq!(route.matches[0].header("X"), Some(&StringMatch::Present));
+        let operations = &route.headers.as_ref().unwrap().request;
+        assert_eq!(operations.set_value("bu"), Some("wicph"));
+        assert!(operations.removes("X-Old"));
+        assert_eq!(route.route[0].destination.port, Some(8181));
+        assert_eq!(route.mirror.as_ref().unwrap().host, "shadow");
+        assert!(vs.http[1].answers_itself());
+        assert_eq!(vs.http[2].delegate.as_ref().unwrap().name, "d");
+    }
+
+    #[test]
+    fn an_empty_subset_is_none() {
+        let destination: Destination = serde_json::from_value(json!({"host": "a", "subset": "", "port": {}})).unwrap();
+        assert_eq!((destination.subset, destination.port), (None, None));
+    }
+}

@@ -1,0 +1,33 @@
+//! What Istio makes of the objects: hosts, protocols, rules, routes, headers, lanes.
+//!
+//! ```text
+//!   VirtualService ──routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
+//!                                            │            └──rule_for(caller)──▶ subset ──▶ carriers
+//!                                            └──header_after(operations)──▶ what the lane header becomes
+//!   LaneGroup, WasmPlugin ──lanes_of──▶ Lanes: which names are lanes, which lane a subset is
+//! ```
+//!
+//! Every statement here is Istio's or Envoy's behaviour, with its source; what is wrong with a configuration
+//! is the business of the rules.
+
+mod caller;
+mod destination_rule;
+mod entry;
+mod header;
+mod lanes;
+mod protocol;
+mod route;
+mod subset;
+mod target;
+mod visibility;
+
+pub use caller::{Caller, callers_of};
+pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
+pub use entry::{EntryMatch, EntryRoute, entry_routes};
+pub use header::{HeaderState, header_after};
+pub use lanes::{Lanes, is_lane_key, lanes_of, lanes_of_service};
+pub use protocol::Protocol;
+pub use route::{Context, Route, destinations, routes_at};
+pub use subset::{Carriers, carriers_of_subset};
+pub use target::{Port, Target, effective_port, target_of};
+pub use visibility::is_visible;

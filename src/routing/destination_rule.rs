@@ -1,0 +1,283 @@
+//! Which `DestinationRule` counts for a caller, and what is left of several for one host.
+//!
+//! The lookup is `PushContext.destinationRule` (`pilot/pkg/model/push_context.go`), the merge
+//! `mergeDestinationRule` (`pilot/pkg/model/destination_rule.go`), the choice among what did not merge
+//! `SidecarScope.DestinationRule` (`pilot/pkg/model/sidecar.go`) [s13, s14].
+
+use std::collections::BTreeSet;
+
+use super::is_visible;
+use crate::resource::{DestinationRule, H2Upgrade, Labels, ObjectRef, Subset, TrafficPolicy};
+use crate::symbol::Symbol;
+use crate::world::View;
+
+/// The rule that Istio makes, for one caller, of all `DestinationRules` for a host.
+#[derive(Debug, Clone)]
+pub struct EffectiveRule<'w> {
+    /// The objects it is made of, the first one first.
+    pub sources: Vec<&'w DestinationRule>,
+    /// Its subsets; of one name, the first definition counts.
+    pub subsets: Vec<EffectiveSubset<'w>>,
+}
+
+/// A subset and where it is defined.
+#[derive(Debug, Clone, Copy)]
+pub struct EffectiveSubset<'w> {
+    /// The subset.
+    pub subset: &'w Subset,
+    /// The object that defines it.
+    pub rule: &'w DestinationRule,
+}
+
+impl<'w> EffectiveRule<'w> {
+    /// The subset of this name.
+    pub fn subset(&self, name: &str) -> Option<&EffectiveSubset<'w>> {
+        self.subsets.iter().find(|defined| defined.subset.name == name)
+    }
+
+    /// The names of the objects it is made of.
+    pub fn references(&self) -> Vec<ObjectRef> {
+        self.sources.iter().map(|rule| reference(rule)).collect()
+    }
+
+    /// Whether the policy makes the upstream speak HTTP/2 to `port` of the subset, whatever the port's own
+    /// protocol: `Some(true)` upgrades, `Some(false)` refuses, `None` leaves it to the mesh [s19].
+    pub fn upgrades(&self, subset: Option<&str>, port: u32) -> Option<bool> {
+        let of_subset = subset.and_then(|name| self.subset(name)).map(|defined| &defined.subset.traffic_policy);
+        let of_rule = self.sources.first().map(|rule| &rule.traffic_policy);
+        let by_port = |policy: &'w TrafficPolicy| {
+            policy.ports.iter().find(|(number, _)| *number == port).map(|(_, policy)| policy)
+        };
+        let policies = [of_subset.and_then(by_port), of_subset, of_rule.and_then(by_port), of_rule];
+        policies.into_iter().flatten().find_map(|policy| match policy.h2 {
+            H2Upgrade::Upgrade => Some(true),
+            H2Upgrade::DoNotUpgrade => Some(false),
+            H2Upgrade::Default => policy.use_client_protocol.then_some(true),
+        })
+    }
+}
+
+/// The rule that counts when a proxy of namespace `caller` (empty: one that has no rules of its own) calls the
+/// full host `host`, a service of `home`; `None` when there is none.
+pub fn rule_for<'w>(
+    view: &View<'w>,
+    caller: &str,
+    host: &Symbol,
+    home: Option<&str>,
+) -> Option<EffectiveRule<'w>> {
+    let names = view.with_wildcards(host);
+    let root = view.root_namespace();
+    let default = view.mesh_config().map_or(&[][..], |config| &config.default_destination_rule_export_to);
+    let candidates: Vec<Vec<&DestinationRule>> =
+        names.iter().map(|name| view.destination_rules_for(name)).collect();
+
+    // The most specific host for which `keep` leaves any rule.
+    let most_specific = |keep: &dyn Fn(&DestinationRule) -> bool| {
+        candidates
+            .iter()
+            .map(|rules| rules.iter().copied().filter(|rule| keep(rule)).collect::<Vec<_>>())
+            .find(|rules| !rules.is_empty())
+    };
+    let local = |rule: &DestinationRule| {
+        rule.meta.namespace == caller && (rule.export_to.is_empty() || is_exported(rule, &[], caller))
+    };
+    let own = if caller == root.as_str() {
+        most_specific(&|rule| local(rule) && is_private(rule, default))
+    } else {
+        most_specific(&local)
+    };
+    if let Some(rules) = own {
+        return choose(consolidate(rules));
+    }
+    let exported = |namespace: &str| {
+        let rules = most_specific(&|rule| rule.meta.namespace == namespace && !is_private(rule, default))?;
+        let visible = consolidate(rules);
+        choose(
+            visible
+                .into_iter()
+                .filter(|merged| {
+                    merged.export_to.is_empty()
+                        || merged.export_to.contains("*")
+                        || merged.export_to.contains(caller)
+                })
+                .collect(),
+        )
+    };
+    home.and_then(exported).or_else(|| exported(root))
+}
+
+fn is_exported(rule: &DestinationRule, default: &[Symbol], namespace: &str) -> bool {
+    is_visible(&rule.export_to, default, &rule.meta.namespace, namespace)
+}
+
+/// Whether only its own namespace sees the rule.
+fn is_private(rule: &DestinationRule, default: &[Symbol]) -> bool {
+    if rule.workload_selector.is_some() {
+        return true;
+    }
+    match rule.export_to.as_slice() {
+        [] => default.iter().any(|entry| *entry == "."),
+        [only] => *only == "." || *only == rule.meta.namespace,
+        _ => false,
+    }
+}
+
+/// Rules for one host of one namespace that became one.
+struct Merged<'w> {
+    export_to: BTreeSet<&'w str>,
+    selector: Option<&'w Labels>,
+    rule: EffectiveRule<'w>,
+}
+
+fn consolidate(mut rules: Vec<&DestinationRule>) -> Vec<Merged<'_>> {
+    // Those with a selector come first; age and name have been sorted by before.
+    rules.sort_by_key(|rule| rule.workload_selector.is_none());
+    let mut merged: Vec<Merged<'_>> = Vec::new();
+    for rule in rules {
+        let selector = rule.workload_selector.as_ref();
+        let export_to: BTreeSet<&str> = match selector {
+            None => rule.export_to.iter().map(Symbol::as_str).collect(),
+            Some(_) => BTreeSet::from(["."]),
+        };
+        let mut separately = true;
+        for earlier in &mut merged {
+            if export_to == earlier.export_to {
+                separately = false;
+            } else if !earlier.export_to.is_empty() && export_to.is_superset(&earlier.export_to) {
+                separately = true;
+            } else {
+                separately = true;
+                continue;
+            }
+            if selector.is_some() && earlier.selector.is_some() && selector != earlier.selector {
+                separately = true;
+                continue;
+            }
+            if selector == earlier.selector {
+                separately = false;
+            }
+            earlier.rule.sources.push(rule);
+            for subset in &rule.subsets {
+                if earlier.rule.subset(&subset.name).is_none() {
+                    earlier.rule.subsets.push(EffectiveSubset { subset, rule });
+                }
+            }
+        }
+        if separately {
+            let subsets = rule.subsets.iter().map(|subset| EffectiveSubset { subset, rule });
+            let own = EffectiveRule { sources: vec![rule], subsets: subsets.collect() };
+            merged.push(Merged { export_to, selector, rule: own });
+        }
+    }
+    merged
+}
+
+/// Among what did not merge, the last without a selector counts for a caller of unknown labels.
+fn choose(merged: Vec<Merged<'_>>) -> Option<EffectiveRule<'_>> {
+    merged.into_iter().rfind(|merged| merged.selector.is_none()).map(|merged| merged.rule)
+}
+
+/// The reference to a rule.
+fn reference(rule: &DestinationRule) -> ObjectRef {
+    ObjectRef {
+        kind: crate::resource::Kind::DestinationRule,
+        namespace: rule.meta.namespace.clone(),
+        name: rule.meta.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resource::{Kind, Resource};
+    use crate::world::{Settings, World};
+
+    fn rule(namespace: &str, name: &str, created: u8, spec: &Value) -> Resource {
+        let created = format!("2026-11-01T00:00:{created:02}Z");
+        let object = json!({"metadata": {"namespace": namespace, "name": name, "creationTimestamp": created}, "spec": spec});
+        Resource::parse(Kind::DestinationRule, object).unwrap()
+    }
+
+    fn spec(host: &str, export_to: &[&str], subsets: &[&str]) -> Value {
+        let subsets: Vec<_> = subsets.iter().map(|name| json!({"name": name})).collect();
+        json!({"host": host, "exportTo": export_to, "subsets": subsets})
+    }
+
+    fn subsets(rules: Vec<Resource>, caller: &str) -> Option<Vec<String>> {
+        let world = World::of(Settings::default(), rules);
+        let host = "portal.cars.svc.cluster.local".into();
+        let found = rule_for(&View::new(&world), caller, &host, Some("cars"));
+        found.map(|rule| rule.subsets.iter().map(|defined| defined.subset.name.to_string()).collect())
+    }
+
+    #[test]
+    fn the_callers_namespace_comes_first_and_hides_the_services_own_even_by_a_wildcard() {
+        let own = rule("cars", "own", 0, &spec("portal", &[], &["v1"]));
+        let wild = rule("shop", "wild", 1, &spec("*.local", &[], &[]));
+        assert_eq!(subsets(vec![own.clone(), wild.clone()], "shop"), Some(vec![]));
+        assert_eq!(subsets(vec![own.clone(), wild.clone()], ""), Some(vec!["v1".into()]));
+        assert_eq!(subsets(vec![own, wild], "cars"), Some(vec!["v1".into()]));
+    }
+
+    #[test]
+    fn in_one_namespace_the_specific_host_hides_the_wildcard() {
+        let own = rule("cars", "own", 1, &spec("portal", &[], &["v1"]));
+        let wild = rule("cars", "wild", 0, &spec("*.cars.svc.cluster.local", &[], &["w"]));
+        assert_eq!(subsets(vec![own, wild.clone()], ""), Some(vec!["v1".into()]));
+        assert_eq!(subsets(vec![wild], ""), Some(vec!["w".into()]));
+    }
+
+    #[test]
+    fn the_root_namespace_comes_last_and_its_private_rules_are_for_its_own_proxies() {
+        let root = rule("istio-system", "root", 0, &spec("portal.cars.svc.cluster.local", &[], &["r"]));
+        let private = rule("istio-system", "private", 1, &spec("*.local", &["."], &["p"]));
+        assert_eq!(subsets(vec![root.clone()], ""), Some(vec!["r".into()]));
+        assert_eq!(subsets(vec![root.clone(), private.clone()], ""), Some(vec!["r".into()]));
+        assert_eq!(subsets(vec![root, private], "istio-system"), Some(vec!["p".into()]));
+    }
+
+    #[test]
+    fn rules_of_one_host_merge_when_their_exports_are_equal_and_else_the_youngest_replaces() {
+        let a = rule("cars", "a", 0, &spec("portal", &[], &["v1", "v2"]));
+        let b = rule("cars", "b", 1, &spec("portal", &[], &["v2", "v3"]));
+        let c = rule("cars", "c", 2, &spec("portal", &["*"], &["v4"]));
+        assert_eq!(
+            subsets(vec![b.clone(), a.clone()], ""),
+            Some(vec!["v1".into(), "v2".into(), "v3".into()])
+        );
+        assert_eq!(subsets(vec![a, b, c], ""), Some(vec!["v4".into()]));
+    }
+
+    #[test]
+    fn a_private_rule_is_seen_by_its_own_namespace_only() {
+        let private = rule("cars", "a", 0, &spec("portal", &["."], &["v1"]));
+        assert_eq!(subsets(vec![private.clone()], ""), None);
+        assert_eq!(subsets(vec![private], "cars"), Some(vec!["v1".into()]));
+    }
+
+    #[test]
+    fn a_rule_for_some_workloads_does_not_count_for_the_others() {
+        let mut selected = spec("portal", &[], &["s"]);
+        selected["workloadSelector"] = json!({"matchLabels": {"app": "x"}});
+        let a = rule("cars", "a", 0, &selected);
+        let b = rule("cars", "b", 1, &spec("portal", &[], &["v1"]));
+        assert_eq!(subsets(vec![a, b], "cars"), Some(vec!["v1".into()]));
+    }
+
+    #[test]
+    fn the_policy_nearest_to_the_port_decides_the_upgrade() {
+        let policy = |h2: &str| json!({"connectionPool": {"http": {"h2UpgradePolicy": h2}}});
+        let mut by_port = policy("DO_NOT_UPGRADE");
+        by_port["port"] = json!({"number": 80});
+        let mut own = policy("UPGRADE");
+        own["portLevelSettings"] = json!([by_port]);
+        let spec = json!({"host": "portal", "trafficPolicy": own, "subsets": [{"name": "v1", "trafficPolicy": policy("DO_NOT_UPGRADE")}]});
+        let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
+        let found = rule_for(&View::new(&world), "", &"portal.cars.svc.cluster.local".into(), Some("cars")).unwrap();
+        assert_eq!(found.upgrades(None, 8080), Some(true));
+        assert_eq!(found.upgrades(None, 80), Some(false));
+        assert_eq!(found.upgrades(Some("v1"), 8080), Some(false));
+    }
+}

@@ -1,0 +1,168 @@
+//! The routes by which requests enter a lane group at a gateway.
+
+use std::rc::Rc;
+
+use super::{Context, HeaderState, Lanes, header_after, lanes_of_service, routes_at, rule_for};
+use crate::lane::Entry;
+use crate::resource::{HttpRoute, StringMatch, VirtualService};
+use crate::symbol::Symbol;
+use crate::world::{View, qualified};
+
+/// A gateway route that leads to services of a lane group.
+#[derive(Debug, Clone)]
+pub struct EntryRoute<'v, 'w> {
+    /// Its place in `spec.http`.
+    pub index: usize,
+    /// The route.
+    pub route: &'w HttpRoute,
+    /// The group.
+    pub lanes: Rc<Lanes<'v, 'w>>,
+    /// The group's entry, where it has one.
+    pub entry: Option<Entry>,
+    /// How the route tells the lane.
+    pub by: EntryMatch<'w>,
+    /// Whether sidecars use the route too.
+    pub on_mesh: bool,
+    /// Its destinations in the group.
+    pub destinations: Vec<EntryDestination<'w>>,
+}
+
+/// How a route tells the lane of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EntryMatch<'w> {
+    /// By the lane header itself, which someone in front has set.
+    LaneHeader,
+    /// By the entry header's value.
+    Exact(Vec<&'w str>),
+    /// By the entry header, otherwise than by a value alone.
+    Pattern(Vec<&'w StringMatch>),
+    /// By the entry header in some of its matches and by something else in others.
+    Mixed,
+    /// By something else, or not at all.
+    Other,
+}
+
+/// A destination of an entry route.
+#[derive(Debug, Clone)]
+pub struct EntryDestination<'w> {
+    /// Its place in `route`.
+    pub index: usize,
+    /// The full host.
+    pub host: Symbol,
+    /// The subset it names.
+    pub subset: Option<&'w Symbol>,
+    /// The lane it leads to; `None`: several, or none.
+    pub lane: Option<Symbol>,
+    /// Whether it names a subset that is not defined: its lane cannot be told.
+    pub is_undefined: bool,
+    /// What becomes of the lane header.
+    pub header: HeaderState<'w>,
+}
+
+impl EntryRoute<'_, '_> {
+    /// Whether a request that the route takes names its lane in the entry header.
+    pub fn is_by_entry_header(&self) -> bool {
+        matches!(self.by, EntryMatch::Exact(_) | EntryMatch::Pattern(_) | EntryMatch::Mixed)
+    }
+
+    /// The path of the route, as Kubernetes writes fields.
+    pub fn path(&self) -> String {
+        format!("spec.http[{}]", self.index)
+    }
+}
+
+/// The routes of `vs` that lead from a gateway to services of a lane group; none where the group's entry header
+/// is the lane header itself, or where the group enters by other gateways.
+pub fn entry_routes<'v, 'w>(
+    view: &'v View<'w>,
+    before: Option<&'v View<'w>>,
+    vs: &'w VirtualService,
+) -> Vec<EntryRoute<'v, 'w>> {
+    let home = &vs.meta.namespace;
+    let gateways: Vec<Symbol> =
+        vs.gateways.iter().filter(|name| **name != "mesh").map(|name| qualified(name, home)).collect();
+    let mut found: Vec<EntryRoute<'v, 'w>> = Vec::new();
+    // Routes of one VirtualService mostly lead to few services.
+    let mut groups: Vec<(Symbol, Option<(Rc<Lanes<'v, 'w>>, Option<Entry>)>)> = Vec::new();
+    let on_mesh: Vec<usize> = routes_at(vs, Context::MESH).iter().map(|route| route.index).collect();
+    for gateway in &gateways {
+        for reached in routes_at(vs, Context { gateway: Some(gateway), port: None }) {
+            if found.iter().any(|entry| entry.index == reached.index) {
+                continue;
+            }
+            let mut group: Option<(Rc<Lanes<'v, 'w>>, Option<Entry>)> = None;
+            let mut destinations = Vec::new();
+            let several = reached.route.route.len() > 1;
+            for (index, to) in reached.route.route.iter().enumerate() {
+                if several && to.weight == Some(0) {
+                    continue;
+                }
+                let host = view.resolve(&to.destination.host, home);
+                let known = groups.iter().find(|(known, _)| *known == host).map(|(_, group)| group.clone());
+                let of_host = known.unwrap_or_else(|| {
+                    let lanes = view.service_of(&host).and_then(|to| lanes_of_service(view, before, to));
+                    let group = lanes.map(|lanes| (lanes.entry(), Rc::new(lanes))).map(|(entry, lanes)| (lanes, entry));
+                    groups.push((host.clone(), group.clone()));
+                    group
+                });
+                let Some((lanes, entry)) = of_host else { continue };
+                let enters = entry.as_ref().is_none_or(|entry| {
+                    entry.header != lanes.group.header
+                        && (entry.gateways.is_empty() || entry.gateways.contains(gateway))
+                });
+                let same = group.as_ref().is_none_or(|(group, _)| {
+                    group.group.namespace == lanes.group.namespace && group.group.header == lanes.group.header
+                });
+                if !enters || !same {
+                    continue;
+                }
+                let subset = to.destination.subset.as_ref();
+                let service_home = view.read_host(&host).namespace();
+                let rule = subset.and_then(|_| rule_for(view, service_home.unwrap_or_default(), &host, service_home));
+                let defined = subset.zip(rule.as_ref()).and_then(|(name, rule)| rule.subset(name));
+                destinations.push(EntryDestination {
+                    index,
+                    subset,
+                    lane: defined.and_then(|defined| lanes.lane_of_subset(defined.subset)),
+                    is_undefined: subset.is_some() && defined.is_none(),
+                    header: header_after(reached.route, index, &lanes.group.header),
+                    host: host.clone(),
+                });
+                group = Some((lanes, entry));
+            }
+            let Some((lanes, entry)) = group else { continue };
+            let conditions: Vec<_> = reached.matches.iter().map(|(_, condition)| *condition).collect();
+            found.push(EntryRoute {
+                index: reached.index,
+                route: reached.route,
+                by: told_by(&conditions, &lanes.group.header, entry.as_ref()),
+                on_mesh: on_mesh.contains(&reached.index),
+                lanes,
+                entry,
+                destinations,
+            });
+        }
+    }
+    found
+}
+
+fn told_by<'w>(
+    conditions: &[&'w crate::resource::HttpMatch],
+    header: &str,
+    entry: Option<&Entry>,
+) -> EntryMatch<'w> {
+    if conditions.iter().any(|condition| condition.header(header).is_some()) {
+        return EntryMatch::LaneHeader;
+    }
+    let Some(entry) = entry else { return EntryMatch::Other };
+    let values: Vec<_> = conditions.iter().filter_map(|condition| condition.header(&entry.header)).collect();
+    if values.is_empty() {
+        EntryMatch::Other
+    } else if values.len() < conditions.len() {
+        EntryMatch::Mixed
+    } else if values.iter().all(|value| value.exact().is_some()) {
+        EntryMatch::Exact(values.iter().filter_map(|value| value.exact()).collect())
+    } else {
+        EntryMatch::Pattern(values)
+    }
+}

@@ -1,0 +1,291 @@
+//! The lanes of a group as the world shows them.
+
+use super::subset::{is_topology_key, workload_labels};
+use super::{carriers_of_subset, rule_for};
+use crate::lane::{Entry, LaneGroup, WithoutHeader, nearest};
+use crate::resource::{Destination, HttpRoute, Labels, Resource, Service, Subset, VirtualService, WasmPlugin};
+use crate::symbol::Symbol;
+use crate::world::View;
+
+/// A lane group, and which names the world knows as its lanes.
+#[derive(Debug, Clone)]
+pub struct Lanes<'v, 'w> {
+    /// The group.
+    pub group: LaneGroup,
+    view: &'v View<'w>,
+    /// The world as it was before a change: a name that was a lane then still is one [s32].
+    before: Option<&'v View<'w>>,
+}
+
+/// The lane groups of a namespace: those that are written down, and those that lane plugins of the namespace
+/// or of the root namespace imply for headers that no written one has.
+pub fn lanes_of<'v, 'w>(
+    view: &'v View<'w>,
+    before: Option<&'v View<'w>>,
+    namespace: &Symbol,
+) -> Vec<Lanes<'v, 'w>> {
+    let mut groups: Vec<LaneGroup> = view.lane_groups(namespace).iter().map(|group| group.group()).collect();
+    let mut plugins = view.lane_plugins(namespace);
+    if namespace != view.root_namespace() {
+        plugins.extend(view.lane_plugins(view.root_namespace()));
+    }
+    for plugin in plugins {
+        let Some(header) = &plugin.lane_header else { continue };
+        match groups.iter_mut().find(|group| group.header == *header) {
+            // Plugins with one header are one group: the first to say something says it for all.
+            Some(group) if group.is_implicit() => {
+                group.default_lane = group.default_lane.take().or_else(|| plugin.traffic_lane.clone());
+                group.lanes = group.lanes.take().or_else(|| plugin.lanes.clone());
+                let same = plugin
+                    .selector
+                    .as_ref()
+                    .is_some_and(|selector| selector.pairs() == group.workloads.as_slice());
+                if !same {
+                    group.workloads.clear();
+                }
+            }
+            Some(_) => {}
+            None => groups.push(implied_by(plugin, header, namespace)),
+        }
+    }
+    groups.into_iter().map(|group| Lanes { group, view, before }).collect()
+}
+
+fn implied_by(plugin: &WasmPlugin, header: &Symbol, namespace: &Symbol) -> LaneGroup {
+    LaneGroup {
+        namespace: namespace.clone(),
+        source: format!("{} {}", plugin.kind, plugin.meta.name),
+        header: header.clone(),
+        entry: None,
+        lanes: plugin.lanes.clone(),
+        default_lane: plugin.traffic_lane.clone(),
+        without_header: WithoutHeader::DefaultLane,
+        completeness: None,
+        lane_label: None,
+        workloads: plugin.selector.as_ref().map(|selector| selector.pairs().to_vec()).unwrap_or_default(),
+    }
+}
+
+/// The group that `service` belongs to: the first of its namespace that has a workload behind the service; of
+/// a service with nothing behind it, the first whose labels its selector does not contradict.
+pub fn lanes_of_service<'v, 'w>(
+    view: &'v View<'w>,
+    before: Option<&'v View<'w>>,
+    service: &Service,
+) -> Option<Lanes<'v, 'w>> {
+    let groups = lanes_of(view, before, &service.meta.namespace);
+    if groups.is_empty() {
+        return None;
+    }
+    let carriers = if service.selector.is_empty() {
+        Vec::new()
+    } else {
+        view.carriers(&service.meta.namespace, &service.selector)
+    };
+    groups.into_iter().find(|lanes| {
+        let workloads = Labels::new(lanes.group.workloads.iter().cloned());
+        if carriers.is_empty() {
+            workloads.and(&service.selector).is_some()
+        } else {
+            let labels = carriers.iter().filter_map(|carrier| carrier.carrier_labels());
+            labels.into_iter().any(|labels| workloads.select(labels))
+        }
+    })
+}
+
+/// Whether a label with this key can tell the lane: not a template hash, a revision, or what Istio adds for
+/// locality [s32].
+pub fn is_lane_key(key: &str) -> bool {
+    !key.ends_with("-template-hash") && key != "istio.io/rev" && !is_topology_key(key)
+}
+
+impl<'w> Lanes<'_, 'w> {
+    /// Whether `name` is a lane of the group.
+    pub fn contains(&self, name: &str) -> bool {
+        if self.group.default_lane.as_ref().is_some_and(|default| *default == name) {
+            return true;
+        }
+        match &self.group.lanes {
+            Some(lanes) => lanes.iter().any(|lane| *lane == name),
+            None => {
+                self.confirms(self.view, name)
+                    || self.before.is_some_and(|before| self.confirms(before, name))
+            }
+        }
+    }
+
+    /// The lanes, in the order in which they are written, or else of their names.
+    pub fn all(&self) -> Vec<Symbol> {
+        if let Some(lanes) = &self.group.lanes {
+            return lanes.clone();
+        }
+        let views = [Some(self.view), self.before].into_iter().flatten();
+        let mut lanes: Vec<_> = views
+            .flat_map(|view| {
+                let named = view.named_values(&self.group.namespace, &self.group.header);
+                named.into_iter().filter(move |name| self.confirms(view, name))
+            })
+            .chain(self.group.default_lane.clone())
+            .collect();
+        lanes.sort();
+        lanes.dedup();
+        lanes
+    }
+
+    /// The lane that `name` is a near miss of.
+    pub fn nearest(&self, name: &str) -> Option<Symbol> {
+        let lanes = self.all();
+        nearest(name, lanes.iter().map(Symbol::as_str)).map(Symbol::new)
+    }
+
+    /// How callers outside name their lane: as written down, else by the one header whose exact values lead,
+    /// at a gateway, to the lanes they name. Two such headers: none [s32].
+    pub fn entry(&self) -> Option<Entry> {
+        if !self.group.is_implicit() {
+            return self.group.entry.clone();
+        }
+        let views = [Some(self.view), self.before].into_iter().flatten();
+        views.into_iter().find_map(|view| {
+            let mut headers = view
+                .named_headers(&self.group.namespace)
+                .into_iter()
+                .filter(|header| *header != self.group.header && self.leads_to_lanes(view, header));
+            let first = headers.next()?;
+            headers.next().is_none().then_some(Entry { header: first, gateways: Vec::new() })
+        })
+    }
+
+    /// The lane of a subset: the value of the lane label; where none is written down, the label value that is a
+    /// lane; else the part of the subset's name that is one. `None` where that is not one lane.
+    pub fn lane_of_subset(&self, subset: &Subset) -> Option<Symbol> {
+        if let Some(label) = &self.group.lane_label {
+            return subset.labels.get(label).cloned();
+        }
+        let values = subset.labels.pairs().iter().filter(|(key, _)| is_lane_key(key)).map(|(_, value)| value);
+        only(values.filter(|value| self.contains(value)).cloned()).or_else(|| {
+            let all = self.all();
+            only(all.into_iter().filter(|lane| is_named_for(&subset.name, lane)))
+        })
+    }
+
+    /// Whether any route that names `name` in the lane header, or any workload that it reaches, carries it.
+    fn confirms(&self, view: &View<'w>, name: &str) -> bool {
+        let (namespace, header) = (&self.group.namespace, &self.group.header);
+        view.virtual_services_naming(namespace, header, &name.into()).into_iter().any(|vs| {
+            vs.http
+                .iter()
+                .filter(|route| names(route, header, name))
+                .any(|route| self.leads_to(view, vs, route, name))
+        })
+    }
+
+    /// Whether `header`'s exact values lead, at a gateway, to the lanes that they name.
+    fn leads_to_lanes(&self, view: &View<'w>, header: &Symbol) -> bool {
+        /// A header with more values than this is an identity, not a lane.
+        const MOST: usize = 256;
+        let namespace = &self.group.namespace;
+        view.named_values(namespace, header).iter().take(MOST).any(|value| {
+            view.virtual_services_naming(namespace, header, value).into_iter().any(|vs| {
+                vs.gateways.iter().any(|gateway| *gateway != "mesh")
+                    && vs
+                        .http
+                        .iter()
+                        .filter(|route| matches_exactly(route, header, value))
+                        .any(|route| self.leads_to(view, vs, route, value))
+            })
+        })
+    }
+
+    /// Whether some destination of the route carries `lane`: its subset is labelled or named for it and chooses
+    /// something, or a workload behind the service has it as a label's value.
+    fn leads_to(&self, view: &View<'w>, vs: &VirtualService, route: &HttpRoute, lane: &str) -> bool {
+        route.route.iter().any(|to| {
+            let host = view.resolve(&to.destination.host, &vs.meta.namespace);
+            let Some(service) = view.service_of(&host) else { return false };
+            if service.meta.namespace != self.group.namespace || service.selector.is_empty() {
+                return false;
+            }
+            let has_value = |labels: &Labels| {
+                labels.pairs().iter().any(|(key, value)| is_lane_key(key) && *value == lane)
+            };
+            let Some(subset) = subset_of(view, &host, service, &to.destination) else {
+                return view
+                    .carriers(&service.meta.namespace, &service.selector)
+                    .into_iter()
+                    .filter_map(Resource::carrier_labels)
+                    .any(has_value);
+            };
+            let is_for_lane = has_value(&workload_labels(subset)) || is_named_for(&subset.name, lane);
+            is_for_lane && !carriers_of_subset(view, service, subset).of_subset.is_empty()
+        })
+    }
+}
+
+/// The definition of the destination's subset, for a caller in the service's namespace.
+fn subset_of<'w>(
+    view: &View<'w>,
+    host: &Symbol,
+    service: &Service,
+    destination: &Destination,
+) -> Option<&'w Subset> {
+    let home = &service.meta.namespace;
+    let rule = rule_for(view, home, host, Some(home))?;
+    rule.subset(destination.subset.as_ref()?).map(|defined| defined.subset)
+}
+
+/// Whether `lane` is the subset's name, or its first or last part: `wicph`, `portal-wicph`, `wicph-portal`.
+fn is_named_for(subset: &str, lane: &str) -> bool {
+    let is_part = |rest: Option<&str>, dash: fn(&str) -> bool| rest.is_some_and(|rest| rest.is_empty() || dash(rest));
+    !lane.is_empty()
+        && (is_part(subset.strip_suffix(lane), |rest| rest.ends_with('-'))
+            || is_part(subset.strip_prefix(lane), |rest| rest.starts_with('-')))
+}
+
+/// Whether the route names `value` in `header`: in a match, or in what it or a destination sets.
+fn names(route: &HttpRoute, header: &str, value: &str) -> bool {
+    let on_destinations = route.route.iter().filter_map(|to| to.headers.as_ref());
+    matches_exactly(route, header, value)
+        || route
+            .headers
+            .iter()
+            .chain(on_destinations)
+            .any(|headers| headers.request.set_value(header) == Some(value))
+}
+
+fn matches_exactly(route: &HttpRoute, header: &str, value: &str) -> bool {
+    route.matches.iter().any(|condition| {
+        condition.header(header).and_then(crate::resource::StringMatch::exact) == Some(value)
+    })
+}
+
+/// The one item, if there is just one kind of it.
+fn only(items: impl Iterator<Item = Symbol>) -> Option<Symbol> {
+    let mut items: Vec<_> = items.collect();
+    items.sort();
+    items.dedup();
+    if items.len() == 1 { items.pop() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_is_named_for_a_lane_as_a_whole_part() {
+        for name in ["wicph", "portal-wicph", "wicph-portal", "cars-api-portal-wicph"] {
+            assert!(is_named_for(name, "wicph"), "{name}");
+        }
+        for name in ["portalwicph", "wicphs", "wicp", ""] {
+            assert!(!is_named_for(name, "wicph"), "{name}");
+        }
+        assert!(!is_named_for("anything", ""));
+    }
+
+    #[test]
+    fn template_hashes_revisions_and_localities_tell_no_lane() {
+        for key in ["pod-template-hash", "rollouts-pod-template-hash", "istio.io/rev", "topology.kubernetes.io/zone"] {
+            assert!(!is_lane_key(key), "{key}");
+        }
+        assert!(is_lane_key("version"));
+    }
+}

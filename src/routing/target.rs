@@ -1,0 +1,105 @@
+//! What a destination's host and port stand for.
+
+use super::{Context, Protocol};
+use crate::resource::{Destination, Service, ServiceEntry};
+use crate::symbol::Symbol;
+use crate::world::View;
+
+/// What a full host stands for.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'w> {
+    /// A service of the cluster.
+    Service(&'w Service),
+    /// A host that a `ServiceEntry` adds.
+    Entry(&'w ServiceEntry),
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// A port as callers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its number.
+    pub number: u32,
+    /// Its name; empty when it has none.
+    pub name: Symbol,
+    /// What Istio takes its traffic for.
+    pub protocol: Protocol,
+}
+
+impl Target<'_> {
+    /// The ports.
+    pub fn ports(&self) -> Vec<Port> {
+        match self {
+            Self::Service(service) => service
+                .ports
+                .iter()
+                .map(|port| Port {
+                    number: port.number.into(),
+                    name: port.name.clone(),
+                    protocol: Protocol::of(port),
+                })
+                .collect(),
+            Self::Entry(entry) => entry
+                .ports
+                .iter()
+                .map(|port| Port {
+                    number: port.number,
+                    name: port.name.clone(),
+                    protocol: Protocol::of_entry(port),
+                })
+                .collect(),
+            Self::Unknown => Vec::new(),
+        }
+    }
+
+    /// The port with this number.
+    pub fn port(&self, number: u32) -> Option<Port> {
+        self.ports().into_iter().find(|port| port.number == number)
+    }
+}
+
+/// What the full host `host` stands for.
+pub fn target_of<'w>(view: &View<'w>, host: &Symbol) -> Target<'w> {
+    if let Some(service) = view.service_of(host) {
+        return Target::Service(service);
+    }
+    view.service_entry_of(host).map_or(Target::Unknown, Target::Entry)
+}
+
+/// The port that a destination means: the one it names; else, at a gateway, the only port of a service that has
+/// one; else the port that the caller called, `None` when that is not known [s18].
+pub fn effective_port(destination: &Destination, target: &Target<'_>, context: Context<'_>) -> Option<u32> {
+    if destination.port.is_some() {
+        return destination.port;
+    }
+    match (context.gateway, target.ports().as_slice()) {
+        (Some(_), [only]) => Some(only.number),
+        _ => context.port,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_not_named_is_the_listeners_or_at_a_gateway_the_only_one() {
+        let service = |ports: &[u16]| -> Service {
+            let ports: Vec<_> = ports.iter().map(|port| json!({"port": port})).collect();
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"ports": ports}})).unwrap()
+        };
+        let (single, double) = (service(&[9090]), service(&[8080, 20885]));
+        let gateway = Symbol::new("cars/gw");
+        let unnamed = Destination::default();
+        let named = Destination { port: Some(1), ..Destination::default() };
+        let mesh = Context { gateway: None, port: Some(8080) };
+        let edge = Context { gateway: Some(&gateway), port: Some(80) };
+        assert_eq!(effective_port(&unnamed, &Target::Service(&single), mesh), Some(8080));
+        assert_eq!(effective_port(&unnamed, &Target::Service(&single), edge), Some(9090));
+        assert_eq!(effective_port(&unnamed, &Target::Service(&double), edge), Some(80));
+        assert_eq!(effective_port(&named, &Target::Service(&double), edge), Some(1));
+    }
+}

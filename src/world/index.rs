@@ -1,0 +1,305 @@
+//! The objects and their index.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+
+use super::key::{Key, carrier_keys, keys};
+use crate::resource::{Kind, Labels, ObjectRef, Pod, Resource};
+use crate::symbol::Symbol;
+
+/// What is fixed about the mesh when a world is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The cluster's domain: services are `name.namespace.svc.<domain>`.
+    pub cluster_domain: Symbol,
+    /// Istio's root namespace, whose configuration is for all.
+    pub root_namespace: Symbol,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { cluster_domain: "cluster.local".into(), root_namespace: "istio-system".into() }
+    }
+}
+
+/// A number that stands for an object while it is in one world.
+type Id = u32;
+
+/// Objects and where to find them.
+#[derive(Debug, Default)]
+pub struct World {
+    settings: Settings,
+    ids: HashMap<ObjectRef, Id>,
+    objects: Vec<Option<Resource>>,
+    free: Vec<Id>,
+    postings: HashMap<Key, Vec<Id>>,
+    /// The values that [`Key::Naming`] keys have, by namespace and header.
+    named: HashMap<Symbol, BTreeMap<Symbol, BTreeSet<Symbol>>>,
+    /// Pods that no workload of this world speaks for.
+    standing: BTreeSet<Id>,
+    version: u64,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// A world of just these objects.
+    pub fn of(settings: Settings, objects: impl IntoIterator<Item = Resource>) -> Self {
+        let mut world = Self::new(settings);
+        for object in objects {
+            world.apply(object);
+        }
+        world
+    }
+
+    /// What is fixed about the mesh.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many changes the world has seen: decisions name it.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Every object, in no order.
+    pub fn objects(&self) -> impl Iterator<Item = &Resource> {
+        self.objects.iter().flatten()
+    }
+
+    /// The object that `reference` names.
+    pub fn get(&self, reference: &ObjectRef) -> Option<&Resource> {
+        self.ids.get(reference).and_then(|id| self.object(*id))
+    }
+
+    /// Adds an object, or puts it in the place of its former self. Returns whether anything changed.
+    pub fn apply(&mut self, object: Resource) -> bool {
+        let reference = object.reference();
+        let id = if let Some(id) = self.ids.get(&reference).copied() {
+            if self.object(id) == Some(&object) {
+                return false;
+            }
+            self.unlink(id);
+            id
+        } else {
+            let id = self.free.pop().unwrap_or_else(|| {
+                self.objects.push(None);
+                // A world of more than four billion objects does not fit any machine.
+                Id::try_from(self.objects.len() - 1).unwrap_or(Id::MAX)
+            });
+            self.ids.insert(reference.clone(), id);
+            id
+        };
+        for key in keys(&object, &self.settings) {
+            self.post(key, id);
+        }
+        if let Some(slot) = self.objects.get_mut(id as usize) {
+            *slot = Some(object);
+        }
+        self.version += 1;
+        self.let_pods_speak(&reference, Some(id));
+        true
+    }
+
+    /// Removes an object. Returns whether it was there.
+    pub fn remove(&mut self, reference: &ObjectRef) -> bool {
+        let Some(id) = self.ids.remove(reference) else { return false };
+        self.unlink(id);
+        self.free.push(id);
+        self.version += 1;
+        self.let_pods_speak(reference, None);
+        true
+    }
+
+    /// Removes every object of `kind`, as when the API server stops serving it.
+    pub fn clear(&mut self, kind: Kind) {
+        self.retain(kind, |_| false);
+    }
+
+    /// Removes the objects of `kind` that `keep` does not hold on to, as after a list that starts afresh.
+    pub fn retain(&mut self, kind: Kind, keep: impl Fn(&ObjectRef) -> bool) {
+        let gone = self.ids.keys().filter(|reference| reference.kind == kind && !keep(reference));
+        for reference in gone.cloned().collect::<Vec<_>>() {
+            self.remove(&reference);
+        }
+    }
+
+    /// The objects that `key` leads to.
+    pub(super) fn find(&self, key: &Key) -> impl Iterator<Item = &Resource> {
+        self.postings.get(key).into_iter().flatten().filter_map(|id| self.object(*id))
+    }
+
+    /// The carriers that have every pair of `selector`: in `namespace`, or in any when there is none.
+    pub(super) fn carriers(&self, namespace: Option<&Symbol>, selector: &Labels) -> Vec<&Resource> {
+        let key = |(key, value): &(Symbol, Symbol)| match namespace {
+            Some(namespace) => Key::Carrier(namespace.clone(), key.clone(), value.clone()),
+            None => Key::CarrierAnywhere(key.clone(), value.clone()),
+        };
+        let mut lists = Vec::with_capacity(selector.pairs().len());
+        for pair in selector.pairs() {
+            let Some(ids) = self.postings.get(&key(pair)) else { return Vec::new() };
+            lists.push(ids.as_slice());
+        }
+        if let (true, Some(namespace)) = (lists.is_empty(), namespace) {
+            lists.extend(self.postings.get(&Key::CarrierIn(namespace.clone())).map(Vec::as_slice));
+        }
+        lists.sort_by_key(|ids| ids.len());
+        let Some((shortest, others)) = lists.split_first() else { return Vec::new() };
+        let in_all = |id: &&Id| others.iter().all(|ids| ids.binary_search(id).is_ok());
+        shortest.iter().filter(in_all).filter_map(|id| self.object(*id)).collect()
+    }
+
+    /// The exact values of `header` that routes to services of `namespace` name, in the order of their text.
+    pub(super) fn named(&self, namespace: &Symbol, header: &Symbol) -> impl Iterator<Item = &Symbol> {
+        self.named.get(namespace).and_then(|headers| headers.get(header)).into_iter().flatten()
+    }
+
+    /// The headers that routes to services of `namespace` name with an exact value.
+    pub(super) fn named_headers(&self, namespace: &Symbol) -> impl Iterator<Item = &Symbol> {
+        self.named.get(namespace).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The workload that speaks for `pod`, whether or not it is in this world; `None` for a pod that no
+    /// known kind of workload owns.
+    pub(super) fn speaker(&self, pod: &Pod) -> Option<ObjectRef> {
+        let owner = pod.meta.owner.as_ref()?.reference(&pod.meta.namespace)?;
+        if owner.kind != Kind::ReplicaSet {
+            return owner.kind.is_workload().then_some(owner);
+        }
+        match self.get(&owner) {
+            Some(link) => {
+                let owner = link.meta().owner.as_ref()?.reference(&pod.meta.namespace)?;
+                owner.kind.is_workload().then_some(owner)
+            }
+            None => pod.deployment_by_name(),
+        }
+    }
+
+    /// The whole content in an order that does not depend on how it came to be: equal worlds are equal here.
+    pub fn content(&self) -> BTreeMap<String, Vec<String>> {
+        let name = |id: &Id| self.object(*id).map_or_else(String::new, |object| object.reference().to_string());
+        let names = |ids: &mut dyn Iterator<Item = &Id>| {
+            let mut names: Vec<_> = ids.map(name).collect();
+            names.sort();
+            names
+        };
+        let mut content: BTreeMap<_, _> =
+            self.postings.iter().map(|(key, ids)| (format!("{key:?}"), names(&mut ids.iter()))).collect();
+        content.insert("standing".to_owned(), names(&mut self.standing.iter()));
+        content.extend(self.named.iter().map(|(namespace, headers)| {
+            (format!("named {namespace}"), headers.iter().map(|named| format!("{named:?}")).collect())
+        }));
+        let objects = self.objects().map(|object| (object.reference().to_string(), vec![format!("{object:?}")]));
+        content.extend(objects);
+        content
+    }
+
+    fn object(&self, id: Id) -> Option<&Resource> {
+        self.objects.get(id as usize)?.as_ref()
+    }
+
+    fn post(&mut self, key: Key, id: Id) {
+        if let Key::Naming(namespace, header, value) = &key {
+            let headers = self.named.entry(namespace.clone()).or_default();
+            headers.entry(header.clone()).or_default().insert(value.clone());
+        }
+        let ids = self.postings.entry(key).or_default();
+        if let Err(at) = ids.binary_search(&id) {
+            ids.insert(at, id);
+        }
+    }
+
+    fn unpost(&mut self, key: &Key, id: Id) {
+        let Some(ids) = self.postings.get_mut(key) else { return };
+        if let Ok(at) = ids.binary_search(&id) {
+            ids.remove(at);
+        }
+        if !ids.is_empty() {
+            return;
+        }
+        self.postings.remove(key);
+        if let Key::Naming(namespace, header, value) = key {
+            self.unname(namespace, header, value);
+        }
+    }
+
+    fn unname(&mut self, namespace: &Symbol, header: &Symbol, value: &Symbol) {
+        let Some(headers) = self.named.get_mut(namespace) else { return };
+        if let Some(values) = headers.get_mut(header) {
+            values.remove(value);
+            if values.is_empty() {
+                headers.remove(header);
+            }
+        }
+        if headers.is_empty() {
+            self.named.remove(namespace);
+        }
+    }
+
+    /// Takes an object out of its place and out of the index.
+    fn unlink(&mut self, id: Id) {
+        self.silence(id);
+        let Some(object) = self.objects.get_mut(id as usize).and_then(Option::take) else { return };
+        for key in keys(&object, &self.settings) {
+            self.unpost(&key, id);
+        }
+    }
+
+    /// Decides anew which pods speak for themselves after `reference` came, changed (`id`) or went.
+    fn let_pods_speak(&mut self, reference: &ObjectRef, id: Option<Id>) {
+        if reference.kind == Kind::Pod {
+            if let Some(id) = id {
+                self.let_speak(id);
+            }
+        } else if reference.kind == Kind::ReplicaSet || reference.kind.is_workload() {
+            let mut concerned = self.postings.get(&Key::OwnedBy(reference.clone())).cloned().unwrap_or_default();
+            // The pods of a Deployment's ReplicaSets, where these are known.
+            let links = concerned.iter().filter_map(|id| self.object(*id)).map(Resource::reference);
+            let links = links.filter(|link| link.kind == Kind::ReplicaSet);
+            let of_links = links.filter_map(|link| self.postings.get(&Key::OwnedBy(link))).flatten();
+            let of_links = of_links.copied().collect::<Vec<_>>();
+            concerned.extend(of_links);
+            for id in concerned {
+                self.let_speak(id);
+            }
+        }
+    }
+
+    fn let_speak(&mut self, id: Id) {
+        let Some(Resource::Pod(pod)) = self.object(id) else { return };
+        let spoken_for = self.speaker(pod).is_some_and(|speaker| self.ids.contains_key(&speaker));
+        if pod.kind != Kind::Pod || spoken_for || !pod.carries() {
+            self.silence(id);
+            return;
+        }
+        let keys = carrier_keys(&pod.meta.namespace, &pod.meta.labels);
+        self.standing.insert(id);
+        for key in keys {
+            self.post(key, id);
+        }
+    }
+
+    fn silence(&mut self, id: Id) {
+        if !self.standing.remove(&id) {
+            return;
+        }
+        let Some(object) = self.object(id) else { return };
+        for key in carrier_keys(&object.meta().namespace, &object.meta().labels) {
+            self.unpost(&key, id);
+        }
+    }
+}

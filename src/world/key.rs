@@ -1,0 +1,140 @@
+//! What an object can be found by.
+
+use super::{Settings, host};
+use crate::resource::{HttpRoute, Kind, Labels, ObjectRef, Resource, Service, StringMatch, VirtualService};
+use crate::symbol::Symbol;
+
+/// One thing that objects are looked up by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// Carriers of a namespace with a label.
+    Carrier(Symbol, Symbol, Symbol),
+    /// Carriers of any namespace with a label: gateway pods are chosen across namespaces.
+    CarrierAnywhere(Symbol, Symbol),
+    /// Carriers of a namespace.
+    CarrierIn(Symbol),
+    /// Services of a namespace whose selector's telling pair is this one ([`telling_pair`]).
+    ServiceSelecting(Symbol, Symbol, Symbol),
+    /// `DestinationRules` for a full host, wildcards as written.
+    DestinationRuleFor(Symbol),
+    /// `ServiceEntries` with a full host, wildcards as written.
+    ServiceEntryFor(Symbol),
+    /// `VirtualServices` that claim a full host, wildcards as written.
+    VirtualServiceOf(Symbol),
+    /// `VirtualServices` that send requests or copies to a full host.
+    VirtualServiceTo(Symbol),
+    /// `VirtualServices` that send requests to a service of a namespace and whose routes name a header's
+    /// exact value, in a match or a set.
+    Naming(Symbol, Symbol, Symbol),
+    /// `VirtualServices` that are bound to a gateway `namespace/name`; `mesh` is not listed.
+    BoundTo(Symbol),
+    /// `VirtualServices` that delegate to a `VirtualService` `namespace/name`.
+    DelegatingTo(Symbol),
+    /// Objects of a kind in a namespace, except pods and `ReplicaSets`.
+    In(Kind, Symbol),
+    /// Pods and `ReplicaSets` that a controller owns, or that belong to a Deployment by name.
+    OwnedBy(ObjectRef),
+}
+
+/// The pair of a service's selector by which it is indexed: the one whose value is the service's name, else
+/// the longest value. It only has to be rare; every answer is checked against the whole selector.
+fn telling_pair(service: &Service) -> Option<&(Symbol, Symbol)> {
+    let pairs = service.selector.pairs();
+    pairs
+        .iter()
+        .find(|(_, value)| *value == service.meta.name)
+        .or_else(|| pairs.iter().max_by_key(|(_, value)| value.len()))
+}
+
+/// The keys of a carrier in `namespace` with `labels`.
+pub(super) fn carrier_keys(namespace: &Symbol, labels: &Labels) -> Vec<Key> {
+    let pairs = labels.pairs().iter();
+    let here = pairs.clone().map(|(key, value)| Key::Carrier(namespace.clone(), key.clone(), value.clone()));
+    let anywhere = pairs.map(|(key, value)| Key::CarrierAnywhere(key.clone(), value.clone()));
+    here.chain(anywhere).chain([Key::CarrierIn(namespace.clone())]).collect()
+}
+
+/// The keys of `object` that follow from itself alone; those of a pod that speaks for itself come on top.
+pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
+    let meta = object.meta();
+    let namespace = &meta.namespace;
+    let mut keys = Vec::new();
+    match object {
+        Resource::Pod(pod) => {
+            keys.extend(meta.owner.as_ref().and_then(|owner| owner.reference(namespace)).map(Key::OwnedBy));
+            keys.extend(pod.deployment_by_name().map(Key::OwnedBy));
+            return keys;
+        }
+        Resource::Workload(_) | Resource::WorkloadEntry(_) => {
+            if let Some(labels) = object.carrier_labels() {
+                keys.extend(carrier_keys(namespace, labels));
+            }
+        }
+        Resource::Service(service) => {
+            keys.extend(
+                telling_pair(service)
+                    .map(|(key, value)| Key::ServiceSelecting(namespace.clone(), key.clone(), value.clone())),
+            );
+        }
+        Resource::DestinationRule(rule) => {
+            keys.push(Key::DestinationRuleFor(host::resolve(&rule.host, namespace, &settings.cluster_domain)));
+        }
+        Resource::ServiceEntry(entry) => {
+            keys.extend(entry.hosts.iter().cloned().map(Key::ServiceEntryFor));
+        }
+        Resource::VirtualService(vs) => virtual_service_keys(vs, settings, &mut keys),
+        Resource::Gateway(_)
+        | Resource::LaneGroup(_)
+        | Resource::Mark(_)
+        | Resource::MeshConfig(_)
+        | Resource::WasmPlugin(_) => {}
+    }
+    keys.push(Key::In(object.kind(), namespace.clone()));
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec<Key>) {
+    let namespace = &vs.meta.namespace;
+    let domain = &settings.cluster_domain;
+    keys.extend(vs.hosts.iter().map(|host| Key::VirtualServiceOf(host::resolve(host, namespace, domain))));
+    let gateways = vs.gateways.iter().filter(|gateway| **gateway != "mesh");
+    keys.extend(gateways.map(|gateway| Key::BoundTo(qualified(gateway, namespace))));
+    for route in &vs.http {
+        if let Some(delegate) = &route.delegate {
+            let home = if delegate.namespace.is_empty() { namespace } else { &delegate.namespace };
+            keys.push(Key::DelegatingTo(format!("{home}/{}", delegate.name).into()));
+        }
+        let mirrors = route.mirrors.iter().map(|mirror| &mirror.destination).chain(&route.mirror);
+        for destination in route.route.iter().map(|route| &route.destination).chain(mirrors) {
+            let host = host::resolve(&destination.host, namespace, domain);
+            if let Some(home) = host::Host::read(&host, domain).namespace() {
+                let home = Symbol::new(home);
+                keys.extend(
+                    named_values(route)
+                        .map(|(header, value)| Key::Naming(home.clone(), header, Symbol::new(value))),
+                );
+            }
+            keys.push(Key::VirtualServiceTo(host));
+        }
+    }
+}
+
+/// The headers and their values that a route names exactly: in its matches and in what it sets.
+fn named_values(route: &HttpRoute) -> impl Iterator<Item = (Symbol, &str)> {
+    let matched = route.matches.iter().flat_map(|condition| condition.headers.iter());
+    let matched = matched.filter_map(|(header, value)| match value {
+        StringMatch::Exact(value) => Some((header, &**value)),
+        _ => None,
+    });
+    let on_destinations = route.route.iter().filter_map(|destination| destination.headers.as_ref());
+    let set = route.headers.iter().chain(on_destinations).flat_map(|headers| headers.request.set.iter());
+    let set = set.map(|(header, value)| (header, &**value)).filter(|(_, value)| !value.contains(['%', '{']));
+    matched.chain(set).map(|(header, value)| (Symbol::from(header.to_ascii_lowercase()), value))
+}
+
+/// A gateway's name as an object in `namespace` writes it, as `namespace/name`.
+pub fn qualified(gateway: &Symbol, namespace: &Symbol) -> Symbol {
+    if gateway.contains('/') { gateway.clone() } else { format!("{namespace}/{gateway}").into() }
+}

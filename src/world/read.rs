@@ -1,0 +1,40 @@
+//! What to ask the API server again before a denial.
+
+use crate::resource::{Kind, Labels, ObjectRef, Resource};
+use crate::symbol::Symbol;
+
+/// One question that the view answered, in the form that the API server can answer: a list of a kind in a
+/// namespace, or one object. Repeated as a quorum read, it tells whether the watch lagged [s5].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Read {
+    /// Every object of a kind in a namespace.
+    List(Kind, Symbol),
+    /// The pods of a namespace with these labels.
+    Pods(Symbol, Labels),
+    /// One object.
+    Object(ObjectRef),
+}
+
+impl Read {
+    /// The kind it reads.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::List(kind, _) => *kind,
+            Self::Pods(..) => Kind::Pod,
+            Self::Object(reference) => reference.kind,
+        }
+    }
+
+    /// Whether the answer would hold `object`, if that existed.
+    pub fn covers(&self, object: &Resource) -> bool {
+        let meta = object.meta();
+        object.kind() == self.kind()
+            && match self {
+                Self::List(_, namespace) => meta.namespace == *namespace,
+                Self::Pods(namespace, labels) => meta.namespace == *namespace && labels.select(&meta.labels),
+                Self::Object(reference) => {
+                    meta.name == reference.name && meta.namespace == reference.namespace
+                }
+            }
+    }
+}

@@ -1,0 +1,223 @@
+//! Reads YAML and JSON files as kubectl and the API server would, and remembers where everything stood.
+//!
+//! ```text
+//!  bytes ──read──► text ──documents──► RawDocument … ──decode──► Node ──serde──► typed view
+//!         UTF-8          `---`, `...`    one object,    aliases,    │  Error { line, column, path }
+//!                        JSON streams    any thread     merge keys  └─find(path)──► Span
+//! ```
+//!
+//! kubectl turns a file into JSON before the API server sees it, with the rules of YAML 1.1: `on` is a boolean, `0777` is 511 and
+//! `1.0` is a number. The API server then refuses a number where a string belongs. [`Node`] follows both, so that a file which
+//! decodes here is a file that the cluster can read. Where kubectl is silent about a loss (the same key twice, text after `...`),
+//! decoding fails instead.
+
+mod de;
+mod document;
+mod json;
+mod path;
+mod repair;
+mod scalar;
+mod tree;
+
+use std::borrow::Cow;
+
+pub use self::document::{RawDocument, documents, read};
+pub use self::path::Found;
+
+/// A place in a file; line and column count from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Bytes before this place, from the start of the file.
+    pub offset: u32,
+    /// The line.
+    pub line: u32,
+    /// The character of the line.
+    pub column: u32,
+}
+
+impl Position {
+    /// The first place of a file.
+    const START: Self = Self {
+        offset: 0,
+        line: 1,
+        column: 1,
+    };
+
+    /// The place behind `text`, which starts here.
+    fn after(self, text: &str) -> Self {
+        let lines = count(text.bytes().filter(|byte| *byte == b'\n').count());
+        let (before, last) = match text.rfind('\n') {
+            Some(newline) => (1, &text[newline + 1..]),
+            None => (self.column, text),
+        };
+        Self {
+            offset: self.offset.saturating_add(count(text.len())),
+            line: self.line.saturating_add(lines),
+            column: count(last.chars().count()).saturating_add(before),
+        }
+    }
+}
+
+/// What lies between two places; the end is the first place behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where it starts.
+    pub start: Position,
+    /// Where it has ended.
+    pub end: Position,
+}
+
+/// One value of a document and where it was written. What an alias or a merge key brought in stands where its anchor does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node<'a> {
+    span: Span,
+    value: Value<'a>,
+}
+
+/// What a [`Node`] holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// A null, boolean, number or string, and its text: of a string the content, of the others how they were written.
+    Scalar(Scalar, Cow<'a, str>),
+    /// A list.
+    Sequence(Vec<Node<'a>>),
+    /// A mapping, in the order of the file.
+    Mapping(Vec<Entry<'a>>),
+}
+
+/// The type of a scalar, as kubectl resolves it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scalar {
+    /// Nothing, `~` or `null`.
+    Null,
+    /// A boolean: also `yes`, `no`, `on`, `off`, `y` and `n`.
+    Bool(bool),
+    /// An integer: also octal, hexadecimal, binary and with underscores.
+    Int(i64),
+    /// An integer above the range of [`Scalar::Int`].
+    Uint(u64),
+    /// A number with a fraction or an exponent, always finite.
+    Float(f64),
+    /// A string.
+    String,
+}
+
+/// One key of a mapping with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<'a> {
+    /// The key, always a string: kubectl writes `1:` as `"1"` and `on:` as `"true"`.
+    pub key: Node<'a>,
+    /// The value.
+    pub value: Node<'a>,
+}
+
+impl Entry<'_> {
+    /// The key's text.
+    pub fn name(&self) -> &str {
+        self.key.as_str().unwrap_or_default()
+    }
+}
+
+impl<'a> Node<'a> {
+    /// Where the value was written.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// What the node holds.
+    pub fn value(&self) -> &Value<'a> {
+        &self.value
+    }
+
+    /// Whether it is null.
+    pub fn is_null(&self) -> bool {
+        matches!(self.value, Value::Scalar(Scalar::Null, _))
+    }
+
+    /// The text of a string; `None` for everything else, numbers and booleans included.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(Scalar::String, text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items of a list; empty for everything else.
+    pub fn items(&self) -> &[Node<'a>] {
+        match &self.value {
+            Value::Sequence(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The entries of a mapping; empty for everything else.
+    pub fn entries(&self) -> &[Entry<'a>] {
+        match &self.value {
+            Value::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The value of a key of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Node<'a>> {
+        self.entries()
+            .iter()
+            .find(|entry| entry.name() == key)
+            .map(|entry| &entry.value)
+    }
+
+    fn string(span: Span, text: Cow<'a, str>) -> Self {
+        let value = Value::Scalar(Scalar::String, text);
+        Self { span, value }
+    }
+}
+
+/// Why a file, a document or a value cannot be read, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {}{message}", prefix(path))]
+pub struct Error {
+    /// What is wrong and what helps.
+    pub message: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+    /// The field as Kubernetes writes it, `spec.http[0].route[0].weight`; empty when the document itself is at fault.
+    pub path: String,
+}
+
+impl Error {
+    fn new(place: Position, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            line: place.line,
+            column: place.column,
+            path: String::new(),
+        }
+    }
+
+    /// The error as seen from the list in which it arose.
+    fn under_index(self, index: usize) -> Self {
+        let path = path::under_index(index, &self.path);
+        Self { path, ..self }
+    }
+
+    /// The error as seen from the mapping in which it arose.
+    fn under_key(self, key: &str) -> Self {
+        let path = path::under_key(key, &self.path);
+        Self { path, ..self }
+    }
+}
+
+fn prefix(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}: ")
+    }
+}
+
+/// Lengths and lines as the spans hold them; [`read`] refuses files that are too large for it.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

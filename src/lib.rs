@@ -11,9 +11,16 @@
 //! index and the view over it) ← [`routing`] (what Istio makes of it) ← [`rule`] (what is wrong with it) ←
 //! [`admission`], [`report`] ← [`server`], [`cluster`], [`cli`].
 
+pub mod admission;
+pub mod cli;
+pub mod files;
 pub mod lane;
+pub mod report;
 pub mod resource;
+pub mod rewrite;
 pub mod routing;
+pub mod rule;
 pub mod symbol;
-mod yaml;
+pub mod verdict;
 pub mod world;
+pub mod yaml;

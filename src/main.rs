@@ -1,3 +1,5 @@
 //! The `lanekeeper` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    lanekeeper::cli::run()
+}

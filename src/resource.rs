@@ -29,15 +29,17 @@ pub use destination_rule::{DestinationRule, H2Upgrade, Subset, TrafficPolicy};
 pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
 pub use label::Labels;
-pub use lane_group::{LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupSpec, TraceFormat, WorkloadSelector};
+pub use lane_group::{
+    LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupSpec, TraceFormat, WorkloadSelector,
+};
 pub use mark::Mark;
 pub use meta::{Annotations, Meta, Owner};
 pub use pod::Pod;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use virtual_service::{
-    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination, StringMatch,
-    VirtualService,
+    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination,
+    StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};
@@ -156,8 +158,7 @@ impl Resource {
 
     /// Kind, namespace and name.
     pub fn reference(&self) -> ObjectRef {
-        let meta = self.meta();
-        ObjectRef { kind: self.kind(), namespace: meta.namespace.clone(), name: meta.name.clone() }
+        self.meta().reference(self.kind())
     }
 
     /// The labels by which a selector chooses this object to carry traffic: a workload's pod template, a

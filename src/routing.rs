@@ -23,11 +23,11 @@ mod visibility;
 
 pub use caller::{Caller, callers_of};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
-pub use entry::{EntryMatch, EntryRoute, entry_routes};
+pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use header::{HeaderState, header_after};
 pub use lanes::{Lanes, is_lane_key, lanes_of, lanes_of_service};
 pub use protocol::Protocol;
 pub use route::{Context, Route, destinations, routes_at};
-pub use subset::{Carriers, carriers_of_subset};
+pub use subset::{Carriers, carriers_of_subset, workload_labels};
 pub use target::{Port, Target, effective_port, target_of};
 pub use visibility::is_visible;

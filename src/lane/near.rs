@@ -19,7 +19,10 @@ pub fn is_near(a: &str, b: &str) -> bool {
 
 /// The first of `candidates` in their text order that is near `name`.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.into_iter().filter(|candidate| is_near(name, candidate)).min()
+    candidates
+        .into_iter()
+        .filter(|candidate| is_near(name, candidate))
+        .min()
 }
 
 fn no_digit(c: &char) -> bool {

@@ -162,7 +162,14 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
         let wire = Wire::deserialize(deserializer)?;
         let ports = wire.port_level_settings.iter();
         Ok(Self {
-            ports: ports.map(|port| (port.port.number, policy(&port.connection_pool, &port.load_balancer))).collect(),
+            ports: ports
+                .map(|port| {
+                    (
+                        port.port.number,
+                        policy(&port.connection_pool, &port.load_balancer),
+                    )
+                })
+                .collect(),
             ..policy(&wire.connection_pool, &wire.load_balancer)
         })
     }

@@ -73,6 +73,10 @@ impl<'de> Deserialize<'de> for Gateway {
             tls_mode: server.tls.map(|tls| tls.mode),
             hosts: server.hosts,
         });
-        Ok(Self { meta: metadata, selector: spec.selector, servers: servers.collect() })
+        Ok(Self {
+            meta: metadata,
+            selector: spec.selector,
+            servers: servers.collect(),
+        })
     }
 }

@@ -68,12 +68,18 @@ impl Kind {
     /// whatever version; `None` for kinds that no rule reads.
     pub fn of(api_version: &str, kind: &str) -> Option<Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        Self::ALL.iter().copied().find(|known| known.name() == kind && known.group() == group)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|known| known.name() == kind && known.group() == group)
     }
 
     /// The kind of a resource by its group and plural name, as an admission review names it.
     pub fn of_resource(group: &str, plural: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|known| known.plural() == plural && known.group() == group)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|known| known.plural() == plural && known.group() == group)
     }
 
     /// Whether changes of this kind are judged at admission.
@@ -103,7 +109,11 @@ impl Kind {
     /// The `apiVersion` in the preferred version.
     pub fn api_version(self) -> String {
         let version = self.versions().first().copied().unwrap_or("v1");
-        if self.group().is_empty() { version.to_owned() } else { format!("{}/{version}", self.group()) }
+        if self.group().is_empty() {
+            version.to_owned()
+        } else {
+            format!("{}/{version}", self.group())
+        }
     }
 }
 
@@ -133,7 +143,11 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// The reference to `kind` `namespace/name`.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: Symbol::new(namespace), name: Symbol::new(name) }
+        Self {
+            kind,
+            namespace: Symbol::new(namespace),
+            name: Symbol::new(name),
+        }
     }
 }
 
@@ -156,7 +170,10 @@ mod tests {
     fn a_kind_is_found_in_any_version_of_its_group_only() {
         for version in ["v1", "v1beta1", "v1alpha3"] {
             let api_version = format!("networking.istio.io/{version}");
-            assert_eq!(Kind::of(&api_version, "VirtualService"), Some(Kind::VirtualService));
+            assert_eq!(
+                Kind::of(&api_version, "VirtualService"),
+                Some(Kind::VirtualService)
+            );
         }
         assert_eq!(Kind::of("v1", "Service"), Some(Kind::Service));
         assert_eq!(Kind::of("serving.knative.dev/v1", "Service"), None);

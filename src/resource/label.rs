@@ -28,7 +28,10 @@ impl Labels {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Symbol> {
-        self.0.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok().map(|at| &self.0[at].1)
+        self.0
+            .binary_search_by(|(name, _)| name.as_str().cmp(key))
+            .ok()
+            .map(|at| &self.0[at].1)
     }
 
     /// Whether there are none.
@@ -45,7 +48,8 @@ impl Labels {
     /// These labels and those of `other`; `None` where the two contradict each other, so that no object
     /// can have both.
     pub fn and(&self, other: &Self) -> Option<Self> {
-        let contradicts = |(key, value): &(Symbol, Symbol)| other.get(key).is_some_and(|found| found != value);
+        let contradicts =
+            |(key, value): &(Symbol, Symbol)| other.get(key).is_some_and(|found| found != value);
         if self.0.iter().any(contradicts) {
             return None;
         }
@@ -131,7 +135,10 @@ mod tests {
 
     #[test]
     fn two_selectors_join_unless_they_contradict_each_other() {
-        assert_eq!(labels("app=a").and(&labels("version=v1")), Some(labels("app=a,version=v1")));
+        assert_eq!(
+            labels("app=a").and(&labels("version=v1")),
+            Some(labels("app=a,version=v1"))
+        );
         assert_eq!(labels("app=a").and(&labels("app=a")), Some(labels("app=a")));
         assert_eq!(labels("app=a").and(&labels("app=b")), None);
     }

@@ -114,7 +114,11 @@ impl LaneGroup {
         let namespace = self.meta.namespace.clone();
         // A gateway without a namespace is one of the group's own.
         let qualify = |gateway: &Symbol| {
-            if gateway.contains('/') { gateway.clone() } else { format!("{namespace}/{gateway}").into() }
+            if gateway.contains('/') {
+                gateway.clone()
+            } else {
+                format!("{namespace}/{gateway}").into()
+            }
         };
         lane::LaneGroup {
             source: self.meta.name.to_string(),
@@ -147,7 +151,11 @@ impl<'de> Deserialize<'de> for LaneGroup {
                 header: header(&spec.header),
                 entry: spec.entry.map(|entry| lane::Entry {
                     header: header(&entry.header),
-                    gateways: entry.gateways.iter().map(|gateway| gateway.as_str().into()).collect(),
+                    gateways: entry
+                        .gateways
+                        .iter()
+                        .map(|gateway| gateway.as_str().into())
+                        .collect(),
                 }),
                 lanes: Some(spec.lanes.iter().map(|lane| lane.as_str().into()).collect()),
                 default_lane: Some(spec.default_lane.as_str().into()),

@@ -22,6 +22,9 @@ impl Mark {
         }
 
         let wire = Wire::deserialize(object)?;
-        Ok(Self { kind, meta: wire.metadata })
+        Ok(Self {
+            kind,
+            meta: wire.metadata,
+        })
     }
 }

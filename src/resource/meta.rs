@@ -30,6 +30,17 @@ pub struct Meta {
     pub owner: Option<Owner>,
 }
 
+impl Meta {
+    /// The reference to the object of `kind` that this is the metadata of.
+    pub fn reference(&self, kind: Kind) -> ObjectRef {
+        ObjectRef {
+            kind,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Meta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wire = Wire::deserialize(deserializer)?;
@@ -41,7 +52,11 @@ impl<'de> Deserialize<'de> for Meta {
             annotations: wire.annotations.unwrap_or_default(),
             created: wire.creation_timestamp,
             deleting: wire.deletion_timestamp.is_some(),
-            owner: wire.owner_references.unwrap_or_default().into_iter().find_map(OwnerReference::controller),
+            owner: wire
+                .owner_references
+                .unwrap_or_default()
+                .into_iter()
+                .find_map(OwnerReference::controller),
         })
     }
 }
@@ -73,7 +88,11 @@ struct OwnerReference {
 impl OwnerReference {
     fn controller(self) -> Option<Owner> {
         let controls = self.controller == Some(true);
-        controls.then_some(Owner { api_version: self.api_version, kind: self.kind, name: self.name })
+        controls.then_some(Owner {
+            api_version: self.api_version,
+            kind: self.kind,
+            name: self.name,
+        })
     }
 }
 
@@ -92,7 +111,11 @@ impl Owner {
     /// The owner as an object of the world in `namespace`; `None` for kinds that are not known.
     pub fn reference(&self, namespace: &Symbol) -> Option<ObjectRef> {
         let kind = Kind::of(&self.api_version, &self.kind)?;
-        Some(ObjectRef { kind, namespace: namespace.clone(), name: self.name.clone() })
+        Some(ObjectRef {
+            kind,
+            namespace: namespace.clone(),
+            name: self.name.clone(),
+        })
     }
 }
 
@@ -104,7 +127,10 @@ pub struct Annotations(Vec<(Symbol, Box<str>)>);
 impl Annotations {
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| &**value)
     }
 
     fn is_read(key: &str) -> bool {

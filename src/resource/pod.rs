@@ -25,7 +25,13 @@ impl Pod {
     pub fn parse<'de, D: Deserializer<'de>>(kind: Kind, object: D) -> Result<Self, D::Error> {
         if kind == Kind::ReplicaSet {
             let link = super::Mark::parse(kind, object)?;
-            return Ok(Self { kind, meta: link.meta, ended: false, ready: false, ports: Vec::new() });
+            return Ok(Self {
+                kind,
+                meta: link.meta,
+                ended: false,
+                ready: false,
+                ports: Vec::new(),
+            });
         }
         let wire = Wire::deserialize(object)?;
         let status = wire.status.unwrap_or_default();
@@ -46,7 +52,11 @@ impl Pod {
     /// The Deployment that a pod of a `ReplicaSet` belongs to by the Deployment controller's naming:
     /// `ReplicaSet` `D-<pod-template-hash>` is D's.
     pub fn deployment_by_name(&self) -> Option<ObjectRef> {
-        let owner = self.meta.owner.as_ref().filter(|owner| owner.kind == "ReplicaSet")?;
+        let owner = self
+            .meta
+            .owner
+            .as_ref()
+            .filter(|owner| owner.kind == "ReplicaSet")?;
         let hash = self.meta.labels.get("pod-template-hash")?;
         let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
         Some(ObjectRef {
@@ -97,14 +107,19 @@ mod tests {
         let pod = pod(json!({"metadata": {"namespace": "cars", "name": "portal-5d9f-x",
             "labels": {"pod-template-hash": "5d9f"},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "portal-5d9f", "controller": true}]}}));
-        assert_eq!(pod.deployment_by_name(), Some(ObjectRef::new(Kind::Deployment, "cars", "portal")));
+        assert_eq!(
+            pod.deployment_by_name(),
+            Some(ObjectRef::new(Kind::Deployment, "cars", "portal"))
+        );
     }
 
     #[test]
     fn ended_and_deleted_pods_carry_nothing() {
         assert!(pod(json!({"metadata": {"name": "a"}, "status": {"phase": "Pending"}})).carries());
         assert!(!pod(json!({"metadata": {"name": "a"}, "status": {"phase": "Failed"}})).carries());
-        assert!(!pod(json!({"metadata": {"name": "a", "deletionTimestamp": "2026-11-01T00:00:00Z"}})).carries());
+        assert!(
+            !pod(json!({"metadata": {"name": "a", "deletionTimestamp": "2026-11-01T00:00:00Z"}})).carries()
+        );
     }
 
     #[test]

@@ -61,7 +61,12 @@ impl<'de> Deserialize<'de> for Service {
         Ok(Self {
             meta: wire.metadata,
             selector: spec.selector.unwrap_or_default(),
-            ports: spec.ports.unwrap_or_default().into_iter().map(ServicePort::from).collect(),
+            ports: spec
+                .ports
+                .unwrap_or_default()
+                .into_iter()
+                .map(ServicePort::from)
+                .collect(),
             external_name: spec.external_name.filter(|_| is_alias),
             headless: spec.cluster_ip.as_deref() == Some("None"),
         })
@@ -121,12 +126,16 @@ impl<'de> Deserialize<'de> for TargetPort {
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<TargetPort, E> {
                 let number = u16::try_from(number);
-                number.map(TargetPort::Number).map_err(|_| E::custom("a port number is at most 65535"))
+                number
+                    .map(TargetPort::Number)
+                    .map_err(|_| E::custom("a port number is at most 65535"))
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<TargetPort, E> {
                 let number = u16::try_from(number);
-                number.map(TargetPort::Number).map_err(|_| E::custom("a port number is from 0 to 65535"))
+                number
+                    .map(TargetPort::Number)
+                    .map_err(|_| E::custom("a port number is from 0 to 65535"))
             }
 
             fn visit_str<E>(self, name: &str) -> Result<TargetPort, E> {
@@ -153,8 +162,14 @@ mod tests {
                 {"port": 53, "protocol": "UDP"}]}}))
         .unwrap();
         assert!(service.headless);
-        assert_eq!(service.port(8080).unwrap().target, Some(TargetPort::Name("web".into())));
-        assert_eq!(service.port(20885).unwrap().target, Some(TargetPort::Number(9000)));
+        assert_eq!(
+            service.port(8080).unwrap().target,
+            Some(TargetPort::Name("web".into()))
+        );
+        assert_eq!(
+            service.port(20885).unwrap().target,
+            Some(TargetPort::Number(9000))
+        );
         assert!(service.port(53).unwrap().not_tcp);
         assert_eq!(service.port(80), None);
     }

@@ -105,7 +105,10 @@ pub struct HttpMatch {
 impl HttpMatch {
     /// The condition on the header `name`, whose case does not matter.
     pub fn header(&self, name: &str) -> Option<&StringMatch> {
-        self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
@@ -180,7 +183,10 @@ impl<'de> Deserialize<'de> for Destination {
         let wire = Wire::deserialize(deserializer)?;
         Ok(Self {
             host: wire.host,
-            port: wire.port.and_then(|port| port.number).filter(|number| *number != 0),
+            port: wire
+                .port
+                .and_then(|port| port.number)
+                .filter(|number| *number != 0),
             subset: wire.subset.filter(|subset| !subset.is_empty()),
         })
     }
@@ -243,7 +249,10 @@ impl HeaderOperations {
 }
 
 fn find<'a>(pairs: &'a Pairs<Box<str>>, name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+    pairs
+        .iter()
+        .find(|(header, _)| header.eq_ignore_ascii_case(name))
+        .map(|(_, value)| &**value)
 }
 
 /// A map in the order of the text.
@@ -352,7 +361,8 @@ mod tests {
 
     #[test]
     fn an_empty_subset_is_none() {
-        let destination: Destination = serde_json::from_value(json!({"host": "a", "subset": "", "port": {}})).unwrap();
+        let destination: Destination =
+            serde_json::from_value(json!({"host": "a", "subset": "", "port": {}})).unwrap();
         assert_eq!((destination.subset, destination.port), (None, None));
     }
 }

@@ -41,7 +41,9 @@ impl WasmPlugin {
             has_target_refs: !spec.target_refs.unwrap_or_default().is_empty() || spec.target_ref.is_some(),
             lane_header: not_empty(config.lane_header).map(|header| header.to_ascii_lowercase().into()),
             traffic_lane: not_empty(config.traffic_lane),
-            lanes: config.lanes.map(|lanes| lanes.into_iter().filter_map(not_empty).collect()),
+            lanes: config
+                .lanes
+                .map(|lanes| lanes.into_iter().filter_map(not_empty).collect()),
         })
     }
 }

@@ -102,9 +102,15 @@ impl PodSpec {
         let stays = |container: &Container| container.restart_policy.as_deref() == Some("Always");
         let sidecars = self.init_containers.into_iter().flatten().filter(stays);
         let containers = self.containers.into_iter().flatten().chain(sidecars);
-        containers.flat_map(|container| container.ports.unwrap_or_default()).filter(|port| !port.name.is_empty()).map(
-            |port| ServicePort { name: port.name, number: port.container_port, ..ServicePort::default() },
-        ).collect()
+        containers
+            .flat_map(|container| container.ports.unwrap_or_default())
+            .filter(|port| !port.name.is_empty())
+            .map(|port| ServicePort {
+                name: port.name,
+                number: port.container_port,
+                ..ServicePort::default()
+            })
+            .collect()
     }
 }
 
@@ -133,20 +139,32 @@ mod tests {
     fn a_workload_carries_unless_it_is_scaled_to_zero_or_being_deleted() {
         let carries = |object| Workload::parse(Kind::Deployment, object).unwrap().carries();
         assert!(carries(json!({"metadata": {"name": "a"}, "spec": {}})));
-        assert!(!carries(json!({"metadata": {"name": "a"}, "spec": {"replicas": 0}})));
-        assert!(!carries(json!({"metadata": {"name": "a", "deletionTimestamp": "2026-11-01T00:00:00Z"}, "spec": {}})));
+        assert!(!carries(
+            json!({"metadata": {"name": "a"}, "spec": {"replicas": 0}})
+        ));
+        assert!(!carries(
+            json!({"metadata": {"name": "a", "deletionTimestamp": "2026-11-01T00:00:00Z"}, "spec": {}})
+        ));
     }
 
     #[test]
     fn ports_of_native_sidecars_count_and_those_of_plain_init_containers_do_not() {
         let port = |name: &str, number: u16| json!([{"name": name, "containerPort": number}]);
-        let workload = Workload::parse(Kind::Deployment, json!({"metadata": {"name": "a"}, "spec": {"template": {"spec": {
+        let workload = Workload::parse(
+            Kind::Deployment,
+            json!({"metadata": {"name": "a"}, "spec": {"template": {"spec": {
             "containers": [{"name": "app", "ports": port("http", 8080)}],
             "initContainers": [
                 {"name": "proxy", "restartPolicy": "Always", "ports": port("admin", 15000)},
-                {"name": "migrate", "ports": port("done", 1)}]}}}}))
+                {"name": "migrate", "ports": port("done", 1)}]}}}}),
+        )
         .unwrap();
-        let names: Vec<_> = workload.template.ports.iter().map(|port| port.name.to_string()).collect();
+        let names: Vec<_> = workload
+            .template
+            .ports
+            .iter()
+            .map(|port| port.name.to_string())
+            .collect();
         assert_eq!(names, ["http", "admin"]);
     }
 

@@ -31,6 +31,9 @@ impl<'de> Deserialize<'de> for WorkloadEntry {
 
         let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
         let labels = Labels::new(metadata.labels.pairs().iter().chain(spec.labels.pairs()).cloned());
-        Ok(Self { meta: metadata, labels })
+        Ok(Self {
+            meta: metadata,
+            labels,
+        })
     }
 }

@@ -19,28 +19,42 @@ pub struct Caller {
 /// namespaces it is exported to by name, and of any other; and for each gateway its pods, whose namespace is
 /// where they run, not where the `Gateway` object is [s13].
 pub fn callers_of(view: &View<'_>, vs: &VirtualService) -> Vec<Caller> {
-    let default = view.mesh_config().map_or(&[][..], |config| &config.default_virtual_service_export_to);
+    let default = view
+        .mesh_config()
+        .map_or(&[][..], |config| &config.default_virtual_service_export_to);
     let home = &vs.meta.namespace;
     let mut callers = Vec::new();
     if is_bound(vs, None) {
-        let effective = if vs.export_to.is_empty() { default } else { &vs.export_to };
-        let named = effective.iter().filter(|entry| !matches!(entry.as_str(), "*" | "." | "~"));
+        let effective = if vs.export_to.is_empty() {
+            default
+        } else {
+            &vs.export_to
+        };
+        let named = effective
+            .iter()
+            .filter(|entry| !matches!(entry.as_str(), "*" | "." | "~"));
         let mut namespaces: Vec<Symbol> = named.cloned().chain([home.clone(), Symbol::default()]).collect();
         namespaces.sort();
         namespaces.dedup();
         namespaces.retain(|namespace| is_visible(&vs.export_to, default, home, namespace));
-        callers.extend(namespaces.into_iter().map(|namespace| Caller { namespace, gateway: None }));
+        callers.extend(namespaces.into_iter().map(|namespace| Caller {
+            namespace,
+            gateway: None,
+        }));
     }
     for name in vs.gateways.iter().filter(|name| **name != "mesh") {
         let selector = view.gateway(name, home).map(|gateway| &gateway.selector);
-        let mut namespaces = selector.map(|selector| view.namespaces_with(selector)).unwrap_or_default();
+        let mut namespaces = selector
+            .map(|selector| view.namespaces_with(selector))
+            .unwrap_or_default();
         if namespaces.is_empty() {
             namespaces.push(Symbol::default());
         }
         let gateway = Some(qualified(name, home));
-        callers.extend(
-            namespaces.into_iter().map(|namespace| Caller { namespace, gateway: gateway.clone() }),
-        );
+        callers.extend(namespaces.into_iter().map(|namespace| Caller {
+            namespace,
+            gateway: gateway.clone(),
+        }));
     }
     callers
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::is_visible;
-use crate::resource::{DestinationRule, H2Upgrade, Labels, ObjectRef, Subset, TrafficPolicy};
+use crate::resource::{DestinationRule, H2Upgrade, Kind, Labels, ObjectRef, Subset, TrafficPolicy};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -37,18 +37,32 @@ impl<'w> EffectiveRule<'w> {
 
     /// The names of the objects it is made of.
     pub fn references(&self) -> Vec<ObjectRef> {
-        self.sources.iter().map(|rule| reference(rule)).collect()
+        self.sources
+            .iter()
+            .map(|rule| rule.meta.reference(Kind::DestinationRule))
+            .collect()
     }
 
     /// Whether the policy makes the upstream speak HTTP/2 to `port` of the subset, whatever the port's own
     /// protocol: `Some(true)` upgrades, `Some(false)` refuses, `None` leaves it to the mesh [s19].
     pub fn upgrades(&self, subset: Option<&str>, port: u32) -> Option<bool> {
-        let of_subset = subset.and_then(|name| self.subset(name)).map(|defined| &defined.subset.traffic_policy);
+        let of_subset = subset
+            .and_then(|name| self.subset(name))
+            .map(|defined| &defined.subset.traffic_policy);
         let of_rule = self.sources.first().map(|rule| &rule.traffic_policy);
         let by_port = |policy: &'w TrafficPolicy| {
-            policy.ports.iter().find(|(number, _)| *number == port).map(|(_, policy)| policy)
+            policy
+                .ports
+                .iter()
+                .find(|(number, _)| *number == port)
+                .map(|(_, policy)| policy)
         };
-        let policies = [of_subset.and_then(by_port), of_subset, of_rule.and_then(by_port), of_rule];
+        let policies = [
+            of_subset.and_then(by_port),
+            of_subset,
+            of_rule.and_then(by_port),
+            of_rule,
+        ];
         policies.into_iter().flatten().find_map(|policy| match policy.h2 {
             H2Upgrade::Upgrade => Some(true),
             H2Upgrade::DoNotUpgrade => Some(false),
@@ -67,15 +81,25 @@ pub fn rule_for<'w>(
 ) -> Option<EffectiveRule<'w>> {
     let names = view.with_wildcards(host);
     let root = view.root_namespace();
-    let default = view.mesh_config().map_or(&[][..], |config| &config.default_destination_rule_export_to);
-    let candidates: Vec<Vec<&DestinationRule>> =
-        names.iter().map(|name| view.destination_rules_for(name)).collect();
+    let default = view
+        .mesh_config()
+        .map_or(&[][..], |config| &config.default_destination_rule_export_to);
+    let candidates: Vec<Vec<&DestinationRule>> = names
+        .iter()
+        .map(|name| view.destination_rules_for(name))
+        .collect();
 
     // The most specific host for which `keep` leaves any rule.
     let most_specific = |keep: &dyn Fn(&DestinationRule) -> bool| {
         candidates
             .iter()
-            .map(|rules| rules.iter().copied().filter(|rule| keep(rule)).collect::<Vec<_>>())
+            .map(|rules| {
+                rules
+                    .iter()
+                    .copied()
+                    .filter(|rule| keep(rule))
+                    .collect::<Vec<_>>()
+            })
             .find(|rules| !rules.is_empty())
     };
     let local = |rule: &DestinationRule| {
@@ -165,8 +189,15 @@ fn consolidate(mut rules: Vec<&DestinationRule>) -> Vec<Merged<'_>> {
         }
         if separately {
             let subsets = rule.subsets.iter().map(|subset| EffectiveSubset { subset, rule });
-            let own = EffectiveRule { sources: vec![rule], subsets: subsets.collect() };
-            merged.push(Merged { export_to, selector, rule: own });
+            let own = EffectiveRule {
+                sources: vec![rule],
+                subsets: subsets.collect(),
+            };
+            merged.push(Merged {
+                export_to,
+                selector,
+                rule: own,
+            });
         }
     }
     merged
@@ -174,16 +205,10 @@ fn consolidate(mut rules: Vec<&DestinationRule>) -> Vec<Merged<'_>> {
 
 /// Among what did not merge, the last without a selector counts for a caller of unknown labels.
 fn choose(merged: Vec<Merged<'_>>) -> Option<EffectiveRule<'_>> {
-    merged.into_iter().rfind(|merged| merged.selector.is_none()).map(|merged| merged.rule)
-}
-
-/// The reference to a rule.
-fn reference(rule: &DestinationRule) -> ObjectRef {
-    ObjectRef {
-        kind: crate::resource::Kind::DestinationRule,
-        namespace: rule.meta.namespace.clone(),
-        name: rule.meta.name.clone(),
-    }
+    merged
+        .into_iter()
+        .rfind(|merged| merged.selector.is_none())
+        .map(|merged| merged.rule)
 }
 
 #[cfg(test)]
@@ -191,7 +216,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resource::{Kind, Resource};
+    use crate::resource::Resource;
     use crate::world::{Settings, World};
 
     fn rule(namespace: &str, name: &str, created: u8, spec: &Value) -> Resource {
@@ -209,7 +234,12 @@ mod tests {
         let world = World::of(Settings::default(), rules);
         let host = "portal.cars.svc.cluster.local".into();
         let found = rule_for(&View::new(&world), caller, &host, Some("cars"));
-        found.map(|rule| rule.subsets.iter().map(|defined| defined.subset.name.to_string()).collect())
+        found.map(|rule| {
+            rule.subsets
+                .iter()
+                .map(|defined| defined.subset.name.to_string())
+                .collect()
+        })
     }
 
     #[test]
@@ -217,7 +247,10 @@ mod tests {
         let own = rule("cars", "own", 0, &spec("portal", &[], &["v1"]));
         let wild = rule("shop", "wild", 1, &spec("*.local", &[], &[]));
         assert_eq!(subsets(vec![own.clone(), wild.clone()], "shop"), Some(vec![]));
-        assert_eq!(subsets(vec![own.clone(), wild.clone()], ""), Some(vec!["v1".into()]));
+        assert_eq!(
+            subsets(vec![own.clone(), wild.clone()], ""),
+            Some(vec!["v1".into()])
+        );
         assert_eq!(subsets(vec![own, wild], "cars"), Some(vec!["v1".into()]));
     }
 
@@ -231,11 +264,22 @@ mod tests {
 
     #[test]
     fn the_root_namespace_comes_last_and_its_private_rules_are_for_its_own_proxies() {
-        let root = rule("istio-system", "root", 0, &spec("portal.cars.svc.cluster.local", &[], &["r"]));
+        let root = rule(
+            "istio-system",
+            "root",
+            0,
+            &spec("portal.cars.svc.cluster.local", &[], &["r"]),
+        );
         let private = rule("istio-system", "private", 1, &spec("*.local", &["."], &["p"]));
         assert_eq!(subsets(vec![root.clone()], ""), Some(vec!["r".into()]));
-        assert_eq!(subsets(vec![root.clone(), private.clone()], ""), Some(vec!["r".into()]));
-        assert_eq!(subsets(vec![root, private], "istio-system"), Some(vec!["p".into()]));
+        assert_eq!(
+            subsets(vec![root.clone(), private.clone()], ""),
+            Some(vec!["r".into()])
+        );
+        assert_eq!(
+            subsets(vec![root, private], "istio-system"),
+            Some(vec!["p".into()])
+        );
     }
 
     #[test]
@@ -275,7 +319,13 @@ mod tests {
         own["portLevelSettings"] = json!([by_port]);
         let spec = json!({"host": "portal", "trafficPolicy": own, "subsets": [{"name": "v1", "trafficPolicy": policy("DO_NOT_UPGRADE")}]});
         let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
-        let found = rule_for(&View::new(&world), "", &"portal.cars.svc.cluster.local".into(), Some("cars")).unwrap();
+        let found = rule_for(
+            &View::new(&world),
+            "",
+            &"portal.cars.svc.cluster.local".into(),
+            Some("cars"),
+        )
+        .unwrap();
         assert_eq!(found.upgrades(None, 8080), Some(true));
         assert_eq!(found.upgrades(None, 80), Some(false));
         assert_eq!(found.upgrades(Some("v1"), 8080), Some(false));

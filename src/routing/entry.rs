@@ -62,7 +62,10 @@ pub struct EntryDestination<'w> {
 impl EntryRoute<'_, '_> {
     /// Whether a request that the route takes names its lane in the entry header.
     pub fn is_by_entry_header(&self) -> bool {
-        matches!(self.by, EntryMatch::Exact(_) | EntryMatch::Pattern(_) | EntryMatch::Mixed)
+        matches!(
+            self.by,
+            EntryMatch::Exact(_) | EntryMatch::Pattern(_) | EntryMatch::Mixed
+        )
     }
 
     /// The path of the route, as Kubernetes writes fields.
@@ -79,14 +82,27 @@ pub fn entry_routes<'v, 'w>(
     vs: &'w VirtualService,
 ) -> Vec<EntryRoute<'v, 'w>> {
     let home = &vs.meta.namespace;
-    let gateways: Vec<Symbol> =
-        vs.gateways.iter().filter(|name| **name != "mesh").map(|name| qualified(name, home)).collect();
+    let gateways: Vec<Symbol> = vs
+        .gateways
+        .iter()
+        .filter(|name| **name != "mesh")
+        .map(|name| qualified(name, home))
+        .collect();
     let mut found: Vec<EntryRoute<'v, 'w>> = Vec::new();
     // Routes of one VirtualService mostly lead to few services.
     let mut groups: Vec<(Symbol, Option<(Rc<Lanes<'v, 'w>>, Option<Entry>)>)> = Vec::new();
-    let on_mesh: Vec<usize> = routes_at(vs, Context::MESH).iter().map(|route| route.index).collect();
+    let on_mesh: Vec<usize> = routes_at(vs, Context::MESH)
+        .iter()
+        .map(|route| route.index)
+        .collect();
     for gateway in &gateways {
-        for reached in routes_at(vs, Context { gateway: Some(gateway), port: None }) {
+        for reached in routes_at(
+            vs,
+            Context {
+                gateway: Some(gateway),
+                port: None,
+            },
+        ) {
             if found.iter().any(|entry| entry.index == reached.index) {
                 continue;
             }
@@ -98,10 +114,17 @@ pub fn entry_routes<'v, 'w>(
                     continue;
                 }
                 let host = view.resolve(&to.destination.host, home);
-                let known = groups.iter().find(|(known, _)| *known == host).map(|(_, group)| group.clone());
+                let known = groups
+                    .iter()
+                    .find(|(known, _)| *known == host)
+                    .map(|(_, group)| group.clone());
                 let of_host = known.unwrap_or_else(|| {
-                    let lanes = view.service_of(&host).and_then(|to| lanes_of_service(view, before, to));
-                    let group = lanes.map(|lanes| (lanes.entry(), Rc::new(lanes))).map(|(entry, lanes)| (lanes, entry));
+                    let lanes = view
+                        .service_of(&host)
+                        .and_then(|to| lanes_of_service(view, before, to));
+                    let group = lanes
+                        .map(|lanes| (lanes.entry(), Rc::new(lanes)))
+                        .map(|(entry, lanes)| (lanes, entry));
                     groups.push((host.clone(), group.clone()));
                     group
                 });
@@ -118,8 +141,11 @@ pub fn entry_routes<'v, 'w>(
                 }
                 let subset = to.destination.subset.as_ref();
                 let service_home = view.read_host(&host).namespace();
-                let rule = subset.and_then(|_| rule_for(view, service_home.unwrap_or_default(), &host, service_home));
-                let defined = subset.zip(rule.as_ref()).and_then(|(name, rule)| rule.subset(name));
+                let rule = subset
+                    .and_then(|_| rule_for(view, service_home.unwrap_or_default(), &host, service_home));
+                let defined = subset
+                    .zip(rule.as_ref())
+                    .and_then(|(name, rule)| rule.subset(name));
                 destinations.push(EntryDestination {
                     index,
                     subset,
@@ -151,11 +177,19 @@ fn told_by<'w>(
     header: &str,
     entry: Option<&Entry>,
 ) -> EntryMatch<'w> {
-    if conditions.iter().any(|condition| condition.header(header).is_some()) {
+    if conditions
+        .iter()
+        .any(|condition| condition.header(header).is_some())
+    {
         return EntryMatch::LaneHeader;
     }
-    let Some(entry) = entry else { return EntryMatch::Other };
-    let values: Vec<_> = conditions.iter().filter_map(|condition| condition.header(&entry.header)).collect();
+    let Some(entry) = entry else {
+        return EntryMatch::Other;
+    };
+    let values: Vec<_> = conditions
+        .iter()
+        .filter_map(|condition| condition.header(&entry.header))
+        .collect();
     if values.is_empty() {
         EntryMatch::Other
     } else if values.len() < conditions.len() {

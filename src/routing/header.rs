@@ -23,14 +23,30 @@ pub enum HeaderState<'a> {
 /// `add` [s29].
 pub fn header_after<'a>(route: &'a HttpRoute, destination: usize, name: &str) -> HeaderState<'a> {
     let of_route = route.headers.as_ref().map(|headers| &headers.request);
-    let of_destination =
-        route.route.get(destination).and_then(|to| to.headers.as_ref()).map(|headers| &headers.request);
-    let order = if route.route.len() > 1 { [of_destination, of_route] } else { [of_route, of_destination] };
-    order.into_iter().flatten().fold(HeaderState::AsSent, |state, operations| apply(state, operations, name))
+    let of_destination = route
+        .route
+        .get(destination)
+        .and_then(|to| to.headers.as_ref())
+        .map(|headers| &headers.request);
+    let order = if route.route.len() > 1 {
+        [of_destination, of_route]
+    } else {
+        [of_route, of_destination]
+    };
+    order
+        .into_iter()
+        .flatten()
+        .fold(HeaderState::AsSent, |state, operations| {
+            apply(state, operations, name)
+        })
 }
 
 fn apply<'a>(state: HeaderState<'a>, operations: &'a HeaderOperations, name: &str) -> HeaderState<'a> {
-    let mut state = if operations.removes(name) { HeaderState::Removed } else { state };
+    let mut state = if operations.removes(name) {
+        HeaderState::Removed
+    } else {
+        state
+    };
     if let Some(value) = operations.set_value(name) {
         state = HeaderState::Set(value);
     }
@@ -50,8 +66,10 @@ mod tests {
     use super::*;
 
     fn route(of_route: &Value, of_destinations: &[Value]) -> HttpRoute {
-        let destinations: Vec<_> =
-            of_destinations.iter().map(|request| json!({"destination": {"host": "a"}, "headers": {"request": request}})).collect();
+        let destinations: Vec<_> = of_destinations
+            .iter()
+            .map(|request| json!({"destination": {"host": "a"}, "headers": {"request": request}}))
+            .collect();
         serde_json::from_value(json!({"headers": {"request": of_route}, "route": destinations})).unwrap()
     }
 
@@ -65,9 +83,15 @@ mod tests {
 
     #[test]
     fn with_several_destinations_the_routes_operations_come_last_and_win() {
-        let two = route(&json!({"remove": ["bu"]}), &[json!({"set": {"bu": "x"}}), json!({})]);
+        let two = route(
+            &json!({"remove": ["bu"]}),
+            &[json!({"set": {"bu": "x"}}), json!({})],
+        );
         assert_eq!(header_after(&two, 0, "bu"), HeaderState::Removed);
-        let two = route(&json!({"set": {"bu": "y"}}), &[json!({"set": {"bu": "x"}}), json!({})]);
+        let two = route(
+            &json!({"set": {"bu": "y"}}),
+            &[json!({"set": {"bu": "x"}}), json!({})],
+        );
         assert_eq!(header_after(&two, 0, "bu"), HeaderState::Set("y"));
     }
 

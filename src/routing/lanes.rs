@@ -3,7 +3,9 @@
 use super::subset::{is_topology_key, workload_labels};
 use super::{carriers_of_subset, rule_for};
 use crate::lane::{Entry, LaneGroup, WithoutHeader, nearest};
-use crate::resource::{Destination, HttpRoute, Labels, Resource, Service, Subset, VirtualService, WasmPlugin};
+use crate::resource::{
+    Destination, HttpRoute, Labels, Resource, Service, Subset, VirtualService, WasmPlugin,
+};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -24,13 +26,19 @@ pub fn lanes_of<'v, 'w>(
     before: Option<&'v View<'w>>,
     namespace: &Symbol,
 ) -> Vec<Lanes<'v, 'w>> {
-    let mut groups: Vec<LaneGroup> = view.lane_groups(namespace).iter().map(|group| group.group()).collect();
+    let mut groups: Vec<LaneGroup> = view
+        .lane_groups(namespace)
+        .iter()
+        .map(|group| group.group())
+        .collect();
     let mut plugins = view.lane_plugins(namespace);
     if namespace != view.root_namespace() {
         plugins.extend(view.lane_plugins(view.root_namespace()));
     }
     for plugin in plugins {
-        let Some(header) = &plugin.lane_header else { continue };
+        let Some(header) = &plugin.lane_header else {
+            continue;
+        };
         match groups.iter_mut().find(|group| group.header == *header) {
             // Plugins with one header are one group: the first to say something says it for all.
             Some(group) if group.is_implicit() => {
@@ -48,7 +56,10 @@ pub fn lanes_of<'v, 'w>(
             None => groups.push(implied_by(plugin, header, namespace)),
         }
     }
-    groups.into_iter().map(|group| Lanes { group, view, before }).collect()
+    groups
+        .into_iter()
+        .map(|group| Lanes { group, view, before })
+        .collect()
 }
 
 fn implied_by(plugin: &WasmPlugin, header: &Symbol, namespace: &Symbol) -> LaneGroup {
@@ -62,7 +73,11 @@ fn implied_by(plugin: &WasmPlugin, header: &Symbol, namespace: &Symbol) -> LaneG
         without_header: WithoutHeader::DefaultLane,
         completeness: None,
         lane_label: None,
-        workloads: plugin.selector.as_ref().map(|selector| selector.pairs().to_vec()).unwrap_or_default(),
+        workloads: plugin
+            .selector
+            .as_ref()
+            .map(|selector| selector.pairs().to_vec())
+            .unwrap_or_default(),
     }
 }
 
@@ -102,7 +117,12 @@ pub fn is_lane_key(key: &str) -> bool {
 impl<'w> Lanes<'_, 'w> {
     /// Whether `name` is a lane of the group.
     pub fn contains(&self, name: &str) -> bool {
-        if self.group.default_lane.as_ref().is_some_and(|default| *default == name) {
+        if self
+            .group
+            .default_lane
+            .as_ref()
+            .is_some_and(|default| *default == name)
+        {
             return true;
         }
         match &self.group.lanes {
@@ -151,7 +171,10 @@ impl<'w> Lanes<'_, 'w> {
                 .into_iter()
                 .filter(|header| *header != self.group.header && self.leads_to_lanes(view, header));
             let first = headers.next()?;
-            headers.next().is_none().then_some(Entry { header: first, gateways: Vec::new() })
+            headers.next().is_none().then_some(Entry {
+                header: first,
+                gateways: Vec::new(),
+            })
         })
     }
 
@@ -161,7 +184,12 @@ impl<'w> Lanes<'_, 'w> {
         if let Some(label) = &self.group.lane_label {
             return subset.labels.get(label).cloned();
         }
-        let values = subset.labels.pairs().iter().filter(|(key, _)| is_lane_key(key)).map(|(_, value)| value);
+        let values = subset
+            .labels
+            .pairs()
+            .iter()
+            .filter(|(key, _)| is_lane_key(key))
+            .map(|(_, value)| value);
         only(values.filter(|value| self.contains(value)).cloned()).or_else(|| {
             let all = self.all();
             only(all.into_iter().filter(|lane| is_named_for(&subset.name, lane)))
@@ -171,12 +199,14 @@ impl<'w> Lanes<'_, 'w> {
     /// Whether any route that names `name` in the lane header, or any workload that it reaches, carries it.
     fn confirms(&self, view: &View<'w>, name: &str) -> bool {
         let (namespace, header) = (&self.group.namespace, &self.group.header);
-        view.virtual_services_naming(namespace, header, &name.into()).into_iter().any(|vs| {
-            vs.http
-                .iter()
-                .filter(|route| names(route, header, name))
-                .any(|route| self.leads_to(view, vs, route, name))
-        })
+        view.virtual_services_naming(namespace, header, &name.into())
+            .into_iter()
+            .any(|vs| {
+                vs.http
+                    .iter()
+                    .filter(|route| names(route, header, name))
+                    .any(|route| self.leads_to(view, vs, route, name))
+            })
     }
 
     /// Whether `header`'s exact values lead, at a gateway, to the lanes that they name.
@@ -184,16 +214,21 @@ impl<'w> Lanes<'_, 'w> {
         /// A header with more values than this is an identity, not a lane.
         const MOST: usize = 256;
         let namespace = &self.group.namespace;
-        view.named_values(namespace, header).iter().take(MOST).any(|value| {
-            view.virtual_services_naming(namespace, header, value).into_iter().any(|vs| {
-                vs.gateways.iter().any(|gateway| *gateway != "mesh")
-                    && vs
-                        .http
-                        .iter()
-                        .filter(|route| matches_exactly(route, header, value))
-                        .any(|route| self.leads_to(view, vs, route, value))
+        view.named_values(namespace, header)
+            .iter()
+            .take(MOST)
+            .any(|value| {
+                view.virtual_services_naming(namespace, header, value)
+                    .into_iter()
+                    .any(|vs| {
+                        vs.gateways.iter().any(|gateway| *gateway != "mesh")
+                            && vs
+                                .http
+                                .iter()
+                                .filter(|route| matches_exactly(route, header, value))
+                                .any(|route| self.leads_to(view, vs, route, value))
+                    })
             })
-        })
     }
 
     /// Whether some destination of the route carries `lane`: its subset is labelled or named for it and chooses
@@ -201,12 +236,17 @@ impl<'w> Lanes<'_, 'w> {
     fn leads_to(&self, view: &View<'w>, vs: &VirtualService, route: &HttpRoute, lane: &str) -> bool {
         route.route.iter().any(|to| {
             let host = view.resolve(&to.destination.host, &vs.meta.namespace);
-            let Some(service) = view.service_of(&host) else { return false };
+            let Some(service) = view.service_of(&host) else {
+                return false;
+            };
             if service.meta.namespace != self.group.namespace || service.selector.is_empty() {
                 return false;
             }
             let has_value = |labels: &Labels| {
-                labels.pairs().iter().any(|(key, value)| is_lane_key(key) && *value == lane)
+                labels
+                    .pairs()
+                    .iter()
+                    .any(|(key, value)| is_lane_key(key) && *value == lane)
             };
             let Some(subset) = subset_of(view, &host, service, &to.destination) else {
                 return view
@@ -230,12 +270,14 @@ fn subset_of<'w>(
 ) -> Option<&'w Subset> {
     let home = &service.meta.namespace;
     let rule = rule_for(view, home, host, Some(home))?;
-    rule.subset(destination.subset.as_ref()?).map(|defined| defined.subset)
+    rule.subset(destination.subset.as_ref()?)
+        .map(|defined| defined.subset)
 }
 
 /// Whether `lane` is the subset's name, or its first or last part: `wicph`, `portal-wicph`, `wicph-portal`.
 fn is_named_for(subset: &str, lane: &str) -> bool {
-    let is_part = |rest: Option<&str>, dash: fn(&str) -> bool| rest.is_some_and(|rest| rest.is_empty() || dash(rest));
+    let is_part =
+        |rest: Option<&str>, dash: fn(&str) -> bool| rest.is_some_and(|rest| rest.is_empty() || dash(rest));
     !lane.is_empty()
         && (is_part(subset.strip_suffix(lane), |rest| rest.ends_with('-'))
             || is_part(subset.strip_prefix(lane), |rest| rest.starts_with('-')))
@@ -254,7 +296,10 @@ fn names(route: &HttpRoute, header: &str, value: &str) -> bool {
 
 fn matches_exactly(route: &HttpRoute, header: &str, value: &str) -> bool {
     route.matches.iter().any(|condition| {
-        condition.header(header).and_then(crate::resource::StringMatch::exact) == Some(value)
+        condition
+            .header(header)
+            .and_then(crate::resource::StringMatch::exact)
+            == Some(value)
     })
 }
 
@@ -283,7 +328,12 @@ mod tests {
 
     #[test]
     fn template_hashes_revisions_and_localities_tell_no_lane() {
-        for key in ["pod-template-hash", "rollouts-pod-template-hash", "istio.io/rev", "topology.kubernetes.io/zone"] {
+        for key in [
+            "pod-template-hash",
+            "rollouts-pod-template-hash",
+            "istio.io/rev",
+            "topology.kubernetes.io/zone",
+        ] {
             assert!(!is_lane_key(key), "{key}");
         }
         assert!(is_lane_key("version"));

@@ -62,7 +62,11 @@ impl Protocol {
     }
 
     fn well_known(number: u16) -> Self {
-        if matches!(number, 25 | 53 | 3306 | 27017) { Self::Tcp } else { Self::Undeclared }
+        if matches!(number, 25 | 53 | 3306 | 27017) {
+            Self::Tcp
+        } else {
+            Self::Undeclared
+        }
     }
 
     /// Whether the upstream speaks HTTP/2 by the port alone.
@@ -112,9 +116,18 @@ mod tests {
     #[test]
     fn the_application_protocol_wins_over_the_name_and_udp_over_both() {
         assert_eq!(Protocol::of(&port("http", Some("grpc"), 80)), Protocol::Grpc);
-        assert_eq!(Protocol::of(&port("http", Some("kubernetes.io/h2c"), 80)), Protocol::Http2);
-        assert_eq!(Protocol::of(&port("grpc", Some("kubernetes.io/ws"), 80)), Protocol::Http);
-        let udp = ServicePort { not_tcp: true, ..port("grpc", Some("grpc"), 80) };
+        assert_eq!(
+            Protocol::of(&port("http", Some("kubernetes.io/h2c"), 80)),
+            Protocol::Http2
+        );
+        assert_eq!(
+            Protocol::of(&port("grpc", Some("kubernetes.io/ws"), 80)),
+            Protocol::Http
+        );
+        let udp = ServicePort {
+            not_tcp: true,
+            ..port("grpc", Some("grpc"), 80)
+        };
         assert_eq!(Protocol::of(&udp), Protocol::Udp);
     }
 

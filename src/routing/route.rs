@@ -15,7 +15,10 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// The sidecars, on any port.
-    pub const MESH: Self = Context { gateway: None, port: None };
+    pub const MESH: Self = Context {
+        gateway: None,
+        port: None,
+    };
 }
 
 /// A route as one proxy gets it.
@@ -61,7 +64,11 @@ pub fn routes_at<'w>(vs: &'w VirtualService, context: Context<'_>) -> Vec<Route<
             }
         }
         if route.matches.is_empty() || !matches.is_empty() {
-            routes.push(Route { index, route, matches });
+            routes.push(Route {
+                index,
+                route,
+                matches,
+            });
         }
         if takes_all {
             break;
@@ -72,7 +79,11 @@ pub fn routes_at<'w>(vs: &'w VirtualService, context: Context<'_>) -> Vec<Route<
 
 /// Whether a match can hold in the context at all.
 fn holds_in(condition: &HttpMatch, vs: &VirtualService, context: Context<'_>) -> bool {
-    if context.port.zip(condition.port).is_some_and(|(listener, port)| listener != port) {
+    if context
+        .port
+        .zip(condition.port)
+        .is_some_and(|(listener, port)| listener != port)
+    {
         return false;
     }
     if condition.gateways.is_empty() {
@@ -110,9 +121,14 @@ fn takes_every_request(condition: &HttpMatch) -> bool {
 /// several by weight, those with weight 0 get nothing [s25].
 pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
     let several = route.route.len() > 1;
-    let reached = route.route.iter().enumerate().filter(|(_, to)| !several || to.weight != Some(0));
-    let mut found: Vec<_> =
-        reached.map(|(at, to)| (format!("route[{at}].destination"), &to.destination)).collect();
+    let reached = route
+        .route
+        .iter()
+        .enumerate()
+        .filter(|(_, to)| !several || to.weight != Some(0));
+    let mut found: Vec<_> = reached
+        .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
+        .collect();
     found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
     let mirrors = route.mirrors.iter().enumerate();
     found.extend(mirrors.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)));
@@ -136,12 +152,23 @@ mod tests {
 
     #[test]
     fn a_match_all_ends_the_list() {
-        for all in [json!({}), json!({"match": [{}]}), json!({"match": [{"uri": {"prefix": "/"}}]}), json!({"match": [{"uri": {"regex": ".*"}}]})] {
-            let vs = vs(&[], &json!([{"match": [{"headers": {"bu": {"exact": "x"}}}]}, all, {}]));
+        for all in [
+            json!({}),
+            json!({"match": [{}]}),
+            json!({"match": [{"uri": {"prefix": "/"}}]}),
+            json!({"match": [{"uri": {"regex": ".*"}}]}),
+        ] {
+            let vs = vs(
+                &[],
+                &json!([{"match": [{"headers": {"bu": {"exact": "x"}}}]}, all, {}]),
+            );
             assert_eq!(indexes(&vs, Context::MESH), [0, 1], "{all}");
         }
         let conditional = json!({"match": [{"uri": {"prefix": "/"}, "sourceLabels": {"app": "a"}}]});
-        assert_eq!(indexes(&vs(&[], &json!([conditional, {}])), Context::MESH), [0, 1]);
+        assert_eq!(
+            indexes(&vs(&[], &json!([conditional, {}])), Context::MESH),
+            [0, 1]
+        );
     }
 
     #[test]
@@ -162,15 +189,33 @@ mod tests {
     #[test]
     fn a_virtual_service_without_gateways_is_on_mesh_only() {
         let gateway = Symbol::new("cars/gw");
-        assert_eq!(indexes(&vs(&[], &json!([{}])), Context { gateway: Some(&gateway), port: None }), Vec::<usize>::new());
-        assert_eq!(indexes(&vs(&["gw"], &json!([{}])), Context::MESH), Vec::<usize>::new());
+        assert_eq!(
+            indexes(
+                &vs(&[], &json!([{}])),
+                Context {
+                    gateway: Some(&gateway),
+                    port: None
+                }
+            ),
+            Vec::<usize>::new()
+        );
+        assert_eq!(
+            indexes(&vs(&["gw"], &json!([{}])), Context::MESH),
+            Vec::<usize>::new()
+        );
     }
 
     #[test]
     fn among_several_destinations_weight_zero_gets_nothing() {
         let to = |host: &str, weight: i32| json!({"destination": {"host": host}, "weight": weight});
-        let several = vs(&[], &json!([{"route": [to("a", 0), to("b", 100)], "mirror": {"host": "c"}}]));
-        let hosts: Vec<_> = destinations(&several.http[0]).iter().map(|(_, to)| to.host.to_string()).collect();
+        let several = vs(
+            &[],
+            &json!([{"route": [to("a", 0), to("b", 100)], "mirror": {"host": "c"}}]),
+        );
+        let hosts: Vec<_> = destinations(&several.http[0])
+            .iter()
+            .map(|(_, to)| to.host.to_string())
+            .collect();
         assert_eq!(hosts, ["b", "c"]);
         let single = vs(&[], &json!([{"route": [to("a", 0)]}]));
         assert_eq!(destinations(&single.http[0]).len(), 1);

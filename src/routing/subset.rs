@@ -22,7 +22,9 @@ impl Carriers<'_> {
             .iter()
             .filter(|carrier| carrier.kind() == Kind::Pod)
             .filter_map(|pod| pod.meta().owner.as_ref())
-            .filter(|owner| Kind::of(&owner.api_version, &owner.kind).is_none_or(|kind| kind == Kind::ReplicaSet))
+            .filter(|owner| {
+                Kind::of(&owner.api_version, &owner.kind).is_none_or(|kind| kind == Kind::ReplicaSet)
+            })
             .map(|owner| owner.kind.clone())
             .collect();
         kinds.sort();
@@ -50,7 +52,14 @@ pub(super) fn is_topology_key(key: &str) -> bool {
 pub fn carriers_of_subset<'w>(view: &View<'w>, service: &Service, subset: &Subset) -> Carriers<'w> {
     let of_service = view.carriers(&service.meta.namespace, &service.selector);
     let wanted = workload_labels(subset);
-    let chosen = |carrier: &&&Resource| carrier.carrier_labels().is_some_and(|labels| wanted.select(labels));
+    let chosen = |carrier: &&&Resource| {
+        carrier
+            .carrier_labels()
+            .is_some_and(|labels| wanted.select(labels))
+    };
     let of_subset = of_service.iter().filter(chosen).copied().collect();
-    Carriers { of_service, of_subset }
+    Carriers {
+        of_service,
+        of_subset,
+    }
 }

@@ -94,12 +94,30 @@ mod tests {
         let (single, double) = (service(&[9090]), service(&[8080, 20885]));
         let gateway = Symbol::new("cars/gw");
         let unnamed = Destination::default();
-        let named = Destination { port: Some(1), ..Destination::default() };
-        let mesh = Context { gateway: None, port: Some(8080) };
-        let edge = Context { gateway: Some(&gateway), port: Some(80) };
-        assert_eq!(effective_port(&unnamed, &Target::Service(&single), mesh), Some(8080));
-        assert_eq!(effective_port(&unnamed, &Target::Service(&single), edge), Some(9090));
-        assert_eq!(effective_port(&unnamed, &Target::Service(&double), edge), Some(80));
+        let named = Destination {
+            port: Some(1),
+            ..Destination::default()
+        };
+        let mesh = Context {
+            gateway: None,
+            port: Some(8080),
+        };
+        let edge = Context {
+            gateway: Some(&gateway),
+            port: Some(80),
+        };
+        assert_eq!(
+            effective_port(&unnamed, &Target::Service(&single), mesh),
+            Some(8080)
+        );
+        assert_eq!(
+            effective_port(&unnamed, &Target::Service(&single), edge),
+            Some(9090)
+        );
+        assert_eq!(
+            effective_port(&unnamed, &Target::Service(&double), edge),
+            Some(80)
+        );
         assert_eq!(effective_port(&named, &Target::Service(&double), edge), Some(1));
     }
 }

@@ -54,10 +54,14 @@ impl<'a> Host<'a> {
 
 /// `host` and the wildcards that include it, the most specific first: `a.b.c`, `*.b.c`, `*.c`, `*`.
 pub(super) fn with_wildcards(host: &Symbol) -> impl Iterator<Item = Symbol> + '_ {
-    let suffixes = host.match_indices('.').map(|(dot, _)| Symbol::from(format!("*{}", &host[dot..])));
+    let suffixes = host
+        .match_indices('.')
+        .map(|(dot, _)| Symbol::from(format!("*{}", &host[dot..])));
     let own = (!host.starts_with('*')).then(|| host.clone());
     let wildcards = suffixes.filter(move |wildcard| !host.starts_with('*') || wildcard.len() <= host.len());
-    own.into_iter().chain(wildcards).chain((!host.is_empty()).then(|| Symbol::new("*")))
+    own.into_iter()
+        .chain(wildcards)
+        .chain((!host.is_empty()).then(|| Symbol::new("*")))
 }
 
 #[cfg(test)]
@@ -76,15 +80,31 @@ mod tests {
     #[test]
     fn a_service_host_tells_its_name_and_namespace() {
         let read = |host| Host::read(host, "cluster.local");
-        assert_eq!(read("portal.cars.svc.cluster.local"), Host::Service { name: "portal", namespace: "cars" });
-        for other in ["portal.cars", "x.com", "*.cars.svc.cluster.local", "a.b.cars.svc.cluster.local", "*"] {
+        assert_eq!(
+            read("portal.cars.svc.cluster.local"),
+            Host::Service {
+                name: "portal",
+                namespace: "cars"
+            }
+        );
+        for other in [
+            "portal.cars",
+            "x.com",
+            "*.cars.svc.cluster.local",
+            "a.b.cars.svc.cluster.local",
+            "*",
+        ] {
             assert_eq!(read(other), Host::Other(other));
         }
     }
 
     #[test]
     fn wildcards_are_listed_from_the_most_specific() {
-        let list = |host: &str| with_wildcards(&host.into()).map(|s| s.to_string()).collect::<Vec<_>>();
+        let list = |host: &str| {
+            with_wildcards(&host.into())
+                .map(|s| s.to_string())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(list("a.b.c"), ["a.b.c", "*.b.c", "*.c", "*"]);
         assert_eq!(list("*.b.c"), ["*.b.c", "*.c", "*"]);
         assert_eq!(list("*"), ["*"]);

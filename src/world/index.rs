@@ -19,7 +19,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cluster_domain: "cluster.local".into(), root_namespace: "istio-system".into() }
+        Self {
+            cluster_domain: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+        }
     }
 }
 
@@ -44,7 +47,10 @@ pub struct World {
 impl World {
     /// An empty world.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ..Self::default() }
+        Self {
+            settings,
+            ..Self::default()
+        }
     }
 
     /// A world of just these objects.
@@ -117,7 +123,9 @@ impl World {
 
     /// Removes an object. Returns whether it was there.
     pub fn remove(&mut self, reference: &ObjectRef) -> bool {
-        let Some(id) = self.ids.remove(reference) else { return false };
+        let Some(id) = self.ids.remove(reference) else {
+            return false;
+        };
         self.unlink(id);
         self.free.push(id);
         self.version += 1;
@@ -132,7 +140,10 @@ impl World {
 
     /// Removes the objects of `kind` that `keep` does not hold on to, as after a list that starts afresh.
     pub fn retain(&mut self, kind: Kind, keep: impl Fn(&ObjectRef) -> bool) {
-        let gone = self.ids.keys().filter(|reference| reference.kind == kind && !keep(reference));
+        let gone = self
+            .ids
+            .keys()
+            .filter(|reference| reference.kind == kind && !keep(reference));
         for reference in gone.cloned().collect::<Vec<_>>() {
             self.remove(&reference);
         }
@@ -140,7 +151,11 @@ impl World {
 
     /// The objects that `key` leads to.
     pub(super) fn find(&self, key: &Key) -> impl Iterator<Item = &Resource> {
-        self.postings.get(key).into_iter().flatten().filter_map(|id| self.object(*id))
+        self.postings
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.object(*id))
     }
 
     /// The carriers that have every pair of `selector`: in `namespace`, or in any when there is none.
@@ -151,21 +166,37 @@ impl World {
         };
         let mut lists = Vec::with_capacity(selector.pairs().len());
         for pair in selector.pairs() {
-            let Some(ids) = self.postings.get(&key(pair)) else { return Vec::new() };
+            let Some(ids) = self.postings.get(&key(pair)) else {
+                return Vec::new();
+            };
             lists.push(ids.as_slice());
         }
         if let (true, Some(namespace)) = (lists.is_empty(), namespace) {
-            lists.extend(self.postings.get(&Key::CarrierIn(namespace.clone())).map(Vec::as_slice));
+            lists.extend(
+                self.postings
+                    .get(&Key::CarrierIn(namespace.clone()))
+                    .map(Vec::as_slice),
+            );
         }
         lists.sort_by_key(|ids| ids.len());
-        let Some((shortest, others)) = lists.split_first() else { return Vec::new() };
+        let Some((shortest, others)) = lists.split_first() else {
+            return Vec::new();
+        };
         let in_all = |id: &&Id| others.iter().all(|ids| ids.binary_search(id).is_ok());
-        shortest.iter().filter(in_all).filter_map(|id| self.object(*id)).collect()
+        shortest
+            .iter()
+            .filter(in_all)
+            .filter_map(|id| self.object(*id))
+            .collect()
     }
 
     /// The exact values of `header` that routes to services of `namespace` name, in the order of their text.
     pub(super) fn named(&self, namespace: &Symbol, header: &Symbol) -> impl Iterator<Item = &Symbol> {
-        self.named.get(namespace).and_then(|headers| headers.get(header)).into_iter().flatten()
+        self.named
+            .get(namespace)
+            .and_then(|headers| headers.get(header))
+            .into_iter()
+            .flatten()
     }
 
     /// The headers that routes to services of `namespace` name with an exact value.
@@ -191,19 +222,30 @@ impl World {
 
     /// The whole content in an order that does not depend on how it came to be: equal worlds are equal here.
     pub fn content(&self) -> BTreeMap<String, Vec<String>> {
-        let name = |id: &Id| self.object(*id).map_or_else(String::new, |object| object.reference().to_string());
+        let name = |id: &Id| {
+            self.object(*id)
+                .map_or_else(String::new, |object| object.reference().to_string())
+        };
         let names = |ids: &mut dyn Iterator<Item = &Id>| {
             let mut names: Vec<_> = ids.map(name).collect();
             names.sort();
             names
         };
-        let mut content: BTreeMap<_, _> =
-            self.postings.iter().map(|(key, ids)| (format!("{key:?}"), names(&mut ids.iter()))).collect();
+        let mut content: BTreeMap<_, _> = self
+            .postings
+            .iter()
+            .map(|(key, ids)| (format!("{key:?}"), names(&mut ids.iter())))
+            .collect();
         content.insert("standing".to_owned(), names(&mut self.standing.iter()));
         content.extend(self.named.iter().map(|(namespace, headers)| {
-            (format!("named {namespace}"), headers.iter().map(|named| format!("{named:?}")).collect())
+            (
+                format!("named {namespace}"),
+                headers.iter().map(|named| format!("{named:?}")).collect(),
+            )
         }));
-        let objects = self.objects().map(|object| (object.reference().to_string(), vec![format!("{object:?}")]));
+        let objects = self
+            .objects()
+            .map(|object| (object.reference().to_string(), vec![format!("{object:?}")]));
         content.extend(objects);
         content
     }
@@ -224,7 +266,9 @@ impl World {
     }
 
     fn unpost(&mut self, key: &Key, id: Id) {
-        let Some(ids) = self.postings.get_mut(key) else { return };
+        let Some(ids) = self.postings.get_mut(key) else {
+            return;
+        };
         if let Ok(at) = ids.binary_search(&id) {
             ids.remove(at);
         }
@@ -238,7 +282,9 @@ impl World {
     }
 
     fn unname(&mut self, namespace: &Symbol, header: &Symbol, value: &Symbol) {
-        let Some(headers) = self.named.get_mut(namespace) else { return };
+        let Some(headers) = self.named.get_mut(namespace) else {
+            return;
+        };
         if let Some(values) = headers.get_mut(header) {
             values.remove(value);
             if values.is_empty() {
@@ -253,7 +299,9 @@ impl World {
     /// Takes an object out of its place and out of the index.
     fn unlink(&mut self, id: Id) {
         self.silence(id);
-        let Some(object) = self.objects.get_mut(id as usize).and_then(Option::take) else { return };
+        let Some(object) = self.objects.get_mut(id as usize).and_then(Option::take) else {
+            return;
+        };
         for key in keys(&object, &self.settings) {
             self.unpost(&key, id);
         }
@@ -266,11 +314,20 @@ impl World {
                 self.let_speak(id);
             }
         } else if reference.kind == Kind::ReplicaSet || reference.kind.is_workload() {
-            let mut concerned = self.postings.get(&Key::OwnedBy(reference.clone())).cloned().unwrap_or_default();
+            let mut concerned = self
+                .postings
+                .get(&Key::OwnedBy(reference.clone()))
+                .cloned()
+                .unwrap_or_default();
             // The pods of a Deployment's ReplicaSets, where these are known.
-            let links = concerned.iter().filter_map(|id| self.object(*id)).map(Resource::reference);
+            let links = concerned
+                .iter()
+                .filter_map(|id| self.object(*id))
+                .map(Resource::reference);
             let links = links.filter(|link| link.kind == Kind::ReplicaSet);
-            let of_links = links.filter_map(|link| self.postings.get(&Key::OwnedBy(link))).flatten();
+            let of_links = links
+                .filter_map(|link| self.postings.get(&Key::OwnedBy(link)))
+                .flatten();
             let of_links = of_links.copied().collect::<Vec<_>>();
             concerned.extend(of_links);
             for id in concerned {
@@ -280,8 +337,12 @@ impl World {
     }
 
     fn let_speak(&mut self, id: Id) {
-        let Some(Resource::Pod(pod)) = self.object(id) else { return };
-        let spoken_for = self.speaker(pod).is_some_and(|speaker| self.ids.contains_key(&speaker));
+        let Some(Resource::Pod(pod)) = self.object(id) else {
+            return;
+        };
+        let spoken_for = self
+            .speaker(pod)
+            .is_some_and(|speaker| self.ids.contains_key(&speaker));
         if pod.kind != Kind::Pod || spoken_for || !pod.carries() {
             self.silence(id);
             return;

@@ -49,9 +49,13 @@ fn telling_pair(service: &Service) -> Option<&(Symbol, Symbol)> {
 /// The keys of a carrier in `namespace` with `labels`.
 pub(super) fn carrier_keys(namespace: &Symbol, labels: &Labels) -> Vec<Key> {
     let pairs = labels.pairs().iter();
-    let here = pairs.clone().map(|(key, value)| Key::Carrier(namespace.clone(), key.clone(), value.clone()));
+    let here = pairs
+        .clone()
+        .map(|(key, value)| Key::Carrier(namespace.clone(), key.clone(), value.clone()));
     let anywhere = pairs.map(|(key, value)| Key::CarrierAnywhere(key.clone(), value.clone()));
-    here.chain(anywhere).chain([Key::CarrierIn(namespace.clone())]).collect()
+    here.chain(anywhere)
+        .chain([Key::CarrierIn(namespace.clone())])
+        .collect()
 }
 
 /// The keys of `object` that follow from itself alone; those of a pod that speaks for itself come on top.
@@ -61,7 +65,12 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
     let mut keys = Vec::new();
     match object {
         Resource::Pod(pod) => {
-            keys.extend(meta.owner.as_ref().and_then(|owner| owner.reference(namespace)).map(Key::OwnedBy));
+            keys.extend(
+                meta.owner
+                    .as_ref()
+                    .and_then(|owner| owner.reference(namespace))
+                    .map(Key::OwnedBy),
+            );
             keys.extend(pod.deployment_by_name().map(Key::OwnedBy));
             return keys;
         }
@@ -77,7 +86,11 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
             );
         }
         Resource::DestinationRule(rule) => {
-            keys.push(Key::DestinationRuleFor(host::resolve(&rule.host, namespace, &settings.cluster_domain)));
+            keys.push(Key::DestinationRuleFor(host::resolve(
+                &rule.host,
+                namespace,
+                &settings.cluster_domain,
+            )));
         }
         Resource::ServiceEntry(entry) => {
             keys.extend(entry.hosts.iter().cloned().map(Key::ServiceEntryFor));
@@ -98,15 +111,27 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
 fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec<Key>) {
     let namespace = &vs.meta.namespace;
     let domain = &settings.cluster_domain;
-    keys.extend(vs.hosts.iter().map(|host| Key::VirtualServiceOf(host::resolve(host, namespace, domain))));
+    keys.extend(
+        vs.hosts
+            .iter()
+            .map(|host| Key::VirtualServiceOf(host::resolve(host, namespace, domain))),
+    );
     let gateways = vs.gateways.iter().filter(|gateway| **gateway != "mesh");
     keys.extend(gateways.map(|gateway| Key::BoundTo(qualified(gateway, namespace))));
     for route in &vs.http {
         if let Some(delegate) = &route.delegate {
-            let home = if delegate.namespace.is_empty() { namespace } else { &delegate.namespace };
+            let home = if delegate.namespace.is_empty() {
+                namespace
+            } else {
+                &delegate.namespace
+            };
             keys.push(Key::DelegatingTo(format!("{home}/{}", delegate.name).into()));
         }
-        let mirrors = route.mirrors.iter().map(|mirror| &mirror.destination).chain(&route.mirror);
+        let mirrors = route
+            .mirrors
+            .iter()
+            .map(|mirror| &mirror.destination)
+            .chain(&route.mirror);
         for destination in route.route.iter().map(|route| &route.destination).chain(mirrors) {
             let host = host::resolve(&destination.host, namespace, domain);
             if let Some(home) = host::Host::read(&host, domain).namespace() {
@@ -123,18 +148,36 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
 
 /// The headers and their values that a route names exactly: in its matches and in what it sets.
 fn named_values(route: &HttpRoute) -> impl Iterator<Item = (Symbol, &str)> {
-    let matched = route.matches.iter().flat_map(|condition| condition.headers.iter());
+    let matched = route
+        .matches
+        .iter()
+        .flat_map(|condition| condition.headers.iter());
     let matched = matched.filter_map(|(header, value)| match value {
         StringMatch::Exact(value) => Some((header, &**value)),
         _ => None,
     });
-    let on_destinations = route.route.iter().filter_map(|destination| destination.headers.as_ref());
-    let set = route.headers.iter().chain(on_destinations).flat_map(|headers| headers.request.set.iter());
-    let set = set.map(|(header, value)| (header, &**value)).filter(|(_, value)| !value.contains(['%', '{']));
-    matched.chain(set).map(|(header, value)| (Symbol::from(header.to_ascii_lowercase()), value))
+    let on_destinations = route
+        .route
+        .iter()
+        .filter_map(|destination| destination.headers.as_ref());
+    let set = route
+        .headers
+        .iter()
+        .chain(on_destinations)
+        .flat_map(|headers| headers.request.set.iter());
+    let set = set
+        .map(|(header, value)| (header, &**value))
+        .filter(|(_, value)| !value.contains(['%', '{']));
+    matched
+        .chain(set)
+        .map(|(header, value)| (Symbol::from(header.to_ascii_lowercase()), value))
 }
 
 /// A gateway's name as an object in `namespace` writes it, as `namespace/name`.
 pub fn qualified(gateway: &Symbol, namespace: &Symbol) -> Symbol {
-    if gateway.contains('/') { gateway.clone() } else { format!("{namespace}/{gateway}").into() }
+    if gateway.contains('/') {
+        gateway.clone()
+    } else {
+        format!("{namespace}/{gateway}").into()
+    }
 }

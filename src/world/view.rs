@@ -7,8 +7,8 @@ use hashbrown::HashSet;
 use super::key::{Key, qualified};
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, ObjectRef, Resource, Service, ServiceEntry,
-    VirtualService, WasmPlugin,
+    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, ObjectRef, Resource, Service,
+    ServiceEntry, VirtualService, WasmPlugin,
 };
 use crate::symbol::Symbol;
 
@@ -62,7 +62,10 @@ impl<'w> View<'w> {
     /// A view of `world` as it is.
     pub fn new(world: &'w World) -> Self {
         Self {
-            layers: vec![Layer { world, scope: Scope::All }],
+            layers: vec![Layer {
+                world,
+                scope: Scope::All,
+            }],
             freeing: None,
             reads: RefCell::default(),
         }
@@ -73,7 +76,11 @@ impl<'w> View<'w> {
     pub fn with(&self, layer: Layer<'w>) -> Self {
         let mut layers = self.layers.clone();
         layers.push(layer);
-        Self { layers, freeing: self.freeing.clone(), reads: RefCell::default() }
+        Self {
+            layers,
+            freeing: self.freeing.clone(),
+            reads: RefCell::default(),
+        }
     }
 
     /// The view in which `workload` goes and its pods stay.
@@ -87,7 +94,9 @@ impl<'w> View<'w> {
     pub fn settings(&self) -> &'w Settings {
         // A view always has its lowest layer.
         static DEFAULT: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(Settings::default);
-        self.layers.first().map_or(&DEFAULT, |layer| layer.world.settings())
+        self.layers
+            .first()
+            .map_or(&DEFAULT, |layer| layer.world.settings())
     }
 
     /// Istio's root namespace.
@@ -102,7 +111,11 @@ impl<'w> View<'w> {
 
     /// The full host of a service.
     pub fn host_of(&self, service: &Service) -> Symbol {
-        host::cluster_host(&service.meta.name, &service.meta.namespace, &self.settings().cluster_domain)
+        host::cluster_host(
+            &service.meta.name,
+            &service.meta.namespace,
+            &self.settings().cluster_domain,
+        )
     }
 
     /// A full host name, read.
@@ -174,7 +187,12 @@ impl<'w> View<'w> {
 
     /// The carriers of `namespace` that have every pair of `selector`; an empty one chooses all.
     pub fn carriers(&self, namespace: &Symbol, selector: &Labels) -> Vec<&'w Resource> {
-        for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::WorkloadEntry] {
+        for kind in [
+            Kind::Deployment,
+            Kind::StatefulSet,
+            Kind::DaemonSet,
+            Kind::WorkloadEntry,
+        ] {
             self.record(Read::List(kind, namespace.clone()));
         }
         self.record(Read::Pods(namespace.clone(), selector.clone()));
@@ -185,7 +203,10 @@ impl<'w> View<'w> {
     /// gateway's pods run. An empty selector chooses none.
     pub fn namespaces_with(&self, selector: &Labels) -> Vec<Symbol> {
         let carriers = self.carriers_at(None, selector);
-        let mut namespaces: Vec<_> = carriers.iter().map(|carrier| carrier.meta().namespace.clone()).collect();
+        let mut namespaces: Vec<_> = carriers
+            .iter()
+            .map(|carrier| carrier.meta().namespace.clone())
+            .collect();
         namespaces.sort();
         namespaces.dedup();
         namespaces
@@ -195,20 +216,30 @@ impl<'w> View<'w> {
         let mut found = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
             let carriers = layer.world.carriers(namespace, selector);
-            found.extend(carriers.into_iter().filter(|object| !self.is_hidden(at, object)).filter(|object| {
-                // A pod of a lower world may have found its workload in a higher one.
-                match object {
-                    Resource::Pod(pod) => !layer.world.speaker(pod).is_some_and(|speaker| {
-                        self.layers.iter().skip(at + 1).any(|above| above.world.get(&speaker).is_some())
+            found.extend(
+                carriers
+                    .into_iter()
+                    .filter(|object| !self.is_hidden(at, object))
+                    .filter(|object| {
+                        // A pod of a lower world may have found its workload in a higher one.
+                        match object {
+                            Resource::Pod(pod) => !layer.world.speaker(pod).is_some_and(|speaker| {
+                                self.layers
+                                    .iter()
+                                    .skip(at + 1)
+                                    .any(|above| above.world.get(&speaker).is_some())
+                            }),
+                            _ => true,
+                        }
                     }),
-                    _ => true,
-                }
-            }));
+            );
             if let Some(workload) = &self.freeing {
                 let freed = Key::OwnedBy(workload.clone());
                 let pods = layer.world.find(&freed);
                 let chosen = |object: &&Resource| {
-                    object.carrier_labels().is_some_and(|labels| selector.select(labels))
+                    object
+                        .carrier_labels()
+                        .is_some_and(|labels| selector.select(labels))
                         && namespace.is_none_or(|namespace| object.meta().namespace == *namespace)
                 };
                 found.extend(pods.filter(chosen).filter(|object| !self.is_hidden(at, object)));
@@ -243,10 +274,12 @@ impl<'w> View<'w> {
     /// The `ServiceEntry` that serves a full host, exactly or by wildcard.
     pub fn service_entry_of(&self, host: &Symbol) -> Option<&'w ServiceEntry> {
         host::with_wildcards(host).find_map(|host| {
-            self.find(&Key::ServiceEntryFor(host)).into_iter().find_map(|object| match object {
-                Resource::ServiceEntry(entry) => Some(entry),
-                _ => None,
-            })
+            self.find(&Key::ServiceEntryFor(host))
+                .into_iter()
+                .find_map(|object| match object {
+                    Resource::ServiceEntry(entry) => Some(entry),
+                    _ => None,
+                })
         })
     }
 
@@ -288,13 +321,18 @@ impl<'w> View<'w> {
     /// The exact values of `header` that routes to services of `namespace` name, in the order of their text.
     pub fn named_values(&self, namespace: &Symbol, header: &Symbol) -> Vec<Symbol> {
         self.record(Read::List(Kind::VirtualService, namespace.clone()));
-        let named = self.layers.iter().flat_map(|layer| layer.world.named(namespace, header));
+        let named = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.world.named(namespace, header));
         let mut values: Vec<_> = named.cloned().collect();
         values.sort();
         values.dedup();
         // A value whose only route a higher layer hides is not named any more.
         values.retain(|value| {
-            !self.find(&Key::Naming(namespace.clone(), header.clone(), value.clone())).is_empty()
+            !self
+                .find(&Key::Naming(namespace.clone(), header.clone(), value.clone()))
+                .is_empty()
         });
         values
     }
@@ -302,8 +340,12 @@ impl<'w> View<'w> {
     /// The headers that routes to services of `namespace` name with an exact value.
     pub fn named_headers(&self, namespace: &Symbol) -> Vec<Symbol> {
         self.record(Read::List(Kind::VirtualService, namespace.clone()));
-        let mut headers: Vec<_> =
-            self.layers.iter().flat_map(|layer| layer.world.named_headers(namespace)).cloned().collect();
+        let mut headers: Vec<_> = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.world.named_headers(namespace))
+            .cloned()
+            .collect();
         headers.sort();
         headers.dedup();
         headers
@@ -381,7 +423,10 @@ impl<'w> View<'w> {
 
     /// Whether a layer above the one at `at` stands in for `object`.
     fn is_hidden(&self, at: usize, object: &Resource) -> bool {
-        self.layers.iter().skip(at + 1).any(|layer| layer.scope.hides(object))
+        self.layers
+            .iter()
+            .skip(at + 1)
+            .any(|layer| layer.scope.hides(object))
     }
 
     fn record(&self, read: Read) {

@@ -7,46 +7,57 @@ use serde::forward_to_deserialize_any;
 
 use super::{Entry, Error, Node, Position, Scalar, Value};
 
-/// Methods that take a number.
-macro_rules! deserialize_numbers {
-    ($($expected:literal: $($method:ident)+;)+) => {
+/// Methods that take one kind of value.
+macro_rules! deserialize_only {
+    ($($($method:ident)+: $pattern:pat, $expected:literal;)+) => {
         $($(
             fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-                self.deserialize_number($expected, visitor)
+                match self.value {
+                    $pattern => self.deserialize_any(visitor),
+                    _ => Err(self.mismatch($expected)),
+                }
             }
         )+)+
     };
 }
 
-/// Strings, numbers and booleans are not taken for one another; a whole number with a fraction of zero is an integer, as kubectl
-/// writes it. Null is an absent field in a struct and an empty string where a string must be, as it is for the API server.
+/// Strings, numbers and booleans are not taken for one another; a whole number with a fraction of zero is an
+/// integer, as kubectl writes it. Null is an absent field in a struct and an empty string where a string must
+/// be, as it is for the API server.
 impl<'de> Deserializer<'de> for &'de Node<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        // The values in lists and mappings give their errors a place; this gives one to the document's.
         let value = match &self.value {
             Value::Scalar(Scalar::Null, _) => visitor.visit_unit(),
             Value::Scalar(Scalar::Bool(value), _) => visitor.visit_bool(*value),
             Value::Scalar(Scalar::String, text) => visitor.visit_borrowed_str(text),
             Value::Scalar(number, _) => visit_number(*number, visitor),
-            Value::Sequence(items) => visitor.visit_seq(Items { items: items.iter(), next: 0 }),
+            Value::Sequence(items) => visitor.visit_seq(Items {
+                items: items.iter(),
+                next: 0,
+            }),
             Value::Mapping(entries) => visitor.visit_map(Entries::new(entries, false)),
         };
         value.map_err(|error| error.within(self))
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value {
-            Value::Scalar(Scalar::Bool(_), _) => self.deserialize_any(visitor),
-            _ => Err(self.mismatch("true or false")),
-        }
+    deserialize_only! {
+        deserialize_bool: Value::Scalar(Scalar::Bool(_), _), "true or false";
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64:
+            Value::Scalar(Scalar::Int(_) | Scalar::Uint(_) | Scalar::Float(_), _), "an integer";
+        deserialize_f32 deserialize_f64:
+            Value::Scalar(Scalar::Int(_) | Scalar::Uint(_) | Scalar::Float(_), _), "a number";
+        deserialize_seq: Value::Sequence(_), "a list";
+        deserialize_map: Value::Mapping(_), "a mapping";
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.value {
             Value::Scalar(Scalar::String | Scalar::Null, _) => {
-                let text = self.as_str().unwrap_or_default();
-                visitor.visit_borrowed_str(text).map_err(|error: Error| error.within(self))
+                visitor.visit_borrowed_str(self.as_str().unwrap_or_default())
             }
             _ => Err(self.mismatch("a string")),
         }
@@ -63,22 +74,12 @@ impl<'de> Deserializer<'de> for &'de Node<'_> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self).map_err(|error| error.within(self))
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value {
-            Value::Sequence(_) => self.deserialize_any(visitor),
-            _ => Err(self.mismatch("a list")),
-        }
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value {
-            Value::Mapping(_) => self.deserialize_any(visitor),
-            _ => Err(self.mismatch("a mapping")),
-        }
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -103,22 +104,13 @@ impl<'de> Deserializer<'de> for &'de Node<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.as_str() {
-            Some(text) => {
-                let variant = de::value::BorrowedStrDeserializer::<Error>::new(text);
-                visitor.visit_enum(variant).map_err(|error| error.within(self))
-            }
+            Some(text) => visitor.visit_enum(de::value::BorrowedStrDeserializer::new(text)),
             None => Err(self.mismatch("a string")),
         }
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
-    }
-
-    deserialize_numbers! {
-        "an integer": deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-            deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64;
-        "a number": deserialize_f32 deserialize_f64;
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -128,14 +120,7 @@ impl<'de> Deserializer<'de> for &'de Node<'_> {
     forward_to_deserialize_any! { i128 u128 char bytes byte_buf unit unit_struct tuple tuple_struct }
 }
 
-impl<'de> Node<'_> {
-    fn deserialize_number<V: Visitor<'de>>(&'de self, expected: &str, visitor: V) -> Result<V::Value, Error> {
-        match self.value {
-            Value::Scalar(Scalar::Int(_) | Scalar::Uint(_) | Scalar::Float(_), _) => self.deserialize_any(visitor),
-            _ => Err(self.mismatch(expected)),
-        }
-    }
-
+impl Node<'_> {
     /// The error for a value of another type than is wanted.
     fn mismatch(&self, expected: &str) -> Error {
         let found = match &self.value {
@@ -148,9 +133,12 @@ impl<'de> Node<'_> {
                 format!("the string {}{help}", quoted(text))
             }
             Value::Scalar(scalar, text) => {
-                let kind = if matches!(scalar, Scalar::Bool(_)) { "boolean" } else { "number" };
-                let help = if expected == "a string" { format!(" (quote it: \"{text}\")") } else { String::new() };
-                format!("the {kind} {text}{help}")
+                let is_bool = matches!(scalar, Scalar::Bool(_));
+                let kind = if is_bool { "boolean" } else { "number" };
+                match expected {
+                    "a string" => format!("the {kind} {text} (quote it: \"{text}\")"),
+                    _ => format!("the {kind} {text}"),
+                }
             }
         };
         Error::new(self.span.start, format!("expected {expected}, found {found}"))
@@ -210,7 +198,7 @@ impl<'de> de::SeqAccess<'de> for Items<'de, '_> {
 }
 
 struct Entries<'de, 'a> {
-    entries: std::slice::Iter<'de, Entry<'a>>,
+    rest: std::slice::Iter<'de, Entry<'a>>,
     /// The entry whose key was given and whose value comes next.
     open: Option<&'de Entry<'a>>,
     skips_null: bool,
@@ -219,7 +207,7 @@ struct Entries<'de, 'a> {
 impl<'de, 'a> Entries<'de, 'a> {
     fn new(entries: &'de [Entry<'a>], skips_null: bool) -> Self {
         Self {
-            entries: entries.iter(),
+            rest: entries.iter(),
             open: None,
             skips_null,
         }
@@ -231,23 +219,27 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let skips_null = self.skips_null;
-        self.open = self.entries.find(|entry| !(skips_null && entry.value.is_null()));
+        self.open = self.rest.find(|entry| !(skips_null && entry.value.is_null()));
         let Some(entry) = self.open else {
             return Ok(None);
         };
-        seed.deserialize(&entry.key).map(Some).map_err(|error| error.within(&entry.key))
+        seed.deserialize(&entry.key)
+            .map(Some)
+            .map_err(|error| error.within(&entry.key))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let Some(entry) = self.open.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
-        let value = seed.deserialize(&entry.value).map_err(|error| error.within(&entry.value));
+        let value = seed
+            .deserialize(&entry.value)
+            .map_err(|error| error.within(&entry.value));
         value.map_err(|error| error.under_key(entry.name()))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
+        Some(self.rest.len())
     }
 }
 
@@ -278,5 +270,188 @@ impl de::Error for Error {
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::custom(format_args!("expected {expected}, found {found}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde::de::IgnoredAny;
+
+    use super::super::documents;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Spec {
+        hosts: Vec<String>,
+        port: u16,
+        weight: f64,
+        enabled: bool,
+        mode: Option<Mode>,
+        labels: BTreeMap<Name, String>,
+        export_to: Option<Vec<String>>,
+        any: Option<IgnoredAny>,
+        routes: Vec<Route>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Route {
+        host: String,
+    }
+
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+    struct Name(String);
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "UPPERCASE")]
+    enum Mode {
+        Strict,
+    }
+
+    fn decode<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, String> {
+        let documents = documents(text);
+        let node = documents[0].decode().unwrap();
+        T::deserialize(&node).map_err(|error| error.to_string())
+    }
+
+    fn spec_error(text: &str) -> String {
+        decode::<Spec>(text).unwrap_err()
+    }
+
+    #[test]
+    fn typed_values_are_read() {
+        let text = "hosts: [a]\nport: 80.0\nweight: 5\nenabled: yes\nmode: STRICT\nlabels: {on: 'x'}\nany: {a: [b]}\nelse: 1\n";
+        let spec: Spec = decode(text).unwrap();
+        let labels = BTreeMap::from([(Name("true".into()), "x".into())]);
+        assert_eq!(
+            spec,
+            Spec {
+                hosts: vec!["a".into()],
+                port: 80,
+                weight: 5.0,
+                enabled: true,
+                mode: Some(Mode::Strict),
+                labels,
+                any: Some(IgnoredAny),
+                ..Spec::default()
+            }
+        );
+    }
+
+    #[test]
+    fn null_is_an_absent_field_and_an_empty_string() {
+        assert_eq!(
+            decode("hosts:\nport: ~\nmode: null\nexportTo:\n"),
+            Ok(Spec::default())
+        );
+        let spec: Spec = decode("labels: {a: }").unwrap();
+        assert_eq!(spec.labels[&Name("a".into())], "");
+        assert_eq!(
+            spec_error("routes: [{host: }]"),
+            "line 1, column 10: routes[0]: missing field `host`"
+        );
+        assert_eq!(
+            spec_error("routes: [~]"),
+            "line 1, column 10: routes[0]: expected a mapping, found null"
+        );
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_with_its_place_and_help() {
+        for (text, expected) in [
+            (
+                "labels:\n  version: 1.0\n",
+                "line 2, column 12: labels.version: expected a string, found the number 1.0 (quote it: \"1.0\")",
+            ),
+            (
+                "labels: {a.b/c: yes}",
+                "line 1, column 17: labels[a.b/c]: expected a string, found the boolean yes (quote it: \"yes\")",
+            ),
+            (
+                "hosts: [a, 0x1f]",
+                "line 1, column 12: hosts[1]: expected a string, found the number 0x1f (quote it: \"0x1f\")",
+            ),
+            (
+                "port: '8080'",
+                "line 1, column 7: port: expected an integer, found the string \"8080\" (remove the quotes)",
+            ),
+            (
+                "port: http",
+                "line 1, column 7: port: expected an integer, found the string \"http\"",
+            ),
+            (
+                "weight: x",
+                "line 1, column 9: weight: expected a number, found the string \"x\"",
+            ),
+            (
+                "port: 80.5",
+                "line 1, column 7: port: expected u16, found floating point `80.5`",
+            ),
+            (
+                "port: 70000",
+                "line 1, column 7: port: expected u16, found integer `70000`",
+            ),
+            (
+                "port: -1",
+                "line 1, column 7: port: expected u16, found integer `-1`",
+            ),
+            (
+                "enabled: 'true'",
+                "line 1, column 10: enabled: expected true or false, found the string \"true\" (remove the quotes)",
+            ),
+            (
+                "enabled: 1",
+                "line 1, column 10: enabled: expected true or false, found the number 1",
+            ),
+            (
+                "hosts: a",
+                "line 1, column 8: hosts: expected a list, found the string \"a\"",
+            ),
+            (
+                "labels: [a]",
+                "line 1, column 9: labels: expected a mapping, found a list",
+            ),
+            (
+                "hosts: [[a]]",
+                "line 1, column 9: hosts[0]: expected a string, found a list",
+            ),
+            (
+                "routes: [a]",
+                "line 1, column 10: routes[0]: expected a mapping, found the string \"a\"",
+            ),
+            (
+                "mode: LAX",
+                "line 1, column 7: mode: unknown variant `LAX`, expected `STRICT`",
+            ),
+            (
+                "routes: [{}]",
+                "line 1, column 10: routes[0]: missing field `host`",
+            ),
+        ] {
+            assert_eq!(spec_error(text), expected);
+        }
+    }
+
+    #[test]
+    fn long_strings_are_cut_in_messages() {
+        let error = spec_error(&format!("port: {}", "é".repeat(50)));
+        assert!(
+            error.ends_with(&format!("found the string \"{}…\"", "é".repeat(40))),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn strings_can_be_borrowed_from_the_file() {
+        #[derive(Deserialize)]
+        struct Borrowed<'a> {
+            kind: &'a str,
+        }
+        let text = String::from("kind: Service\n");
+        let documents = documents(&text);
+        let node = documents[0].decode().unwrap();
+        assert_eq!(Borrowed::deserialize(&node).unwrap().kind, "Service");
     }
 }

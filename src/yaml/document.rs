@@ -5,8 +5,10 @@ use serde::de::IgnoredAny;
 use super::{Error, Node, Position, count, json, tree};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
-const UNREAD_MARKER: &str = "kubectl refuses a `---` with more than a comment behind it; start the document on the next line";
-const UNREAD_REST: &str = "kubectl passes over what stands between `...` and the next `---`; put a `---` before it";
+const UNREAD_MARKER: &str =
+    "kubectl refuses a `---` with more than a comment behind it; start the document on the next line";
+const UNREAD_REST: &str =
+    "kubectl passes over what stands between `...` and the next `---`; put a `---` before it";
 
 /// Checks that a file is text in UTF-8.
 pub fn read(bytes: &[u8]) -> Result<&str, Error> {
@@ -65,8 +67,8 @@ impl<'a> RawDocument<'a> {
     }
 }
 
-/// Takes a file apart at its markers; documents of nothing but comments are left out. JSON objects may also follow one another
-/// without a marker, as kubectl allows.
+/// Takes a file apart at its markers; documents of nothing but comments are left out. JSON objects may also
+/// follow one another without a marker, as kubectl allows.
 pub fn documents(text: &str) -> Vec<RawDocument<'_>> {
     let mut found = Vec::new();
     let (mut from, mut start, mut form) = (0, Position::START, Form::Yaml);
@@ -79,7 +81,14 @@ pub fn documents(text: &str) -> Vec<RawDocument<'_>> {
         let Some(next) = marker(&text[at..]) else {
             continue;
         };
-        push(&mut found, RawDocument { text: &text[from..at], start, form });
+        push(
+            &mut found,
+            RawDocument {
+                text: &text[from..at],
+                start,
+                form,
+            },
+        );
         start = start.after(&text[from..at]);
         (from, form) = (at, next);
         // A refused `---` stays in its document, so that the error points at it.
@@ -89,7 +98,14 @@ pub fn documents(text: &str) -> Vec<RawDocument<'_>> {
             from += line.len();
         }
     }
-    push(&mut found, RawDocument { text: &text[from..], start, form });
+    push(
+        &mut found,
+        RawDocument {
+            text: &text[from..],
+            start,
+            form,
+        },
+    );
     found
 }
 
@@ -132,9 +148,140 @@ fn json_stream(document: RawDocument<'_>) -> Option<Vec<RawDocument<'_>>> {
     while let Some(value) = values.next() {
         value.ok()?;
         let text = &text[from..values.byte_offset()];
-        found.push(RawDocument { text, start, form: Form::Json });
+        found.push(RawDocument {
+            text,
+            start,
+            form: Form::Json,
+        });
         start = start.after(text);
         from = values.byte_offset();
     }
     Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn values(text: &str) -> Vec<Result<Value, String>> {
+        let decode = |document: &RawDocument<'_>| Value::deserialize(&document.decode()?);
+        let found = documents(text);
+        found
+            .iter()
+            .map(|document| decode(document).map_err(|error| error.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn every_document_knows_where_it_starts() {
+        let text = "a: 1\n---\nb: 2\n--- # the third\n\nc: é\n---\nd: 4";
+        let found = documents(text);
+        let lines: Vec<u32> = found.iter().map(|document| document.start().line).collect();
+        assert_eq!(lines, [1, 3, 5, 8]);
+        let third = found[2].decode().unwrap();
+        let span = third.get("c").unwrap().span();
+        assert_eq!((span.start.line, span.start.column), (6, 4));
+        assert_eq!(&text[span.start.offset as usize..span.end.offset as usize], "é");
+    }
+
+    #[test]
+    fn a_broken_document_does_not_hide_the_others() {
+        let found = values("a: 1\n---\nb: [\n---\nc: 3\n");
+        assert_eq!(found[0], Ok(json!({"a": 1})));
+        assert!(found[1].is_err());
+        assert_eq!(found[2], Ok(json!({"c": 3})));
+    }
+
+    #[test]
+    fn documents_of_nothing_but_comments_are_left_out() {
+        assert_eq!(
+            values("# top\n---\n---\n  # more\n\n---\na: 1\n---\n"),
+            [Ok(json!({"a": 1}))]
+        );
+        assert!(documents("").is_empty());
+    }
+
+    #[test]
+    fn a_marker_may_end_with_a_carriage_return_or_start_behind_a_byte_order_mark() {
+        assert_eq!(
+            values("\u{feff}---\r\na: 1\r\n---\r\nb: 2\r\n...\r\n"),
+            [Ok(json!({"a": 1})), Ok(json!({"b": 2}))]
+        );
+        let documents = documents("\u{feff}a: 1\n");
+        let start = documents[0].decode().unwrap().span().start;
+        assert_eq!((start.offset, start.line, start.column), (3, 1, 1));
+    }
+
+    #[test]
+    fn three_dashes_within_a_block_are_text() {
+        assert_eq!(values("a: |\n  ---\n  ...\n"), [Ok(json!({"a": "---\n...\n"}))]);
+    }
+
+    #[test]
+    fn text_behind_a_marker_is_refused_where_it_stands() {
+        for marker in ["--- {a: 1}", "--- |", "---x", "----"] {
+            let text = format!("a: 1\n{marker}\n");
+            let error = documents(&text)[1].decode().unwrap_err();
+            assert!(error.message.starts_with("kubectl refuses a `---`"), "{error}");
+            assert_eq!((error.line, error.column), (2, 1));
+        }
+    }
+
+    #[test]
+    fn what_kubectl_passes_over_is_refused() {
+        let found = values("a: 1\n...\nb: 2\n---\nc: 3\n");
+        let error = found[1].as_ref().unwrap_err();
+        assert!(
+            error.starts_with("line 3, column 1: kubectl passes over"),
+            "{error}"
+        );
+        assert_eq!(found[2], Ok(json!({"c": 3})));
+    }
+
+    #[test]
+    fn json_objects_may_follow_one_another() {
+        let text = "{\n\t\"a\": \"\\ud83d\\ude00\\/\"}{\"b\": [1.5, -2, true, null, {}, []]}\n---\nc: 3";
+        let expected = [
+            json!({"a": "😀/"}),
+            json!({"b": [1.5, -2, true, null, {}, []]}),
+            json!({"c": 3}),
+        ];
+        assert_eq!(values(text), expected.map(Ok));
+        let second = documents(text)[1].decode().unwrap();
+        let start = second.get("b").unwrap().items()[1].span().start;
+        assert_eq!((start.line, start.column), (2, 36));
+    }
+
+    #[test]
+    fn brackets_that_are_no_json_are_read_as_yaml() {
+        assert_eq!(values("{a: 1}"), [Ok(json!({"a": 1}))]);
+        assert_eq!(values("{\n\t\"a\": 1,\n}"), [Ok(json!({"a": 1}))]);
+    }
+
+    #[test]
+    fn json_errors_have_a_path() {
+        let error = documents(r#"{"a": [{"b": 1, "b": 2}]}"#)[0].decode().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "line 1, column 17: a[0].b: the key `b` is already on line 1"
+        );
+        let error = documents(r#"{"a": [1e400]}"#)[0].decode().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "line 1, column 8: a[0]: the number 1e400 is too large"
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_named_with_their_place() {
+        let error = read(b"a: 1\nb: \xe9t\xe9\n").unwrap_err();
+        assert_eq!((error.line, error.column), (2, 4));
+        assert!(error.message.contains("0xe9"), "{error}");
+        let error = read(b"\xff\xfea\0").unwrap_err();
+        assert!(error.message.contains("UTF-16"), "{error}");
+        assert_eq!(read("é".as_bytes()), Ok("é"));
+    }
 }

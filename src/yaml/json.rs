@@ -1,9 +1,11 @@
-//! Builds the tree of a JSON document, which kubectl reads without its YAML rules. The text has been checked by `serde_json`, so
-//! that this reader only has to find where things stand.
+//! Builds the tree of a JSON document, which kubectl reads without its YAML rules. The text has been checked
+//! by `serde_json`, so that this reader only has to find where things stand.
 
 use std::borrow::Cow;
 
-use super::{Entry, Error, Node, Position, Scalar, Span, Value, tree};
+use super::merge::refuse_duplicates;
+use super::place::quoted_len;
+use super::{Entry, Error, Node, Position, Scalar, Value, count};
 
 const BLANK: [char; 4] = [' ', '\t', '\n', '\r'];
 
@@ -33,10 +35,12 @@ impl<'a> Reader<'a> {
                     let key = self.value()?;
                     self.peek();
                     self.take(1);
-                    let value = self.value().map_err(|error| error.under_key(key.as_str().unwrap_or_default()))?;
+                    let value = self
+                        .value()
+                        .map_err(|error| error.under_key(key.as_str().unwrap_or_default()))?;
                     entries.push(Entry { key, value });
                 }
-                tree::refuse_duplicates(&entries)?;
+                refuse_duplicates(&entries)?;
                 Value::Mapping(entries)
             }
             Some('[') => {
@@ -49,9 +53,7 @@ impl<'a> Reader<'a> {
             Some('"') => Value::Scalar(Scalar::String, self.string()?),
             _ => self.word()?,
         };
-        let end = self.place;
-        let span = Span { start, end };
-        Ok(Node { span, value })
+        Ok(Node::new(start, self.place, value))
     }
 
     /// Takes the opening bracket or a comma, and the closing bracket if that is all that is left.
@@ -68,10 +70,12 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Result<Cow<'a, str>, Error> {
         let start = self.place;
-        let quoted = self.take(tree::quoted_len(self.rest, b'"'));
+        let quoted = self.take(quoted_len(self.rest));
         if quoted.contains('\\') {
             let text = serde_json::from_str(quoted);
-            return text.map(Cow::Owned).map_err(|error| Error::new(start, error.to_string()));
+            return text
+                .map(Cow::Owned)
+                .map_err(|error| Error::new(start, error.to_string()));
         }
         Ok(Cow::Borrowed(quoted.trim_matches('"')))
     }
@@ -83,7 +87,11 @@ impl<'a> Reader<'a> {
         let number = || {
             let float = text.parse().ok().filter(|number: &f64| number.is_finite());
             let unsigned = text.parse().ok().map(Scalar::Uint);
-            text.parse().ok().map(Scalar::Int).or(unsigned).or(float.map(Scalar::Float))
+            text.parse()
+                .ok()
+                .map(Scalar::Int)
+                .or(unsigned)
+                .or(float.map(Scalar::Float))
         };
         let scalar = match text {
             "null" => Some(Scalar::Null),
@@ -100,13 +108,19 @@ impl<'a> Reader<'a> {
     /// The next character that is not blank.
     fn peek(&mut self) -> Option<char> {
         let content = self.rest.trim_start_matches(BLANK);
-        self.take(self.rest.len() - content.len());
+        let blank = &self.rest[..self.rest.len() - content.len()];
+        if !blank.is_empty() {
+            self.place = self.place.after(blank);
+            self.rest = content;
+        }
         content.chars().next()
     }
 
+    /// Takes bytes of one line.
     fn take(&mut self, len: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, ""));
-        self.place = self.place.after(taken);
+        self.place.offset += count(taken.len());
+        self.place.column += count(taken.chars().count());
         self.rest = rest;
         taken
     }

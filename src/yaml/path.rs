@@ -36,7 +36,12 @@ impl<'a> Node<'a> {
             };
             match next {
                 Some((node, key)) => (found.node, found.key) = (node, key),
-                None => return Found { is_exact: false, ..found },
+                None => {
+                    return Found {
+                        is_exact: false,
+                        ..found
+                    };
+                }
             }
         }
         found
@@ -77,5 +82,60 @@ fn join(segment: String, path: &str) -> String {
         None => segment,
         Some('[') => segment + path,
         Some(_) => segment + "." + path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::documents;
+    use super::*;
+
+    const TEXT: &str = "metadata:\n  labels:\n    app.kubernetes.io/name: x\n    \"1\": y\nspec:\n  http:\n  - match:\n    - {}\n";
+
+    fn start(path: &str) -> (u32, u32, bool) {
+        let documents = documents(TEXT);
+        let node = documents[0].decode().unwrap();
+        let found = node.find(path);
+        let place = found.node.span().start;
+        (place.line, place.column, found.is_exact)
+    }
+
+    #[test]
+    fn a_path_leads_to_its_value() {
+        assert_eq!(start("metadata.labels[app.kubernetes.io/name]"), (3, 29, true));
+        assert_eq!(start("metadata.labels[1]"), (4, 10, true));
+        assert_eq!(start("metadata.labels.1"), (4, 10, true));
+        assert_eq!(start("spec.http[0].match[0]"), (8, 7, true));
+        assert_eq!(start(""), (1, 1, true));
+    }
+
+    #[test]
+    fn a_path_that_ends_early_leads_to_the_deepest_value_on_its_way() {
+        assert_eq!(start("spec.http[0].route[0].weight"), (7, 5, false));
+        assert_eq!(start("spec.http[7]"), (7, 3, false));
+        assert_eq!(start("spec.http[0].match[0].headers[x]"), (8, 7, false));
+        assert_eq!(start("status"), (1, 1, false));
+        assert_eq!(start("metadata.labels[1].x"), (4, 10, false));
+    }
+
+    #[test]
+    fn a_path_leads_to_the_key_too() {
+        let documents = documents(TEXT);
+        let node = documents[0].decode().unwrap();
+        let key = node.find("spec.http").key.unwrap();
+        assert_eq!((key.start.line, key.start.column), (6, 3));
+        assert_eq!((key.end.line, key.end.column), (6, 7));
+        assert!(node.find("spec.http[0]").key.is_none());
+    }
+
+    #[test]
+    fn keys_with_dots_or_slashes_stand_in_brackets() {
+        let path = under_key(
+            "metadata",
+            &under_key("labels", &under_key("app.kubernetes.io/name", "")),
+        );
+        assert_eq!(path, "metadata.labels[app.kubernetes.io/name]");
+        let path = under_key("http", &under_index(0, &under_key("route", &under_index(1, ""))));
+        assert_eq!(path, "http[0].route[1]");
     }
 }

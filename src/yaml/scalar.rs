@@ -1,4 +1,5 @@
-//! Finds the type of a scalar as kubectl does: by the rules of go-yaml v2, which are those of YAML 1.1 with changes of its own.
+//! Finds the type of a scalar as kubectl does: by the rules of go-yaml v2, which are those of YAML 1.1 with
+//! changes of its own.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,9 @@ pub(super) fn resolve(text: &str, is_plain: bool, tag: Option<&Tag>) -> Result<S
     };
     let tag = format!("{}{}", tag.handle, tag.suffix);
     match tag.strip_prefix("tag:yaml.org,2002:") {
-        Some("binary") => Err("kubectl would decode !!binary; write the base64 text without this tag".to_owned()),
+        Some("binary") => {
+            Err("kubectl would decode !!binary; write the base64 text without this tag".to_owned())
+        }
         Some(name @ ("null" | "bool" | "int" | "float")) => match (name, plain(text)?) {
             ("float", Scalar::Int(_) | Scalar::Float(_)) => Ok(plain(text)?),
             ("null", scalar @ Scalar::Null)
@@ -31,14 +34,24 @@ fn plain(text: &str) -> Result<Scalar, String> {
         None => Some(Scalar::Null),
         Some(b'.') if !text[1..].starts_with(|next: char| next.is_ascii_digit()) => None,
         Some(b'0'..=b'9' | b'+' | b'-' | b'.') => {
-            let digits = if text.contains('_') { Cow::from(text.replace('_', "")) } else { Cow::from(text) };
+            let digits = if text.contains('_') {
+                Cow::from(text.replace('_', ""))
+            } else {
+                Cow::from(text)
+            };
             integer(&digits).or_else(|| float(&digits))
         }
         Some(_) => word(text),
     };
     match scalar {
-        None if matches!(text.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") => {
-            Err(format!("kubectl cannot write `{text}` as JSON; quote it if a string is meant"))
+        None if matches!(
+            text.trim_start_matches(['+', '-']),
+            ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN"
+        ) =>
+        {
+            Err(format!(
+                "kubectl cannot write `{text}` as JSON; quote it if a string is meant"
+            ))
         }
         scalar => Ok(scalar.unwrap_or(Scalar::String)),
     }
@@ -47,8 +60,12 @@ fn plain(text: &str) -> Result<Scalar, String> {
 fn word(text: &str) -> Option<Scalar> {
     match text {
         "~" | "null" | "Null" | "NULL" => Some(Scalar::Null),
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(Scalar::Bool(true)),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(Scalar::Bool(false)),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Some(Scalar::Bool(true))
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Some(Scalar::Bool(false))
+        }
         _ => None,
     }
 }
@@ -184,7 +201,9 @@ mod tests {
     #[test]
     fn quotes_and_tags_resolve_as_in_kubectl() {
         let words: Vec<&str> = STYLED.split_whitespace().collect();
-        let pairs = words.split_inclusive(|word| word.contains('=')).map(|pair| pair.join(" "));
+        let pairs = words
+            .split_inclusive(|word| word.contains('='))
+            .map(|pair| pair.join(" "));
         for pair in pairs {
             let (text, expected) = pair.split_once('=').unwrap();
             match serde_json::from_str::<Value>(expected) {

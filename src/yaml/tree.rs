@@ -1,24 +1,25 @@
-//! Builds the tree of one YAML document from the parser's events: resolves scalars, puts in aliases and merge keys.
+//! Builds the tree of one YAML document from the parser's events: resolves scalars, puts in aliases and merge
+//! keys.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks, Tag};
 
-use super::repair::repair;
-use super::{Entry, Error, Node, Position, Scalar, Span, Value, count, scalar};
+use super::merge::{merge, refuse_duplicates};
+use super::place::Places;
+use super::syntax::{explain, repair, with_hint};
+use super::{Entry, Error, Node, Position, Scalar, Span, Value, scalar};
 
 /// How deep lists and mappings may lie in one another.
-const MAX_DEPTH: usize = 128;
+pub(super) const MAX_DEPTH: usize = 128;
+const TOO_DEEP: &str = "lists and mappings lie more than 128 deep in one another";
 
-/// What aliases may add to a document: so much for each of its bytes, within these bounds. A value counts one, and one more for
-/// each [`WEIGHT_OF_TEXT`] bytes of text that have to be copied.
+/// What anchors and aliases may add to a document: so much for each of its bytes, within these bounds. A
+/// value counts one, and one more for each [`WEIGHT_OF_TEXT`] bytes of text that have to be copied.
 const COPIES_PER_BYTE: usize = 10;
 const COPIES: std::ops::RangeInclusive<usize> = 10_000..=1_000_000;
 const WEIGHT_OF_TEXT: usize = 32;
-
-/// How many bytes may be read again because of a repair.
-const REPAIRS: usize = 1 << 25;
 
 /// Decodes one document, which starts at `start` in its file.
 pub(super) fn decode(text: &str, start: Position) -> Result<Node<'_>, Error> {
@@ -26,64 +27,37 @@ pub(super) fn decode(text: &str, start: Position) -> Result<Node<'_>, Error> {
     // Without a way out early the compiler checks many bytes at once.
     if text.bytes().fold(false, |found, byte| found | is_control(byte)) {
         let at = text.bytes().position(is_control).unwrap_or_default();
-        return Err(Error::new(start.after(&text[..at]), "control characters are not allowed here"));
+        let message = "control characters are not allowed here";
+        return Err(Error::new(start.after(&text[..at]), message));
     }
-    let mut source = Cow::Borrowed(text);
-    let mut repairs = REPAIRS / (text.len() + 1);
-    loop {
-        match build(&source, text, start) {
-            Ok(node) => return Ok(node),
-            Err(Failure { repaired: Some(next), .. }) if repairs > 0 => source = Cow::Owned(next),
-            Err(Failure { error, .. }) => return Err(error),
-        }
-        repairs -= 1;
-    }
-}
-
-struct Failure {
-    error: Error,
-    /// A text that may be read instead.
-    repaired: Option<String>,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { error, repaired: None }
-    }
+    build(text, text, start).or_else(|error| match repair(text) {
+        Some(repaired) => build(&repaired, text, start),
+        None => Err(error),
+    })
 }
 
 /// Builds the tree from the events of `source`, which is the text or a repaired copy.
-fn build<'a>(source: &str, text: &'a str, start: Position) -> Result<Node<'a>, Failure> {
+fn build<'a>(source: &str, text: &'a str, start: Position) -> Result<Node<'a>, Error> {
     let mut tree = Tree {
         places: Places::new(source, text, start),
         stack: Vec::new(),
         root: None,
+        end: start,
         anchors: HashMap::new(),
         copies_left: (text.len() * COPIES_PER_BYTE).clamp(*COPIES.start(), *COPIES.end()),
     };
     let mut parser = Parser::new_from_str(source);
-    let mut last = 0;
     while let Some(event) = parser.next_event() {
         match event {
-            Ok((event, span)) => {
-                tree.event(event, span.start, span.end)?;
-                last = span.end.index();
-            }
+            Ok((event, marks)) => tree.event(event, marks)?,
             Err(error) => {
-                let [last, at] = [last, error.marker().index()].map(|index| tree.places.byte(index));
-                let brackets = tree.open_brackets().unwrap_or(last);
-                return Err(Failure {
-                    repaired: repair(source, error.info(), brackets, at),
-                    error: tree.syntax_error(*error.marker(), error.info()),
-                });
+                let place = tree.places.at(*error.marker());
+                let message = explain(error.info(), text, tree.places.byte(place));
+                return Err(Error::new(place, message));
             }
         }
     }
-    let null = || Node {
-        span: Span { start, end: start },
-        value: Value::Scalar(Scalar::Null, Cow::Borrowed("")),
-    };
-    Ok(tree.root.unwrap_or_else(null))
+    Ok(tree.root.unwrap_or(Node::null(start)))
 }
 
 struct Tree<'s, 'a> {
@@ -91,6 +65,8 @@ struct Tree<'s, 'a> {
     /// The lists and mappings that are still open, the innermost last.
     stack: Vec<Open<'a>>,
     root: Option<Node<'a>>,
+    /// Where the last scalar, alias or bracket ended.
+    end: Position,
     /// The values that an alias can stand for.
     anchors: HashMap<usize, Node<'a>>,
     copies_left: usize,
@@ -105,46 +81,42 @@ struct Open<'a> {
 
 enum Content<'a> {
     Sequence(Vec<Node<'a>>),
-    Mapping {
-        entries: Vec<Entry<'a>>,
-        /// The key whose value comes next.
-        key: Option<Key<'a>>,
-        /// What the merge keys bring in, each with the number of entries before it.
-        merges: Vec<(usize, Node<'a>)>,
-    },
-}
-
-enum Key<'a> {
-    Name(Node<'a>),
-    Merge,
+    /// The entries, and whether the value of the last is still to come. A merge key is null.
+    Mapping(Vec<Entry<'a>>, bool),
 }
 
 impl<'a> Tree<'_, 'a> {
-    fn event(&mut self, event: Event<'_>, start: Marker, end: Marker) -> Result<(), Error> {
+    fn event(&mut self, event: Event<'_>, marks: Marks) -> Result<(), Error> {
+        // Only brackets have a length.
+        let is_block = marks.start == marks.end;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if self.wants_key() && text == "<<" && is_merge(style, tag.as_deref()) {
-                    self.set_key(Key::Merge);
-                    return Ok(());
-                }
-                let node = self.scalar(text, style, tag.as_deref(), start, end)?;
-                self.finish(node, anchor)
+                let span = self.places.scalar(style, anchor > 0 || tag.is_some(), marks);
+                self.scalar(text, style, tag.as_deref(), anchor, span)
             }
             Event::Alias(anchor) => {
-                let place = self.places.at(start);
+                let place = self.places.at(marks.start);
+                self.end = self.places.at(marks.end);
                 let node = self.alias(anchor, place)?;
                 self.finish(node, 0)
             }
-            Event::SequenceStart(anchor, _) => self.open(start, anchor, Content::Sequence(Vec::new())),
-            Event::MappingStart(anchor, _) => {
-                let content = Content::Mapping {
-                    entries: Vec::new(),
-                    key: None,
-                    merges: Vec::new(),
+            Event::SequenceStart(anchor, tag) => {
+                let start = match self.key() {
+                    Some(_) if is_block => self.places.dash(marks.start),
+                    _ => self.places.value(marks.start, anchor > 0 || tag.is_some()),
                 };
-                self.open(start, anchor, content)
+                self.open(start, anchor, Content::Sequence(Vec::new()))
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(start, end),
+            Event::MappingStart(anchor, tag) => {
+                let start = self.places.value(marks.start, anchor > 0 || tag.is_some());
+                self.open(start, anchor, Content::Mapping(Vec::new(), false))
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if !is_block {
+                    self.end = self.places.at(marks.start).after("]");
+                }
+                self.close()
+            }
             _ => Ok(()),
         }
     }
@@ -154,126 +126,132 @@ impl<'a> Tree<'_, 'a> {
         text: Cow<'_, str>,
         style: ScalarStyle,
         tag: Option<&Tag>,
-        start: Marker,
-        end: Marker,
-    ) -> Result<Node<'a>, Error> {
-        let is_plain = style == ScalarStyle::Plain;
-        let mut span = self.places.scalar(style, start, end);
-        if let (true, Some(key_end)) = (text.is_empty() && is_plain, self.key_end()) {
+        anchor: usize,
+        span: Span,
+    ) -> Result<(), Error> {
+        let Span { mut start, mut end } = span;
+        if let (true, Some(key)) = (start == end, self.key()) {
             // The parser places what was left out where the next thing starts.
-            span = Span { start: key_end, end: key_end };
+            (start, end) = (key.span.end, key.span.end);
         }
-        match scalar::resolve(&text, is_plain, tag) {
-            Ok(scalar) => Ok(Node {
-                span,
-                value: Value::Scalar(scalar, self.places.borrow(text, span)),
-            }),
-            Err(message) => Err(self.error(span.start, message)),
+        self.end = end;
+        if text == "<<" && self.wants_key() && is_merge(style, tag) {
+            let key = Node::new(start, end, Value::Scalar(Scalar::Null, Cow::Borrowed("<<")));
+            self.set_key(key);
+            return Ok(());
         }
+        let scalar = scalar::resolve(&text, style == ScalarStyle::Plain, tag);
+        let scalar = scalar.map_err(|message| self.error(start, message))?;
+        let text = self.places.borrow(text, span);
+        self.finish(Node::new(start, end, Value::Scalar(scalar, text)), anchor)
     }
 
-    /// A copy of the anchored value, if the budget allows it.
-    fn alias(&mut self, anchor: usize, place: Position) -> Result<Node<'a>, Error> {
-        let Some(node) = self.anchors.get(&anchor) else {
-            return Err(self.error(place, "the alias stands inside the value of its own anchor"));
-        };
-        let (weight, depth) = weigh(node);
-        let Some(left) = self.copies_left.checked_sub(weight) else {
-            return Err(self.error(place, "the aliases repeat too much: they would make the document many times larger"));
-        };
-        if self.stack.len() + depth > MAX_DEPTH {
-            return Err(self.error(place, TOO_DEEP));
-        }
-        let copy = node.clone();
-        self.copies_left = left;
-        Ok(copy)
-    }
-
-    fn open(&mut self, start: Marker, anchor: usize, content: Content<'a>) -> Result<(), Error> {
-        let start = self.places.at(start);
+    fn open(&mut self, start: Position, anchor: usize, content: Content<'a>) -> Result<(), Error> {
         if self.wants_key() {
-            return Err(self.error(start, self.places.with_hint("a key must be a string")));
+            return Err(self.error(start, with_hint(NO_KEY, self.places.text)));
         }
         if self.stack.len() == MAX_DEPTH {
             return Err(self.error(start, TOO_DEEP));
         }
-        self.stack.push(Open { start, anchor, content });
+        self.stack.push(Open {
+            start,
+            anchor,
+            content,
+        });
         Ok(())
     }
 
-    fn close(&mut self, start: Marker, end: Marker) -> Result<(), Error> {
-        let Some(Open { start: opened, anchor, content }) = self.stack.pop() else {
+    fn close(&mut self) -> Result<(), Error> {
+        let Some(Open {
+            start,
+            anchor,
+            content,
+        }) = self.stack.pop()
+        else {
             return Ok(());
         };
-        let (value, last) = match content {
-            Content::Sequence(items) => {
-                let last = items.last().map(|item| item.span.end);
-                (Value::Sequence(items), last)
-            }
-            Content::Mapping { entries, merges, .. } => {
-                let last = entries.last().map(|entry| entry.value.span.end);
-                let merged = refuse_duplicates(&entries).and_then(|()| merge(entries, merges));
-                (Value::Mapping(merged.map_err(|error| self.under_path(error))?), last)
+        let value = match content {
+            Content::Sequence(items) => Value::Sequence(items),
+            Content::Mapping(entries, _) => {
+                let entries = refuse_duplicates(&entries).and_then(|()| merge(entries));
+                Value::Mapping(entries.map_err(|error| self.under_path(error))?)
             }
         };
-        // Only a closing bracket has a length; a block ends with the last value in it.
-        let end = match last {
-            Some(last) if start == end && last > opened => last,
-            _ => self.places.at(end),
-        };
-        let span = Span { start: opened, end };
-        self.finish(Node { span, value }, anchor)
+        self.finish(Node::new(start, self.end.max(start), value), anchor)
     }
 
     /// Puts a finished value where it belongs.
-    fn finish(&mut self, node: Node<'a>, anchor: usize) -> Result<(), Error> {
+    fn finish(&mut self, mut node: Node<'a>, anchor: usize) -> Result<(), Error> {
         if anchor > 0 {
-            self.copies_left = self.copies_left.saturating_sub(weigh(&node).0);
-            self.anchors.insert(anchor, node.clone());
+            let copy = self.copy(&node, node.span.start)?;
+            self.anchors.insert(anchor, copy);
         }
         if self.wants_key() {
-            let place = node.span.start;
-            let Some(name) = name(node) else {
-                return Err(self.error(place, "a key must be a string"));
-            };
-            self.set_key(Key::Name(name));
+            if node.as_str().is_none() {
+                let text = name(&node).ok_or_else(|| self.error(node.span.start, NO_KEY))?;
+                node.value = Value::Scalar(Scalar::String, Cow::Owned(text));
+            }
+            self.set_key(node);
             return Ok(());
         }
         match self.stack.last_mut().map(|open| &mut open.content) {
-            None => self.root = Some(node),
             Some(Content::Sequence(items)) => items.push(node),
-            Some(Content::Mapping { entries, key, merges }) => match key.take() {
-                Some(Key::Name(key)) => entries.push(Entry { key, value: node }),
-                _ => merges.push((entries.len(), node)),
-            },
+            Some(Content::Mapping(entries, wants_value)) => {
+                *wants_value = false;
+                if let Some(entry) = entries.last_mut() {
+                    entry.value = node;
+                }
+            }
+            None => self.root = Some(node),
         }
         Ok(())
     }
 
-    fn wants_key(&self) -> bool {
-        matches!(self.stack.last(), Some(Open { content: Content::Mapping { key: None, .. }, .. }))
+    /// A copy of the value that an alias stands for.
+    fn alias(&mut self, anchor: usize, place: Position) -> Result<Node<'a>, Error> {
+        let Some(node) = self.anchors.remove(&anchor) else {
+            return Err(self.error(place, "the alias stands inside the value of its own anchor"));
+        };
+        let copy = self.copy(&node, place);
+        self.anchors.insert(anchor, node);
+        copy
     }
 
-    fn set_key(&mut self, next: Key<'a>) {
-        if let Some(Open { content: Content::Mapping { key, .. }, .. }) = self.stack.last_mut() {
-            *key = Some(next);
+    /// A copy of a value, if the budget allows it.
+    fn copy(&mut self, node: &Node<'a>, place: Position) -> Result<Node<'a>, Error> {
+        let (weight, depth) = weigh(node);
+        if self.stack.len() + depth > MAX_DEPTH {
+            return Err(self.error(place, TOO_DEEP));
         }
+        let Some(left) = self.copies_left.checked_sub(weight) else {
+            let message = "aliases repeat too much here: they would make the document many times larger";
+            return Err(self.error(place, message));
+        };
+        self.copies_left = left;
+        Ok(node.clone())
     }
 
-    /// Where the key ends whose value comes next.
-    fn key_end(&self) -> Option<Position> {
-        match self.stack.last() {
-            Some(Open { content: Content::Mapping { key: Some(Key::Name(key)), .. }, .. }) => Some(key.span.end),
+    /// The key whose value comes next.
+    fn key(&self) -> Option<&Node<'a>> {
+        match &self.stack.last()?.content {
+            Content::Mapping(entries, true) => entries.last().map(|entry| &entry.key),
             _ => None,
         }
     }
 
-    /// Where the outermost list or mapping in brackets starts that is still open.
-    fn open_brackets(&self) -> Option<usize> {
-        let starts = self.stack.iter().map(|open| (open.start.offset - self.places.start.offset) as usize);
-        let rest = |at: &usize| self.places.source.get(*at..).unwrap_or_default();
-        let mut in_brackets = starts.filter(|at| rest(at).starts_with(['[', '{']));
-        in_brackets.next()
+    fn wants_key(&self) -> bool {
+        let content = self.stack.last().map(|open| &open.content);
+        matches!(content, Some(Content::Mapping(_, false)))
+    }
+
+    fn set_key(&mut self, key: Node<'a>) {
+        if let Some(Content::Mapping(entries, wants_value)) =
+            self.stack.last_mut().map(|open| &mut open.content)
+        {
+            *wants_value = true;
+            let value = Node::null(key.span.end);
+            entries.push(Entry { key, value });
+        }
     }
 
     fn error(&self, place: Position, message: impl Into<String>) -> Error {
@@ -282,38 +260,20 @@ impl<'a> Tree<'_, 'a> {
 
     /// Puts the path of what is open in front of an error's.
     fn under_path(&self, error: Error) -> Error {
-        self.stack.iter().rev().fold(error, |error, open| match &open.content {
-            Content::Sequence(items) => error.under_index(items.len()),
-            Content::Mapping { key: Some(Key::Name(key)), .. } => error.under_key(key.as_str().unwrap_or_default()),
-            Content::Mapping { .. } => error,
-        })
-    }
-
-    /// A parser's error in words that help.
-    fn syntax_error(&mut self, marker: Marker, info: &str) -> Error {
-        let place = self.places.at(marker);
-        let line = self.places.line_of(place);
-        let indentation = &line[..line.len() - line.trim_start().len()];
-        let message = match info {
-            _ if indentation.contains('\t') => "the line is indented with a tab; YAML takes only spaces",
-            "while scanning a quoted scalar, found unexpected end of stream" => "the quote that opens here is not closed",
-            "invalid indentation in quoted scalar" => {
-                "the quote that opens here is not closed, or the lines of its text are not indented"
-            }
-            "invalid trailing content after double-quoted scalar" => "text follows a closing quote; is the quote closed where it should be?",
-            "mapping values are not allowed in this context" => {
-                "no `: ` may stand here; quote the value that has it, or check the indentation"
-            }
-            "while parsing a block mapping, did not find expected key" => "a key should stand here; check the indentation",
-            "while parsing node, found unknown anchor" => "no anchor of this name stands before the alias",
-            _ if info.starts_with("unexpected character") => "a value that starts with this character needs quotes",
-            _ => info,
-        };
-        Error::new(place, self.places.with_hint(message))
+        self.stack
+            .iter()
+            .rev()
+            .fold(error, |error, open| match &open.content {
+                Content::Sequence(items) => error.under_index(items.len()),
+                Content::Mapping(entries, wants_value) => match entries.last() {
+                    Some(entry) if *wants_value && !entry.key.is_null() => error.under_key(entry.name()),
+                    _ => error,
+                },
+            })
     }
 }
 
-const TOO_DEEP: &str = "lists and mappings lie more than 128 deep in one another";
+const NO_KEY: &str = "a key must be a string";
 
 fn is_merge(style: ScalarStyle, tag: Option<&Tag>) -> bool {
     match tag {
@@ -322,225 +282,285 @@ fn is_merge(style: ScalarStyle, tag: Option<&Tag>) -> bool {
     }
 }
 
-/// The key that kubectl makes of a value.
-fn name(node: Node<'_>) -> Option<Node<'_>> {
+/// The text of the key that kubectl makes of a value that is no string.
+fn name(node: &Node<'_>) -> Option<String> {
     match node.value {
-        Value::Scalar(Scalar::String, _) => Some(node),
-        Value::Scalar(scalar, _) => scalar::key(scalar).map(|text| Node::string(node.span, Cow::Owned(text))),
+        Value::Scalar(scalar, _) => scalar::key(scalar),
         _ => None,
     }
 }
 
 /// What a copy of a value costs, and how deep it is.
 fn weigh(node: &Node<'_>) -> (usize, usize) {
-    let children: (usize, usize) = match &node.value {
+    let sum = |one: (usize, usize), other: (usize, usize)| (one.0 + other.0, one.1.max(other.1));
+    let children = match &node.value {
         Value::Scalar(_, Cow::Owned(text)) => return (1 + text.len() / WEIGHT_OF_TEXT, 0),
         Value::Scalar(..) => return (1, 0),
         Value::Sequence(items) => items.iter().map(weigh).fold((0, 0), sum),
         Value::Mapping(entries) => {
-            let both = |entry: &Entry<'_>| sum(weigh(&entry.key), weigh(&entry.value));
-            entries.iter().map(both).fold((0, 0), sum)
+            let nodes = entries.iter().flat_map(|entry| [&entry.key, &entry.value]);
+            nodes.map(weigh).fold((0, 0), sum)
         }
     };
     (children.0 + 1, children.1 + 1)
 }
 
-fn sum(one: (usize, usize), other: (usize, usize)) -> (usize, usize) {
-    (one.0 + other.0, one.1.max(other.1))
-}
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
 
-/// An error for the first key that a mapping has twice; kubectl would keep the last in silence.
-pub(super) fn refuse_duplicates(entries: &[Entry<'_>]) -> Result<(), Error> {
-    const FEW: usize = 16;
-    let pair = if entries.len() <= FEW {
-        entries.iter().enumerate().find_map(|(at, entry)| {
-            let same = entries[..at].iter().find(|earlier| earlier.name() == entry.name());
-            same.map(|earlier| (earlier, entry))
-        })
-    } else {
-        let mut seen = HashMap::with_capacity(entries.len());
-        entries
-            .iter()
-            .find_map(|entry| seen.insert(entry.name(), entry).map(|earlier| (earlier, entry)))
-    };
-    let Some((first, second)) = pair else {
-        return Ok(());
-    };
-    let name = second.name();
-    let message = format!("the key `{name}` is already on line {}", first.key.span.start.line);
-    Err(Error::new(second.key.span.start, message).under_key(name))
-}
+    use serde::Deserialize;
+    use serde_json::{Value as Json, json};
 
-/// Puts in what merge keys bring. As in kubectl the order decides: a merge key replaces what stands before it in the mapping and
-/// gives way to what follows; of several mappings in its list the first counts most.
-fn merge<'a>(entries: Vec<Entry<'a>>, merges: Vec<(usize, Node<'a>)>) -> Result<Vec<Entry<'a>>, Error> {
-    if merges.is_empty() {
-        return Ok(entries);
+    use super::super::documents;
+    use super::*;
+
+    fn value(text: &str) -> Json {
+        Json::deserialize(&documents(text)[0].decode().unwrap()).unwrap()
     }
-    let mut merged = Merged::default();
-    let mut entries = entries.into_iter();
-    let mut taken = 0;
-    for (before, node) in merges {
-        entries.by_ref().take(before - taken).for_each(|entry| merged.set(entry));
-        taken = before;
-        let place = node.span.start;
-        let sources = match node.value {
-            Value::Sequence(items) => items,
-            _ => vec![node],
-        };
-        for source in sources.into_iter().rev() {
-            let Value::Mapping(entries) = source.value else {
-                return Err(Error::new(place, "a merge key `<<` takes a mapping or a list of mappings"));
-            };
-            entries.into_iter().for_each(|entry| merged.set(entry));
+
+    fn error(text: &str) -> String {
+        documents(text)[0].decode().unwrap_err().to_string()
+    }
+
+    /// The text of a value, by its span.
+    fn written<'t>(text: &'t str, path: &str) -> &'t str {
+        let documents = documents(text);
+        let node = documents[0].decode().unwrap();
+        let span = node.find(path).node.span();
+        &text[span.start.offset as usize..span.end.offset as usize]
+    }
+
+    #[test]
+    fn spans_hold_the_value_and_nothing_else() {
+        let text = "é: 'x' # note\nb:\n  - \"y\" \n  - {c: [1,\n    2]}   # end\n# last\nd: |\n  t\n\n\ne:\nf: g h # i\n";
+        assert_eq!(written(text, "é"), "'x'");
+        assert_eq!(written(text, "b[0]"), "\"y\"");
+        assert_eq!(written(text, "b[1]"), "{c: [1,\n    2]}");
+        assert_eq!(written(text, "b[1].c"), "[1,\n    2]");
+        assert_eq!(written(text, "b"), "- \"y\" \n  - {c: [1,\n    2]}");
+        assert_eq!(written(text, "d"), "t");
+        assert_eq!(written(text, "e"), "");
+        assert_eq!(written(text, "f"), "g h");
+        let text = "a: &x 'b' # c\nd: !!str &y # e\n  f\ng: &z\n  h: i\nj:\n- - k # l\n  - m\ns: &v !!seq [o] # p\nq: &u\n- r\nt:\n-  # é\n  v\n";
+        assert_eq!(
+            ["a", "d", "g", "j", "j[0]", "s", "q", "t"].map(|path| written(text, path)),
+            [
+                "'b'",
+                "f",
+                "h: i",
+                "- - k # l\n  - m",
+                "- k # l\n  - m",
+                "[o]",
+                "- r",
+                "-  # é\n  v"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_that_was_left_out_stands_behind_its_key() {
+        let text = "a: 1\nb:\nc: 2\n";
+        let documents = documents(text);
+        let node = documents[0].decode().unwrap();
+        let start = node.get("b").unwrap().span().start;
+        assert_eq!((start.line, start.column), (2, 2));
+    }
+
+    #[test]
+    fn text_is_borrowed_where_it_stands_as_it_is() {
+        let text = "{a: plain, b: 'quoted', c: \"double\", d: 'it''s'}";
+        let documents = documents(text);
+        let node = documents[0].decode().unwrap();
+        let is_borrowed =
+            |key: &str| matches!(node.get(key).unwrap().value(), Value::Scalar(_, Cow::Borrowed(_)));
+        assert_eq!(["a", "b", "c", "d"].map(is_borrowed), [true, true, true, false]);
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_are_put_in() {
+        let text = "x: &x {a: 1, b: 2}\nz: &z {b: 3, c: 4}\nd: *x\ne: {<<: *x, a: 5}\nf: {<<: [*x, *z]}\ng: {'<<': 1}\nh: <<\n";
+        let found = value(text);
+        assert_eq!(found["d"], json!({"a": 1, "b": 2}));
+        assert_eq!(found["e"], json!({"a": 5, "b": 2}));
+        assert_eq!(found["f"], json!({"a": 1, "b": 2, "c": 4}));
+        assert_eq!(found["g"], json!({"<<": 1}));
+        assert_eq!(found["h"], json!("<<"));
+    }
+
+    #[test]
+    fn a_merge_key_replaces_what_stands_before_it_as_in_kubectl() {
+        assert_eq!(
+            value("x: &x {a: 1, b: 2}\ne: {a: 3, <<: *x}\n")["e"],
+            json!({"a": 1, "b": 2})
+        );
+    }
+
+    #[test]
+    fn a_merge_key_takes_only_mappings() {
+        let message = "a merge key `<<` takes a mapping or a list of mappings";
+        assert_eq!(error("e: {<<: 1}"), format!("line 1, column 9: e: {message}"));
+        assert_eq!(error("e:\n  <<: [1]"), format!("line 2, column 7: e: {message}"));
+    }
+
+    #[test]
+    fn an_anchor_can_be_set_again() {
+        assert_eq!(
+            value("a: &x 1\nb: &x 2\nc: *x\n"),
+            json!({"a": 1, "b": 2, "c": 2})
+        );
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..20 {
+            let items = vec![format!("*a{}", level - 1); 10].join(", ");
+            writeln!(text, "a{level}: &a{level} [{items}]").unwrap();
+        }
+        let error = error(&text);
+        assert!(
+            error.starts_with("line 4, column 55: a3[9]: aliases repeat too much"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn copies_of_long_texts_count_for_their_length() {
+        let long = "long \\n ".repeat(10_000);
+        let text = format!("a: &a \"{long}\"\nb: [{}]\n", "*a, ".repeat(100_000));
+        assert!(error(&text).contains("aliases repeat too much"));
+    }
+
+    #[test]
+    fn an_alias_within_its_own_anchor_is_refused() {
+        assert_eq!(
+            error("a: &a [*a]"),
+            "line 1, column 8: a[0]: the alias stands inside the value of its own anchor"
+        );
+        assert_eq!(
+            error("a: *b"),
+            "line 1, column 4: no anchor of this name stands before the alias"
+        );
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_refused() {
+        assert!(
+            documents(&format!("{}{}", "[".repeat(128), "]".repeat(128)))[0]
+                .decode()
+                .is_ok()
+        );
+        assert!(error(&"[".repeat(129)).contains("more than 128 deep"));
+        assert!(error(&"- ".repeat(1000)).contains("more than 128 deep"));
+        let chained = format!(
+            "a: &a {}{}\nb: {}*a{}\n",
+            "[".repeat(100),
+            "]".repeat(100),
+            "[".repeat(50),
+            "]".repeat(50)
+        );
+        assert!(error(&chained).contains("more than 128 deep"));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_at_its_second_place() {
+        let text = "spec:\n  hosts: []\n  http:\n  - name: a\n    'name': b\n";
+        assert_eq!(
+            error(text),
+            "line 5, column 5: spec.http[0].name: the key `name` is already on line 4"
+        );
+        let many: Vec<String> = (0..40).map(|key| format!("k{key}: 1\n")).collect();
+        assert_eq!(
+            error(&format!("{}k7: 2\n", many.concat())),
+            "line 41, column 1: k7: the key `k7` is already on line 8"
+        );
+        assert_eq!(
+            error("1: a\n'1': b\n"),
+            "line 2, column 1: 1: the key `1` is already on line 1"
+        );
+    }
+
+    #[test]
+    fn a_template_is_named_as_one() {
+        let hint = "this looks like a Helm template, render it first (helm template)";
+        let unquoted = error("metadata:\n  name: {{ .Values.name }}\n");
+        assert_eq!(
+            unquoted,
+            format!("line 2, column 10: metadata.name: a key must be a string; {hint}")
+        );
+        let block = error("{{- if .Values.on }}\na: b\n{{- end }}\n");
+        assert!(block.starts_with("line 1") && block.ends_with(hint), "{block}");
+        assert!(documents("a: '{{ x }}'")[0].decode().is_ok());
+    }
+
+    #[test]
+    fn common_mistakes_are_named_with_their_place() {
+        for (text, expected) in [
+            (
+                "a:\n\tb: c\n",
+                "line 2, column 2: the line is indented with a tab; YAML takes only spaces",
+            ),
+            (
+                "b: 1\na: \"x\n",
+                "line 2, column 4: the quote that opens here is not closed",
+            ),
+            (
+                "a: b: c\n",
+                "line 1, column 5: no `: ` may stand here; quote the value that has it, or check the indentation",
+            ),
+            (
+                "a:\n  b: 1\n c: 2\n",
+                "line 3, column 2: a key should stand here; check the indentation",
+            ),
+            (
+                "a: @b\n",
+                "line 1, column 4: a value that starts with this character needs quotes",
+            ),
+            (
+                "a: \"b\"c\n",
+                "line 1, column 7: text follows a closing quote; is the quote closed where it should be?",
+            ),
+            (
+                "a: \u{7}\n",
+                "line 1, column 4: control characters are not allowed here",
+            ),
+            (
+                "a: !!int x\n",
+                "line 1, column 10: a: the tag !!int does not fit `x`",
+            ),
+        ] {
+            assert_eq!(error(text), expected);
         }
     }
-    entries.for_each(|entry| merged.set(entry));
-    Ok(merged.entries)
-}
 
-/// Entries of which a later one replaces an earlier one of the same name.
-#[derive(Default)]
-struct Merged<'a> {
-    entries: Vec<Entry<'a>>,
-    places: HashMap<String, usize>,
-}
-
-impl<'a> Merged<'a> {
-    fn set(&mut self, entry: Entry<'a>) {
-        match self.places.get(entry.name()) {
-            Some(at) => self.entries[*at] = entry,
-            None => {
-                self.places.insert(entry.name().to_owned(), self.entries.len());
-                self.entries.push(entry);
-            }
-        }
-    }
-}
-
-/// Turns the parser's places in a document into places in its file.
-struct Places<'s, 'a> {
-    /// What the parser reads: the text or a repaired copy.
-    source: &'s str,
-    text: &'a str,
-    start: Position,
-    /// The same place as the parser counts and in bytes: events come in order, so the next one is near.
-    chars: usize,
-    bytes: usize,
-    is_ascii: bool,
-    /// A place that was looked for in the text of a repaired document, where the parser's lines are wrong.
-    known: Option<Position>,
-}
-
-impl<'s, 'a> Places<'s, 'a> {
-    fn new(source: &'s str, text: &'a str, start: Position) -> Self {
-        Self {
-            source,
-            text,
-            start,
-            chars: 0,
-            bytes: 0,
-            is_ascii: source.is_ascii(),
-            known: (source.as_ptr() != text.as_ptr()).then_some(start),
-        }
+    #[test]
+    fn brackets_may_close_at_the_indentation_of_their_key() {
+        let text = "é:\n  a: [\n    \"x, y\", # é ]\n    'z'\n  ]\n  b: {\nc: [\n1, two\n    words]\n}\nd: [\r\n]\ne: 5\n";
+        let expected = json!({"é": {"a": ["x, y", "z"], "b": {"c": [1, "two words"]}}, "d": [], "e": 5});
+        assert_eq!(value(text), expected);
+        let documents = documents(text);
+        let start = documents[0].decode().unwrap().get("e").unwrap().span().start;
+        assert_eq!((start.line, start.column), (13, 4));
+        assert_eq!(written(text, "é.b.c[0]"), "1");
     }
 
-    fn at(&mut self, marker: Marker) -> Position {
-        let byte = self.byte(marker.index());
-        if let Some(known) = self.known {
-            let from = (known.offset - self.start.offset) as usize;
-            let found = match self.text.get(from..byte) {
-                Some(between) => known.after(between),
-                None => self.start.after(self.text.get(..byte).unwrap_or_default()),
-            };
-            self.known = Some(found);
-            return found;
-        }
-        Position {
-            offset: self.start.offset + count(byte),
-            line: self.start.line + count(marker.line()) - 1,
-            column: count(marker.col()) + if marker.line() == 1 { self.start.column } else { 1 },
-        }
+    #[test]
+    fn a_repair_leaves_block_scalars_and_quotes_as_they_are() {
+        let text = "a: |\n  {\n  \"b\":\t[\n  ]}\nc:\n  - >-\n   d:\te\n  - f: |\n     g: [\n\n    # h\n    i: 'j:\t[\n      k' \nl: m # n: [\no: &p !!seq [\n]\n";
+        let expected = json!({
+            "a": "{\n\"b\":\t[\n]}\n",
+            "c": ["d:\te", {"f": "g: [\n", "i": "j:\t[ k"}],
+            "l": "m",
+            "o": [],
+        });
+        assert_eq!(value(text), expected);
+        assert!(documents("a: b\n  [1,\n2]\n")[0].decode().is_err());
     }
 
-    /// The byte at which a character starts.
-    fn byte(&mut self, index: usize) -> usize {
-        if self.is_ascii {
-            return index.min(self.source.len());
-        }
-        while self.chars > index {
-            self.bytes -= self.source[..self.bytes].chars().next_back().map_or(0, char::len_utf8);
-            self.chars -= 1;
-        }
-        let ahead = &self.source[self.bytes..];
-        self.bytes += ahead.chars().take(index - self.chars).map(char::len_utf8).sum::<usize>();
-        self.chars = index;
-        self.bytes
+    #[test]
+    fn a_tab_may_follow_a_colon() {
+        assert_eq!(value("a:\tb\nc:\t\td # e\n"), json!({"a": "b", "c": "d"}));
+        assert_eq!(written("a:\t\tb\n", "a"), "b");
     }
-
-    /// The span of a scalar. The parser counts blanks and a comment behind a closing quote, and the line breaks behind a block.
-    fn scalar(&mut self, style: ScalarStyle, start: Marker, end: Marker) -> Span {
-        let mut span = Span { start: self.at(start), end: self.at(end) };
-        let text = self.written(span);
-        let quote = match style {
-            ScalarStyle::Plain => return span,
-            ScalarStyle::SingleQuoted => b'\'',
-            ScalarStyle::DoubleQuoted => b'"',
-            ScalarStyle::Literal | ScalarStyle::Folded => {
-                span.end = span.start.after(text.trim_end());
-                return span;
-            }
-        };
-        let len = quoted_len(text, quote);
-        let behind = &text[len..];
-        span.end.offset -= count(behind.len());
-        span.end.column -= count(behind.chars().count());
-        span
-    }
-
-    fn written(&self, span: Span) -> &'a str {
-        let [from, to] = [span.start, span.end].map(|place| (place.offset - self.start.offset) as usize);
-        self.text.get(from..to).unwrap_or_default()
-    }
-
-    /// The text of a scalar, taken from the document where it stands there as it is.
-    fn borrow(&self, text: Cow<'_, str>, span: Span) -> Cow<'a, str> {
-        let written = self.written(span);
-        let quoted = written.get(1..written.len().saturating_sub(1)).unwrap_or_default();
-        if written == text {
-            Cow::Borrowed(written)
-        } else if quoted == text {
-            Cow::Borrowed(quoted)
-        } else {
-            Cow::Owned(text.into_owned())
-        }
-    }
-
-    fn line_of(&self, place: Position) -> &'a str {
-        let line = (place.line - self.start.line) as usize;
-        self.text.lines().nth(line).unwrap_or_default()
-    }
-
-    /// A message that names the likely cause, if the document has the marks of a template.
-    fn with_hint(&self, message: &str) -> String {
-        if self.text.contains("{{") {
-            format!("{message}; this looks like a Helm template, render it first (helm template)")
-        } else {
-            message.to_owned()
-        }
-    }
-}
-
-/// How long the quoted scalar is that a text starts with.
-pub(super) fn quoted_len(text: &str, quote: u8) -> usize {
-    let mut bytes = text.bytes().enumerate().skip(1).peekable();
-    while let Some((at, byte)) = bytes.next() {
-        let is_pair = byte == b'\'' && bytes.peek().is_some_and(|(_, next)| *next == b'\'');
-        if byte == b'\\' && quote == b'"' || is_pair && quote == b'\'' {
-            bytes.next();
-        } else if byte == quote {
-            return at + 1;
-        }
-    }
-    text.len()
 }

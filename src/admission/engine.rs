@@ -1,0 +1,430 @@
+//! Reads a review, judges it, reads afresh before it refuses, and answers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+
+use super::answer::{Answer, Judge, Record};
+use super::confirm::FreshReads;
+use super::judgement::{Change, Judgement, judge};
+use super::mutation::mutate;
+use super::response::{Response, warning};
+use super::review::{Operation, Request, read};
+use crate::resource::{Kind, Resource, scale_replicas};
+use crate::rule::{Finding, RULES, Rule};
+use crate::verdict::{Admission, Mode, Settings, allow_of, is_one_of};
+use crate::world::{Read, World};
+
+/// The world, shared by what feeds it and what reads it. Never held across an await.
+pub type SharedWorld = Arc<RwLock<World>>;
+
+/// How long a confirmation may take where the API server does not say how long it waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Judges reviews against a world.
+pub struct Engine {
+    world: SharedWorld,
+    settings: Settings,
+    rules: Vec<Rule>,
+    fresh: Option<Arc<dyn FreshReads>>,
+    unsynced: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    knows_the_old: bool,
+    decisions: AtomicU64,
+    started: u128,
+}
+
+impl Engine {
+    /// An engine on `world`, with every rule, that confirms nothing and is always ready.
+    pub fn new(world: SharedWorld, settings: Settings) -> Self {
+        Self {
+            world,
+            settings,
+            rules: RULES.to_vec(),
+            fresh: None,
+            unsynced: Box::new(Vec::new),
+            knows_the_old: false,
+            decisions: AtomicU64::new(0),
+            started: u128::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
+        }
+    }
+
+    /// The engine that reads afresh from `fresh` before it refuses.
+    #[must_use]
+    pub fn confirming(mut self, fresh: Arc<dyn FreshReads>) -> Self {
+        self.fresh = Some(fresh);
+        self
+    }
+
+    /// The engine that is ready once `unsynced` names no kind.
+    #[must_use]
+    pub fn ready_when(mut self, unsynced: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.unsynced = Box::new(unsynced);
+        self
+    }
+
+    /// The engine for a world that comes from files: no API server sends the old state of an object that
+    /// is created over one of them, so the world's is taken.
+    #[must_use]
+    pub fn on_files(mut self) -> Self {
+        self.knows_the_old = true;
+        self
+    }
+
+    /// The engine with these rules instead.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Vec<Rule>) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// An id that no other decision of this process has, and hardly one of another.
+    fn decision_id(&self) -> String {
+        let number = self.decisions.fetch_add(1, Ordering::Relaxed);
+        format!("{:x}-{number:x}", self.started)
+    }
+
+    fn judge(
+        &self,
+        fresh: Option<&(World, Vec<Read>)>,
+        change: &Change,
+        admission: &Admission,
+    ) -> (Judgement, u64) {
+        let world = self.world.read();
+        let judgement = judge(&world, fresh, change, admission, &self.rules, &self.settings);
+        (judgement, world.version())
+    }
+
+    /// Reads afresh what a denial rests on; `Err` says why that did not come off.
+    async fn read_afresh(
+        &self,
+        reads: Vec<Read>,
+        deadline: Duration,
+    ) -> Result<Option<(World, Vec<Read>)>, String> {
+        let Some(fresh) = &self.fresh else { return Ok(None) };
+        match tokio::time::timeout(deadline, fresh.read(reads)).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(error)) => Err(format!("{error:#}")),
+            Err(_) => Err(format!("no answer within {} ms", deadline.as_millis())),
+        }
+    }
+
+    async fn validate(&self, mode: Mode, body: &[u8], deadline: Option<Duration>) -> Answer {
+        let started = Instant::now();
+        let request = match read(body) {
+            Ok(request) => request,
+            Err(error) => return unreadable(&error.to_string()),
+        };
+        let mut record = self.record("validate", mode, &request);
+        let (mut response, mut codes) = (Response::allow(&request.uid), BTreeSet::new());
+        match self.change(&request) {
+            Ok(Subject::Change(change)) => {
+                let admission = self.admission(mode, &request, &change);
+                let (mut judgement, mut version) = self.judge(None, &change, &admission);
+                let mut unconfirmed = None;
+                if !judgement.denied.is_empty() && self.fresh.is_some() {
+                    let patience = deadline.unwrap_or(PATIENCE).saturating_sub(started.elapsed());
+                    match self
+                        .read_afresh(std::mem::take(&mut judgement.reads), patience)
+                        .await
+                    {
+                        Ok(fresh) => (judgement, version) = self.judge(fresh.as_ref(), &change, &admission),
+                        Err(error) => unconfirmed = Some(error),
+                    }
+                }
+                if let Some(error) = unconfirmed {
+                    tracing::warn!(%error, object = %change.reference, "a denial could not be confirmed: allowed");
+                    response.warn([format!(
+                        "Lanekeeper could not read the cluster afresh ({error}) and let this pass"
+                    )]);
+                    judgement
+                        .warned
+                        .splice(0..0, std::mem::take(&mut judgement.denied));
+                }
+                if !judgement.denied.is_empty() {
+                    response = Response::deny(&request.uid, &judgement.denied);
+                }
+                codes = judgement.denied.iter().map(|finding| finding.code).collect();
+                response.warn(judgement.warned.iter().map(warning));
+                record.warned = distinct(&judgement.warned);
+                record.index_version = version;
+                record.reference(&change);
+                if !judgement.allowed.is_empty() {
+                    let requested = change.after.as_ref().or(change.before.as_ref());
+                    let reason = requested.and_then(|object| allow_of(&object.meta().annotations)?.1);
+                    record.allow_reason = Some(reason.unwrap_or("no reason given").to_owned());
+                }
+            }
+            Ok(Subject::Nothing(note)) => response.warn(note),
+            Err(Unparsed { kind, error }) => {
+                if mode == Mode::Warn || !kind.group().ends_with("istio.io") {
+                    response.warn([format!(
+                        "{kind} {}/{} was not judged: {error}",
+                        request.namespace, request.name
+                    )]);
+                } else {
+                    response =
+                        Response::invalid(&request.uid, kind.name(), &request.name, kind.group(), &error);
+                }
+            }
+        }
+        record.codes = codes.into_iter().collect();
+        self.finish(response, record, started)
+    }
+
+    fn mutate(&self, mode: Mode, body: &[u8]) -> Answer {
+        let started = Instant::now();
+        let request = match read(body) {
+            Ok(request) => request,
+            Err(error) => return unreadable(&error.to_string()),
+        };
+        let mut record = self.record("mutate", mode, &request);
+        let mut response = Response::allow(&request.uid);
+        // What cannot be read is for /validate to refuse.
+        if let (Ok(Subject::Change(change)), Some(object)) = (self.change(&request), request.object) {
+            record.reference(&change);
+            let world = self.world.read();
+            record.index_version = world.version();
+            let mutation = mutate(&world, &change, object.get(), mode == Mode::Warn);
+            drop(world);
+            let verb = if mutation.patch.is_some() { "added" } else { "add" };
+            response.warn(
+                mutation
+                    .edits
+                    .iter()
+                    .map(|edit| format!("{}: {verb} {edit}", change.reference)),
+            );
+            if let Some(patch) = &mutation.patch {
+                match response.patch(patch) {
+                    Ok(()) => record.patch = serde_json::to_value(patch).ok(),
+                    Err(error) => {
+                        tracing::error!(%error, object = %change.reference, "a patch could not be written")
+                    }
+                }
+            }
+        }
+        self.finish(response, record, started)
+    }
+
+    fn finish(&self, mut response: Response, mut record: Record, started: Instant) -> Answer {
+        record.allowed = response.allowed;
+        record.message = response.status.as_ref().map(|status| status.message.clone());
+        record.duration_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let annotations = [
+            ("decision", record.decision.clone()),
+            ("mode", record.mode.to_string()),
+            ("index-version", record.index_version.to_string()),
+            ("codes", record.codes.join(",")),
+            ("warned", record.warned.join(",")),
+        ];
+        response.audit_annotations = annotations
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        Answer {
+            status: 200,
+            body: response.to_json(),
+            record: Some(record),
+        }
+    }
+
+    fn record(&self, webhook: &'static str, mode: Mode, request: &Request<'_>) -> Record {
+        Record {
+            time: Timestamp::now().to_string(),
+            decision: self.decision_id(),
+            uid: request.uid.to_string(),
+            user: request.user_info.username.to_string(),
+            groups: request.user_info.groups.iter().map(ToString::to_string).collect(),
+            webhook,
+            mode,
+            operation: request.operation.name().to_owned(),
+            kind: request
+                .kind()
+                .map_or_else(|| request.resource.resource.to_string(), |kind| kind.to_string()),
+            namespace: request.namespace.to_string(),
+            name: request.name.to_string(),
+            dry_run: request.dry_run == Some(true),
+            allowed: true,
+            codes: Vec::new(),
+            warned: Vec::new(),
+            patch: None,
+            allow_reason: None,
+            message: None,
+            duration_micros: 0,
+            index_version: 0,
+        }
+    }
+
+    fn admission(&self, mode: Mode, request: &Request<'_>, change: &Change) -> Admission {
+        let replicas = |object: &Option<Resource>| match object {
+            Some(Resource::Workload(workload)) => Some(workload.replicas),
+            _ => None,
+        };
+        let user = &request.user_info.username;
+        let to_zero =
+            replicas(&change.after) == Some(0) && replicas(&change.before).is_some_and(|before| before > 0);
+        Admission {
+            mode,
+            is_delete: request.operation == Operation::Delete,
+            is_dry_run: request.dry_run == Some(true),
+            by_set_applier: is_one_of(&self.settings.set_appliers, user, request.field_manager()),
+            is_automatic_scaling: to_zero && is_one_of(&self.settings.scalers, user, request.field_manager()),
+        }
+    }
+
+    /// The change that a request proposes [s7].
+    fn change(&self, request: &Request<'_>) -> Result<Subject, Unparsed> {
+        let Some(kind) = request.kind() else {
+            return Ok(Subject::Nothing(None));
+        };
+        if request.operation == Operation::Connect || !matches!(&*request.sub_resource, "" | "scale") {
+            return Ok(Subject::Nothing(None));
+        }
+        if request.is_scale() {
+            return Ok(self.scale(kind, request));
+        }
+        let parse = |object| {
+            request
+                .parse(kind, object)
+                .map_err(|error| Unparsed { kind, error })
+        };
+        let after = request
+            .object
+            .filter(|_| request.operation != Operation::Delete)
+            .map(parse)
+            .transpose()?;
+        if after.as_ref().is_some_and(|object| object.meta().deleting) {
+            return Ok(Subject::Nothing(None));
+        }
+        let before = if request.operation == Operation::Create {
+            let reference = after
+                .as_ref()
+                .filter(|_| self.knows_the_old)
+                .map(Resource::reference);
+            reference.and_then(|reference| self.world.read().get(&reference).cloned())
+        } else {
+            match request.old_object.map(parse) {
+                Some(Ok(before)) => Some(before),
+                Some(Err(Unparsed { error, .. })) => {
+                    let note = format!(
+                        "{} was not judged: its old state cannot be read: {error}",
+                        request.reference(kind)
+                    );
+                    return Ok(Subject::Nothing(Some(note)));
+                }
+                None => {
+                    let note = format!(
+                        "{} was not judged: the request has no oldObject",
+                        request.reference(kind)
+                    );
+                    return Ok(Subject::Nothing(Some(note)));
+                }
+            }
+        };
+        let Some(reference) = after.as_ref().or(before.as_ref()).map(Resource::reference) else {
+            return Ok(Subject::Nothing(Some(format!(
+                "{kind} was not judged: the request has no object"
+            ))));
+        };
+        Ok(Subject::Change(Change {
+            reference,
+            before,
+            after,
+            frees_pods: request.frees_dependents(),
+        }))
+    }
+
+    /// A write to `scale` is a change of its workload's replicas.
+    fn scale(&self, kind: Kind, request: &Request<'_>) -> Subject {
+        let replicas = |object: Option<&serde_json::value::RawValue>| {
+            let mut json = serde_json::Deserializer::from_str(object?.get());
+            scale_replicas(&mut json).ok()
+        };
+        let reference = request.reference(kind);
+        let known = self.world.read().get(&reference).cloned();
+        let (Some(Resource::Workload(workload)), Some(after)) = (known, replicas(request.object)) else {
+            return Subject::Nothing(Some(format!("{reference} was not judged: it is not known yet")));
+        };
+        let with = |replicas| {
+            Some(Resource::Workload(crate::resource::Workload {
+                replicas,
+                ..workload.clone()
+            }))
+        };
+        let before = replicas(request.old_object).unwrap_or(workload.replicas);
+        Subject::Change(Change {
+            reference,
+            before: with(before),
+            after: with(after),
+            frees_pods: false,
+        })
+    }
+}
+
+/// What a request is about.
+enum Subject {
+    /// A change to judge.
+    Change(Change),
+    /// Nothing that is judged, and perhaps why.
+    Nothing(Option<String>),
+}
+
+/// An object that is not one of its kind.
+struct Unparsed {
+    kind: Kind,
+    error: String,
+}
+
+impl Record {
+    /// A name that the request does not have, on deletecollection, is the object's.
+    fn reference(&mut self, change: &Change) {
+        if self.name.is_empty() {
+            self.name = change.reference.name.to_string();
+        }
+        if self.namespace.is_empty() {
+            self.namespace = change.reference.namespace.to_string();
+        }
+    }
+}
+
+impl Judge for Engine {
+    async fn validate(&self, mode: Mode, body: Bytes, deadline: Option<Duration>) -> Answer {
+        self.validate(mode, &body, deadline).await
+    }
+
+    async fn mutate(&self, mode: Mode, body: Bytes, _deadline: Option<Duration>) -> Answer {
+        self.mutate(mode, &body)
+    }
+
+    fn unsynced(&self) -> Vec<String> {
+        (self.unsynced)()
+    }
+
+    fn index(&self) -> (usize, u64) {
+        let world = self.world.read();
+        (world.len(), world.version())
+    }
+}
+
+fn unreadable(error: &str) -> Answer {
+    let body = serde_json::json!({ "error": error }).to_string();
+    Answer {
+        status: 400,
+        body: body.into_bytes(),
+        record: None,
+    }
+}
+
+/// The codes of findings, each once.
+fn distinct(findings: &[Finding]) -> Vec<&'static str> {
+    findings
+        .iter()
+        .map(|finding| finding.code)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}

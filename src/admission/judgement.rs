@@ -1,0 +1,164 @@
+//! What a change adds to what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::resource::{Kind, ObjectRef, Resource};
+use crate::rule::{Check, Finding, Identity, Level, Rule, affected};
+use crate::verdict::{Admission, ENFORCEMENT, Mode, Occasion, Settings, Standing, allow_of, verdict};
+use crate::world::{Layer, Read, Scope, View, World};
+
+/// A proposed change of one object.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The object.
+    pub reference: ObjectRef,
+    /// The object as it is; `None`: it is new.
+    pub before: Option<Resource>,
+    /// The object as it will be; `None`: it goes.
+    pub after: Option<Resource>,
+    /// Whether the pods of a workload that goes are to stay.
+    pub frees_pods: bool,
+}
+
+/// What came of judging a change.
+#[derive(Debug, Clone, Default)]
+pub struct Judgement {
+    /// What the change would break: it is refused for these.
+    pub denied: Vec<Finding>,
+    /// What else is wrong with the object, and what the change adds that only warns.
+    pub warned: Vec<Finding>,
+    /// The codes that an allow annotation kept quiet.
+    pub allowed: BTreeSet<&'static str>,
+    /// What it rests on.
+    pub reads: Vec<Read>,
+}
+
+/// Judges a change against `world`, with `fresh` answers of the API server laid over it, if there are any.
+pub fn judge(
+    world: &World,
+    fresh: Option<&(World, Vec<Read>)>,
+    change: &Change,
+    admission: &Admission,
+    rules: &[Rule],
+    settings: &Settings,
+) -> Judgement {
+    let mesh = world.settings();
+    let before_world = World::of(mesh.clone(), change.before.clone());
+    let after_world = World::of(mesh.clone(), change.after.clone());
+    let base = base_view(world, fresh);
+    let proposed = |world| Layer {
+        world,
+        scope: Scope::Object(change.reference.clone()),
+    };
+    let before = base.with(proposed(&before_world));
+    let freed = change.frees_pods.then(|| change.reference.clone());
+    let after = base.with(proposed(&after_world)).freeing(freed);
+
+    let mut concerned = BTreeSet::new();
+    for (view, object) in [(&before, &change.before), (&after, &change.after)] {
+        if let Some(object) = object {
+            concerned.extend(affected(view, object));
+        }
+    }
+    let found_before = Check {
+        view: &before,
+        before: None,
+    }
+    .objects(rules, &concerned);
+    let found_after = Check {
+        view: &after,
+        before: Some(&before),
+    }
+    .objects(rules, &concerned);
+
+    let requested = change.after.as_ref().or(change.before.as_ref());
+    let allow_of_requested = requested.and_then(|object| allow_of(&object.meta().annotations));
+    let level = |view: &View<'_>, finding: &Finding| {
+        let of_finding = view
+            .get(&finding.object)
+            .and_then(|object| allow_of(&object.meta().annotations));
+        let standing = Standing {
+            mode: mode_of(view, finding, change, admission),
+            allows: allow_of_requested
+                .iter()
+                .chain(&of_finding)
+                .map(|(codes, _)| *codes)
+                .collect(),
+        };
+        verdict(finding, &standing, &Occasion::Admission(admission), settings)
+    };
+
+    let mut judgement = Judgement::default();
+    let mut known = Counts::of(
+        found_before
+            .iter()
+            .filter(|found| level(&before, found) == Level::Deny),
+    );
+    let mut told = Counts::of(found_before.iter());
+    for finding in found_after {
+        match level(&after, &finding) {
+            Level::Off => {
+                judgement.allowed.insert(finding.code);
+            }
+            Level::Deny if !known.take(&finding) => judgement.denied.push(finding),
+            // What was wrong before with another object is none of this change's business.
+            Level::Deny | Level::Warn => {
+                let is_old = told.take(&finding);
+                if !is_old || finding.object == change.reference {
+                    judgement.warned.push(finding);
+                }
+            }
+        }
+    }
+    let mut reads = before.reads();
+    reads.extend(after.reads());
+    judgement.reads = reads;
+    judgement
+}
+
+/// The world, with what was read afresh on top.
+pub(super) fn base_view<'w>(world: &'w World, fresh: Option<&'w (World, Vec<Read>)>) -> View<'w> {
+    let view = View::new(world);
+    match fresh {
+        Some((world, reads)) => view.with(Layer {
+            world,
+            scope: Scope::Reads(reads.clone()),
+        }),
+        None => view,
+    }
+}
+
+/// The mode of the namespace of a finding's object. The API server has chosen the request's own by the label of
+/// the moment; of others the world knows the label.
+fn mode_of(view: &View<'_>, finding: &Finding, change: &Change, admission: &Admission) -> Option<Mode> {
+    let namespace = &finding.object.namespace;
+    if *namespace == change.reference.namespace {
+        return Some(admission.mode);
+    }
+    let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace))?;
+    namespace.meta().labels.get(ENFORCEMENT)?.parse().ok()
+}
+
+/// How many findings there are of each identity.
+struct Counts(BTreeMap<Identity, usize>);
+
+impl Counts {
+    fn of<'f>(findings: impl Iterator<Item = &'f Finding>) -> Self {
+        let mut counts = BTreeMap::new();
+        for finding in findings {
+            *counts.entry(finding.identity()).or_insert(0) += 1;
+        }
+        Self(counts)
+    }
+
+    /// Takes one finding of this identity away; whether there was one.
+    fn take(&mut self, finding: &Finding) -> bool {
+        match self.0.get_mut(&finding.identity()) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The patch that sets the lane header on gateway routes.
+
+use serde_json::Value;
+
+use super::judgement::{Change, base_view};
+use crate::resource::Resource;
+use crate::rewrite::{Edit, REWRITE, apply, edits, is_left_alone};
+use crate::world::{Layer, Scope, World};
+
+/// What the mutating webhook does to an object.
+#[derive(Debug, Default)]
+pub struct Mutation {
+    /// What the routes need.
+    pub edits: Vec<Edit>,
+    /// The same as a JSON Patch (RFC 6902); `None`: the object is left as it is.
+    pub patch: Option<json_patch::Patch>,
+}
+
+/// What the routes of a new or changed `VirtualService` need, and, unless `is_only_told` or the object is not to be
+/// touched, the patch for it. `object` is the object as the API server sent it.
+pub fn mutate(world: &World, change: &Change, object: &str, is_only_told: bool) -> Mutation {
+    let Some(Resource::VirtualService(vs)) = &change.after else {
+        return Mutation::default();
+    };
+    if vs.meta.annotations.get(REWRITE) == Some("false") {
+        return Mutation::default();
+    }
+    let mesh = world.settings();
+    let before_world = World::of(mesh.clone(), change.before.clone());
+    let after_world = World::of(mesh.clone(), change.after.clone());
+    let base = base_view(world, None);
+    let proposed = |world| Layer {
+        world,
+        scope: Scope::Object(change.reference.clone()),
+    };
+    let before = base.with(proposed(&before_world));
+    let after = base.with(proposed(&after_world));
+    let edits = edits(&after, Some(&before), vs);
+    if edits.is_empty() || is_only_told || is_left_alone(vs) {
+        return Mutation { edits, patch: None };
+    }
+    let patch = serde_json::from_str::<Value>(object).ok().and_then(|object| {
+        let edited = apply(&object, &edits)?;
+        Some(json_patch::diff(&object, &edited))
+    });
+    Mutation { edits, patch }
+}

@@ -1,0 +1,99 @@
+//! The command line: each command reads its arguments, asks the layers below, and prints.
+
+mod check;
+mod rules;
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Nothing was found.
+const CLEAN: u8 = 0;
+/// Something was found at deny level.
+const FOUND: u8 = 1;
+/// It could not be done, or a file could not be read.
+const FAILED: u8 = 2;
+
+/// Keeps every request in its lane: checks and admission for Istio traffic lanes.
+#[derive(Debug, Parser)]
+#[command(name = "lanekeeper", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    color: Colour,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lanekeeper check k8s/                        every rule on the manifests of a directory
+  kustomize build . | lanekeeper check -       on what a tool renders
+  lanekeeper serve --manifests examples/cars   the webhook, on a world from files
+  lanekeeper rules LK101                       what a rule proves, and why";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read
+    Check(check::Args),
+    /// List the rules, or explain one
+    Rules(rules::Args),
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+impl Colour {
+    fn on_stdout(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Check(args) => check::run(&args, cli.color.on_stdout()),
+        Command::Rules(args) => rules::run(&args),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        // Whoever reads has seen enough (`lanekeeper rules | head`).
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(CLEAN),
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Says on standard error what went wrong.
+fn complain(message: &str) {
+    use io::Write as _;
+    // There is nowhere else to say it.
+    let _ = writeln!(io::stderr(), "lanekeeper: {message}");
+}

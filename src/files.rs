@@ -1,0 +1,10 @@
+//! Objects from files: the same views that a cluster's watches give, with the place of each.
+//!
+//! Every document is decoded on its own, over threads; one that cannot be read does not hide the others. The
+//! views hold no places: a finding's field becomes a line and a column by reading its document once more.
+
+mod load;
+mod place;
+
+pub use load::{FileObject, Files, Problem, load};
+pub use place::Place;

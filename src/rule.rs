@@ -1,0 +1,85 @@
+//! What can be wrong: one file a rule, each a pure function from a view and an object to findings.
+//!
+//! A rule's file starts with its page (`//!`): what it proves, what happens at run time, a bad and a good
+//! example. The catalogue, `lanekeeper rules` and the documentation are made from it. A rule knows nothing of
+//! admission, files or configuration; what a finding leads to is decided by [`crate::verdict`].
+
+mod affected;
+mod catalogue;
+mod finding;
+mod lk101;
+mod lk103;
+mod lk105;
+mod lk201;
+mod lk301;
+mod lk401;
+mod lk402;
+mod lk403;
+
+pub use affected::affected;
+pub use catalogue::{RULES, Rule, find};
+pub(crate) use lk402::template_header;
+
+pub use finding::{Certainty, Finding, Identity, Level, Subject};
+
+use crate::resource::{HeaderOperations, HttpRoute, ObjectRef, Resource};
+use crate::world::View;
+
+/// What a rule judges by.
+#[derive(Debug, Clone, Copy)]
+pub struct Check<'v, 'w> {
+    /// The world as it is, or as it would be.
+    pub view: &'v View<'w>,
+    /// At admission, the world as it was: what was a lane then still is one [s32].
+    pub before: Option<&'v View<'w>>,
+}
+
+impl<'w> Check<'_, 'w> {
+    /// All findings of `rules` on one object.
+    pub fn object(&self, rules: &[Rule], object: &'w Resource) -> Vec<Finding> {
+        let kind = object.kind();
+        rules
+            .iter()
+            .filter(|rule| rule.kinds.contains(&kind))
+            .flat_map(|rule| (rule.check)(self, object))
+            .collect()
+    }
+
+    /// All findings of `rules` on the objects that `references` name, in their order.
+    pub fn objects<'r>(
+        &self,
+        rules: &[Rule],
+        references: impl IntoIterator<Item = &'r ObjectRef>,
+    ) -> Vec<Finding> {
+        let objects = references
+            .into_iter()
+            .filter_map(|reference| self.view.get(reference));
+        objects.flat_map(|object| self.object(rules, object)).collect()
+    }
+}
+
+/// The request operations of a route and of its destinations, each with its path.
+fn request_operations(route: &HttpRoute, index: usize) -> Vec<(String, &HeaderOperations)> {
+    let of_route = route
+        .headers
+        .iter()
+        .map(|headers| (format!("spec.http[{index}].headers.request"), headers));
+    let of_destinations = route.route.iter().enumerate().filter_map(|(at, to)| {
+        to.headers
+            .as_ref()
+            .map(|headers| (format!("spec.http[{index}].route[{at}].headers.request"), headers))
+    });
+    of_route
+        .chain(of_destinations)
+        .map(|(path, headers)| (path, &headers.request))
+        .collect()
+}
+
+/// A map's key as the last part of a path: `.bu`, or `[x.y/z]` where the key has a dot or a slash.
+fn field(key: &str) -> String {
+    if key.contains(['.', '/', '[']) {
+        format!("[{key}]")
+    } else {
+        format!(".{key}")
+    }
+}

@@ -1,0 +1,115 @@
+//! Which objects a change can break.
+
+use std::collections::BTreeSet;
+
+use crate::resource::{Kind, Labels, ObjectRef, Resource, VirtualService};
+use crate::routing::destinations;
+use crate::symbol::Symbol;
+use crate::world::View;
+
+/// The objects whose findings can differ once `object` comes, changes or goes: itself and what depends on it.
+/// To be asked for the object as it was and as it will be.
+pub fn affected(view: &View<'_>, object: &Resource) -> BTreeSet<ObjectRef> {
+    let mut found = BTreeSet::from([object.reference()]);
+    let namespace = &object.meta().namespace;
+    match object {
+        Resource::VirtualService(vs) => {
+            for host in hosts_of(view, vs) {
+                add_rules_for(view, &host, &mut found);
+            }
+            found.extend(view.roots_of(vs).into_iter().map(reference));
+        }
+        Resource::DestinationRule(rule) => {
+            let host = view.resolve(&rule.host, namespace);
+            if host.starts_with('*') {
+                // A wildcard can stand in for every service of its namespace that it includes.
+                for service in view.services_in(namespace) {
+                    let host_of_service = view.host_of(service);
+                    if view.with_wildcards(&host_of_service).contains(&host) {
+                        add_routes_to(view, &host_of_service, &mut found);
+                    }
+                }
+            } else {
+                add_routes_to(view, &host, &mut found);
+            }
+        }
+        Resource::Service(service) => add_service(view, &view.host_of(service), &mut found),
+        Resource::Workload(workload) => {
+            add_services_selecting(view, namespace, &workload.template.labels, &mut found);
+        }
+        Resource::WorkloadEntry(entry) => add_services_selecting(view, namespace, &entry.labels, &mut found),
+        Resource::Pod(pod) => add_services_selecting(view, namespace, &pod.meta.labels, &mut found),
+        Resource::ServiceEntry(entry) => {
+            for host in &entry.hosts {
+                add_service(view, host, &mut found);
+            }
+        }
+        Resource::Gateway(gateway) => {
+            let name = format!("{}/{}", gateway.meta.namespace, gateway.meta.name);
+            found.extend(view.virtual_services_at(&name.into()).into_iter().map(reference));
+        }
+        Resource::LaneGroup(group) => {
+            let group = group.group();
+            let entry = group.entry.as_ref().map(|entry| &entry.header);
+            for header in [Some(&group.header), entry].into_iter().flatten() {
+                add_routes_naming(view, namespace, header, &mut found);
+            }
+        }
+        Resource::WasmPlugin(plugin) => {
+            if let Some(header) = &plugin.lane_header {
+                add_routes_naming(view, namespace, header, &mut found);
+            }
+        }
+        Resource::Mark(_) | Resource::MeshConfig(_) => {}
+    }
+    found
+}
+
+fn reference(vs: &VirtualService) -> ObjectRef {
+    vs.meta.reference(Kind::VirtualService)
+}
+
+/// The full hosts that a `VirtualService` sends requests to.
+fn hosts_of(view: &View<'_>, vs: &VirtualService) -> BTreeSet<Symbol> {
+    let all = vs.http.iter().flat_map(destinations);
+    all.map(|(_, to)| view.resolve(&to.host, &vs.meta.namespace))
+        .collect()
+}
+
+fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    let rules = view.destination_rules_for(host).into_iter();
+    found.extend(rules.map(|rule| rule.meta.reference(Kind::DestinationRule)));
+}
+
+fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    found.extend(view.virtual_services_to(host).into_iter().map(reference));
+}
+
+fn add_service(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    add_rules_for(view, host, found);
+    add_routes_to(view, host, found);
+    found.extend(view.virtual_services_of(host).into_iter().map(reference));
+}
+
+fn add_services_selecting(
+    view: &View<'_>,
+    namespace: &Symbol,
+    labels: &Labels,
+    found: &mut BTreeSet<ObjectRef>,
+) {
+    for service in view.services_selecting(namespace, labels) {
+        let host = view.host_of(service);
+        add_rules_for(view, &host, found);
+        add_routes_to(view, &host, found);
+    }
+}
+
+fn add_routes_naming(view: &View<'_>, namespace: &Symbol, header: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    for value in view.named_values(namespace, header) {
+        found.extend(
+            view.virtual_services_naming(namespace, header, &value)
+                .into_iter()
+                .map(reference),
+        );
+    }
+}

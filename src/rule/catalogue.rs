@@ -1,0 +1,99 @@
+//! The list of rules, and their pages.
+
+use super::{Check, Finding, Level};
+use super::{lk101, lk103, lk105, lk201, lk301, lk401, lk402, lk403};
+use crate::resource::{Kind, Resource};
+
+/// A rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Its code: `LK101`.
+    pub code: &'static str,
+    /// Its name: `subset-without-workload`.
+    pub name: &'static str,
+    /// How much its findings weigh unless configured otherwise.
+    pub level: Level,
+    /// The kinds of object that it judges.
+    pub kinds: &'static [Kind],
+    /// Its source file, whose head is its page.
+    pub source: &'static str,
+    /// The judgement.
+    pub check: for<'w> fn(&Check<'_, 'w>, &'w Resource) -> Vec<Finding>,
+}
+
+/// Every rule, by code.
+pub const RULES: &[Rule] = &[
+    lk101::RULE,
+    lk103::RULE,
+    lk105::RULE,
+    lk201::RULE,
+    lk301::RULE,
+    lk401::RULE,
+    lk402::RULE,
+    lk403::RULE,
+];
+
+/// The rule that has this code or name, in any case.
+pub fn find(code_or_name: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| {
+        rule.code.eq_ignore_ascii_case(code_or_name) || rule.name.eq_ignore_ascii_case(code_or_name)
+    })
+}
+
+impl Rule {
+    /// The rule's page, in Markdown.
+    pub fn page(&self) -> String {
+        let lines = self.source.lines().map_while(|line| line.strip_prefix("//!"));
+        let lines = lines.map(|line| line.strip_prefix(' ').unwrap_or(line));
+        let mut page: String = lines.flat_map(|line| [line, "\n"]).collect();
+        let title = format!("# {} {}\n\nLevel: {}\n\n", self.code, self.name, self.level);
+        page.insert_str(0, &title);
+        page
+    }
+
+    /// The page's first sentence: what the rule proves.
+    pub fn summary(&self) -> String {
+        // Title, level, summary.
+        self.page()
+            .split("\n\n")
+            .nth(2)
+            .unwrap_or_default()
+            .replace('\n', " ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_its_own_code_and_name_and_a_whole_page() {
+        assert!(RULES.is_sorted_by(|a, b| a.code < b.code));
+        for rule in RULES {
+            let page = rule.page();
+            for part in [
+                "## What it does",
+                "## Why it matters",
+                "## Example",
+                "Use instead",
+                "## References",
+            ] {
+                assert!(page.contains(part), "{} has no {part}:\n{page}", rule.code);
+            }
+            assert!(
+                !rule.summary().is_empty() && rule.summary().len() < 300,
+                "{}: {}",
+                rule.code,
+                rule.summary()
+            );
+            assert_eq!(RULES.iter().filter(|other| other.name == rule.name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_rule_is_found_by_code_or_name_in_any_case() {
+        assert_eq!(find("lk101").unwrap().code, "LK101");
+        assert_eq!(find("unknown-subset").unwrap().code, "LK103");
+        assert!(find("LK999").is_none());
+    }
+}

@@ -1,0 +1,123 @@
+//! A route to a port that the service does not have: its requests are answered 503.
+//!
+//! ## What it does
+//! It compares the port that a destination or mirror names with the ports of the Service, or of the
+//! `ServiceEntry`, behind its host. A host that is not known is not judged, nor is an `ExternalName` service.
+//!
+//! ## Why it matters
+//! Istio makes one cluster for each port of the service. Envoy finds none for another number and answers 503
+//! without a body. A common slip is the pods' port (`targetPort`) in place of the service's.
+//!
+//! ## Example
+//! The Service has the ports 8080 and 20885; the route says:
+//! ```yaml
+//! route:
+//! - destination: {host: cars-rti-adapter, port: {number: 2085}}
+//! ```
+//! Use instead:
+//! ```yaml
+//! route:
+//! - destination: {host: cars-rti-adapter, port: {number: 20885}}
+//! ```
+//!
+//! ## References
+//! Istio's analyzer IST0101 reports the host only; Kiali KIA1101 the host.
+
+use super::{Check, Finding, Level, Rule, Subject};
+use crate::resource::{Kind, Resource, TargetPort};
+use crate::routing::{Port, Target, destinations, target_of};
+
+/// The rule.
+pub(super) const RULE: Rule = Rule {
+    code: "LK105",
+    name: "unknown-port",
+    level: Level::Deny,
+    kinds: &[Kind::VirtualService],
+    source: include_str!("lk105.rs"),
+    check,
+};
+
+fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
+    let Resource::VirtualService(vs) = object else {
+        return Vec::new();
+    };
+    let view = check.view;
+    let mut findings = Vec::new();
+    for (index, route) in vs.http.iter().enumerate() {
+        for (path, destination) in destinations(route) {
+            let Some(number) = destination.port else { continue };
+            let host = view.resolve(&destination.host, &vs.meta.namespace);
+            let target = target_of(view, &host);
+            let ports = target.ports();
+            if is_open(&target) || ports.iter().any(|port| port.number == number) {
+                continue;
+            }
+            let owner = match target {
+                Target::Service(service) => service.meta.reference(Kind::Service),
+                Target::Entry(entry) => entry.meta.reference(Kind::ServiceEntry),
+                Target::Unknown => continue,
+            };
+            let help = match behind(&target, number) {
+                Some(port) => format!("{number} is the pods' port; did you mean the service's port {port}?"),
+                None => format!("route to one of its ports: {}", list(&ports)),
+            };
+            let finding = Finding::new(
+                &RULE,
+                object.reference(),
+                format!("spec.http[{index}].{path}.port.number"),
+            )
+            .about(Subject {
+                host: Some(host),
+                port: Some(number),
+                subset: destination.subset.clone(),
+                ..Subject::default()
+            })
+            .missing_if(true)
+            .from_objects([owner.clone()]);
+            findings.push(finding.says(
+                format!(
+                    "{owner} has no port {number}: its requests are answered 503; it has {}",
+                    list(&ports)
+                ),
+                help,
+            ));
+        }
+    }
+    findings
+}
+
+/// Whether any port may be right: nothing is known of the host's ports.
+fn is_open(target: &Target<'_>) -> bool {
+    match target {
+        Target::Service(service) => service.external_name.is_some() || service.ports.is_empty(),
+        Target::Entry(entry) => entry.ports.is_empty(),
+        Target::Unknown => true,
+    }
+}
+
+/// The service's port whose pods listen on `number`.
+fn behind(target: &Target<'_>, number: u32) -> Option<u16> {
+    let Target::Service(service) = target else {
+        return None;
+    };
+    let leads_there = |target: &Option<TargetPort>| matches!(target, Some(TargetPort::Number(to)) if u32::from(*to) == number);
+    service
+        .ports
+        .iter()
+        .find(|port| leads_there(&port.target))
+        .map(|port| port.number)
+}
+
+fn list(ports: &[Port]) -> String {
+    let names: Vec<_> = ports
+        .iter()
+        .map(|port| {
+            if port.name.is_empty() {
+                port.number.to_string()
+            } else {
+                format!("{} ({})", port.number, port.name)
+            }
+        })
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,206 @@
+//! A route or a set that names a lane which the group does not have.
+//!
+//! ## What it does
+//! It takes each exact value of the lane header, in a match or in what a route sets, and looks for a lane of
+//! that name in the lane group of the route's destination. In a group that is written down, the lanes are those
+//! of the `LaneGroup`; in a group that a plugin implies, those that a route names and that something carries:
+//! there an unknown name warns, and a near miss of a lane denies. Values of the entry header need not be lanes,
+//! so there only near misses count. A near name that the same object uses too is a lane of its own, not a slip.
+//!
+//! ## Why it matters
+//! Nobody ever sends the misspelt name, so the route never matches: the lane's requests fall through to the
+//! default route, and the wrong version answers, or to none, and 404 is the answer.
+//!
+//! ## Example
+//! The lanes are `wtchk` and `wicph`; the route says:
+//! ```yaml
+//! - match:
+//!   - headers: {bu: {exact: wtcph}}
+//! ```
+//! Use instead:
+//! ```yaml
+//! - match:
+//!   - headers: {bu: {exact: wicph}}
+//! ```
+//!
+//! ## References
+//! Neither Istio's analyzers nor Kiali know lanes.
+
+use std::collections::BTreeSet;
+
+use super::{Check, Finding, Level, Rule, Subject};
+use crate::resource::{HeaderOperations, HttpRoute, Kind, Resource, VirtualService};
+use crate::routing::{Lanes, lanes_of_service};
+use crate::symbol::Symbol;
+
+/// The rule.
+pub(super) const RULE: Rule = Rule {
+    code: "LK301",
+    name: "unknown-lane",
+    level: Level::Deny,
+    kinds: &[Kind::VirtualService],
+    source: include_str!("lk301.rs"),
+    check,
+};
+
+fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
+    let Resource::VirtualService(vs) = object else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for (index, route) in vs.http.iter().enumerate() {
+        for lanes in groups_of(check, vs, route) {
+            let header = &lanes.group.header;
+            let judged = Judged {
+                vs,
+                lanes: &lanes,
+                object,
+            };
+            for (path, value) in named(route, index, header) {
+                findings.extend(judged.unknown(header, value, path));
+            }
+            if let Some(entry) = lanes.entry().filter(|entry| entry.header != *header) {
+                for (path, value) in matched(route, index, &entry.header) {
+                    findings.extend(judged.near(&entry.header, value, path));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// The groups of the services that the route leads to, each once.
+fn groups_of<'v, 'w>(check: &Check<'v, 'w>, vs: &VirtualService, route: &HttpRoute) -> Vec<Lanes<'v, 'w>> {
+    let mut seen = BTreeSet::new();
+    let hosts = route
+        .route
+        .iter()
+        .map(|to| check.view.resolve(&to.destination.host, &vs.meta.namespace));
+    let hosts: BTreeSet<Symbol> = hosts.collect();
+    let services = hosts.iter().filter_map(|host| check.view.service_of(host));
+    services
+        .filter_map(|service| lanes_of_service(check.view, check.before, service))
+        .filter(|lanes| seen.insert((lanes.group.namespace.clone(), lanes.group.header.clone())))
+        .collect()
+}
+
+struct Judged<'c, 'v, 'w> {
+    vs: &'c VirtualService,
+    lanes: &'c Lanes<'v, 'w>,
+    object: &'c Resource,
+}
+
+impl Judged<'_, '_, '_> {
+    /// A value of the lane header.
+    fn unknown(&self, header: &Symbol, value: &str, path: String) -> Option<Finding> {
+        if self.lanes.contains(value) {
+            return None;
+        }
+        if let Some(finding) = self.near(header, value, path.clone()) {
+            return Some(finding);
+        }
+        let group = &self.lanes.group;
+        let lanes = list(&self.lanes.all());
+        let finding = self.finding(header, value, path).missing_if(true);
+        Some(if group.is_implicit() {
+            finding.warning_if(true).says(
+                format!(
+                    "`{value}` is not yet a lane of {} ({lanes}): no subset that its routes reach carries it",
+                    group.source
+                ),
+                "add a subset and a workload for the lane, or correct the name",
+            )
+        } else {
+            finding.says(
+                format!(
+                    "`{value}` is no lane of LaneGroup {}/{}: it has {lanes}",
+                    group.namespace, group.source
+                ),
+                "add it to spec.lanes of the LaneGroup first, or correct the name",
+            )
+        })
+    }
+
+    /// A value that is a near miss of a lane which this object does not name itself.
+    fn near(&self, header: &Symbol, value: &str, path: String) -> Option<Finding> {
+        if self.lanes.contains(value) {
+            return None;
+        }
+        let near = self.lanes.nearest(value)?;
+        let is_named = self.vs.http.iter().enumerate().any(|(index, route)| {
+            named(route, index, header)
+                .into_iter()
+                .any(|(_, named)| near == named)
+        });
+        if is_named {
+            return None;
+        }
+        Some(self.finding(header, value, path).says(
+            format!(
+                "`{value}` is no lane of {} (header {header}): it has {}",
+                self.lanes.group.source,
+                list(&self.lanes.all())
+            ),
+            format!("did you mean `{near}`?"),
+        ))
+    }
+
+    fn finding(&self, header: &Symbol, value: &str, path: String) -> Finding {
+        Finding::new(&RULE, self.object.reference(), path).about(Subject {
+            lane: Some(value.into()),
+            header: Some(header.clone()),
+            ..Subject::default()
+        })
+    }
+}
+
+fn list(lanes: &[Symbol]) -> String {
+    let names: Vec<_> = lanes.iter().map(Symbol::as_str).collect();
+    if names.is_empty() {
+        "no lane".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The exact values of `header` in the route's matches, with their paths.
+fn matched<'r>(route: &'r HttpRoute, index: usize, header: &str) -> Vec<(String, &'r str)> {
+    let mut found = Vec::new();
+    for (at, condition) in route.matches.iter().enumerate() {
+        let values = condition
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(header));
+        found.extend(values.filter_map(|(name, value)| {
+            let path = format!(
+                "spec.http[{index}].match[{at}].headers{}.exact",
+                super::field(name)
+            );
+            value.exact().map(|value| (path, value))
+        }));
+    }
+    found
+}
+
+/// The values of `header` that the route names: in its matches, and literally in what it or a destination
+/// sets.
+fn named<'r>(route: &'r HttpRoute, index: usize, header: &str) -> Vec<(String, &'r str)> {
+    let mut found = matched(route, index, header);
+    for (path, operations) in super::request_operations(route, index) {
+        found.extend(literals(operations, &path, header));
+    }
+    found
+}
+
+fn literals<'r>(
+    operations: &'r HeaderOperations,
+    path: &str,
+    header: &str,
+) -> impl Iterator<Item = (String, &'r str)> {
+    let set = operations.set.iter().map(|pair| ("set", pair));
+    let all = set.chain(operations.add.iter().map(|pair| ("add", pair)));
+    all.filter(|(_, (name, value))| name.eq_ignore_ascii_case(header) && !value.contains(['%', '{']))
+        .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
+        .collect::<Vec<_>>()
+        .into_iter()
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+#
+# Builds the control plane that the integration tests start: kube-apiserver,
+# kube-controller-manager and etcd (and kubectl, when none is on PATH), from the
+# Go modules that go.mod pins; and copies Istio's CRDs from their module.
+#
+#   .cache/control-plane/bin/            the programs
+#   .cache/control-plane/istio-crds.yaml Istio's CustomResourceDefinitions
+#
+# What was built from the same go.mod and go.sum is kept. The first build costs
+# twelve minutes of CPU time. A program that the folder KUBEBUILDER_ASSETS holds
+# is used from there, and not built.
+
+set -euo pipefail
+
+module_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$module_dir/../.." && pwd)
+cache="$repo/.cache/control-plane"
+bin="$cache/bin"
+
+say() {
+    printf 'control-plane: %s\n' "$*" >&2
+}
+
+fail() {
+    say "error: $*"
+    exit 1
+}
+
+command -v go >/dev/null 2>&1 || fail "the Go toolchain is missing. The tests' kube-apiserver and etcd are built
+from source, and Istio's CRDs come from a Go module: install Go $(sed -n 's/^go //p' "$module_dir/go.mod") or newer, and
+see that \`go\` is on PATH."
+
+cd "$module_dir"
+export GOWORK=off
+mkdir -p "$bin"
+
+# A temporary file beside its target, so that the last step is a rename and no
+# one ever sees half a file, not even with two builds at once.
+scratch=
+trap '[ -z "$scratch" ] || rm -f "$scratch"' EXIT
+
+# copy_crds: puts Istio's CRDs in place.
+copy_crds() {
+    local target="$cache/istio-crds.yaml" source
+    go mod download istio.io/api
+    source="$(go list -m -f '{{.Dir}}' istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml"
+    [ -r "$source" ] || fail "$source is missing: does this version of istio.io/api still hold the CRDs?"
+    if cmp -s "$source" "$target"; then
+        return
+    fi
+    scratch=$(mktemp "$cache/.istio-crds.XXXXXX")
+    cat "$source" >"$scratch"
+    chmod 0644 "$scratch"
+    mv -f "$scratch" "$target"
+    scratch=
+    say "istio-crds.yaml from istio.io/api $(go list -m -f '{{.Version}}' istio.io/api)"
+}
+
+# build NAME PACKAGE: builds one program, unless it is there.
+build() {
+    local name=$1 package=$2 target="$bin/$1" stamp="$bin/.$1.stamp" started=$SECONDS
+    if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$name" ]; then
+        say "$name is taken from KUBEBUILDER_ASSETS"
+        return
+    fi
+    if [ -x "$target" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+        return
+    fi
+    say "building $name ..."
+    rm -f "$stamp"
+    scratch=$(mktemp "$bin/.$name.XXXXXX")
+    CGO_ENABLED=0 go build -trimpath -ldflags="$ldflags" -o "$scratch" "$package" ||
+        fail "go could not build $package (see above)"
+    chmod 0755 "$scratch"
+    mv -f "$scratch" "$target"
+    scratch=
+    printf '%s\n' "$want" >"$stamp"
+    say "built $name in $((SECONDS - started)) s"
+}
+
+copy_crds
+
+# A module is built without its repository: the version that Kubernetes' own
+# build would stamp is given here, or the API server calls itself v0.0.0.
+version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+major=${version#v}
+major=${major%%.*}
+minor=${version#v*.}
+minor=${minor%%.*}
+ldflags='-s -w'
+for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    ldflags+=" -X $package.gitVersion=$version -X $package.gitMajor=$major -X $package.gitMinor=$minor"
+    ldflags+=" -X $package.gitTreeState=clean"
+done
+
+# What a program must have been built from to be kept.
+want="$(cat go.mod go.sum | cksum) $ldflags"
+
+build etcd go.etcd.io/etcd/server/v3
+build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager
+if ! command -v kubectl >/dev/null 2>&1; then
+    build kubectl k8s.io/kubernetes/cmd/kubectl
+fi
+say "ready in $bin"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -33,6 +33,8 @@ pub struct Engine {
     rules: Vec<Rule>,
     fresh: Option<Arc<dyn FreshReads>>,
     unsynced: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether all kinds have been synced once: a gap in the world would refuse what is right.
+    has_synced: AtomicBool,
     knows_the_old: bool,
     decisions: AtomicU64,
     started: u128,
@@ -47,6 +49,7 @@ impl Engine {
             rules: RULES.to_vec(),
             fresh: None,
             unsynced: Box::new(Vec::new),
+            has_synced: AtomicBool::new(false),
             knows_the_old: false,
             decisions: AtomicU64::new(0),
             started: u128::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
@@ -82,6 +85,15 @@ impl Engine {
         self
     }
 
+    fn is_ready(&self) -> bool {
+        if self.has_synced.load(Ordering::Relaxed) {
+            return true;
+        }
+        let synced = (self.unsynced)().is_empty();
+        self.has_synced.fetch_or(synced, Ordering::Relaxed);
+        synced
+    }
+
     /// An id that no other decision of this process has, and hardly one of another.
     fn decision_id(&self) -> String {
         let number = self.decisions.fetch_add(1, Ordering::Relaxed);
@@ -115,9 +127,12 @@ impl Engine {
 
     async fn validate(&self, mode: Mode, body: &[u8], deadline: Option<Duration>) -> Answer {
         let started = Instant::now();
+        if !self.is_ready() {
+            return refused(503, "not ready: the cluster has not been read yet");
+        }
         let request = match read(body) {
             Ok(request) => request,
-            Err(error) => return unreadable(&error.to_string()),
+            Err(error) => return refused(400, &error.to_string()),
         };
         let mut record = self.record("validate", mode, &request);
         let (mut response, mut codes) = (Response::allow(&request.uid), BTreeSet::new());
@@ -178,9 +193,12 @@ impl Engine {
 
     fn mutate(&self, mode: Mode, body: &[u8]) -> Answer {
         let started = Instant::now();
+        if !self.is_ready() {
+            return refused(503, "not ready: the cluster has not been read yet");
+        }
         let request = match read(body) {
             Ok(request) => request,
-            Err(error) => return unreadable(&error.to_string()),
+            Err(error) => return refused(400, &error.to_string()),
         };
         let mut record = self.record("mutate", mode, &request);
         let mut response = Response::allow(&request.uid);
@@ -410,10 +428,10 @@ impl Judge for Engine {
     }
 }
 
-fn unreadable(error: &str) -> Answer {
+fn refused(status: u16, error: &str) -> Answer {
     let body = serde_json::json!({ "error": error }).to_string();
     Answer {
-        status: 400,
+        status,
         body: body.into_bytes(),
         record: None,
     }

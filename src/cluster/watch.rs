@@ -38,6 +38,10 @@ const PAGE_PATIENCE: Duration = Duration::from_secs(60);
 /// How many objects a page of a list holds.
 const PAGE_SIZE: u32 = 500;
 
+/// Each time that so many failures have come in a row, a watch is not resumed but begun with a list: the API server
+/// may not have what it is asked to resume from.
+const FAILURES_BEFORE_LIST: u32 = 10;
+
 /// The watches of every kind. They end when this is dropped.
 #[derive(Debug)]
 pub struct Watches {
@@ -166,6 +170,7 @@ impl Supervisor {
             world: Arc::clone(&self.world),
             progress: Arc::clone(&self.progress),
             listed: HashSet::new(),
+            told: None,
         };
         let client = self.client.clone();
         let task = if is_metadata_enough(kind) {
@@ -227,8 +232,11 @@ async fn follow<const METADATA_ONLY: bool>(
                     reflection.take(event);
                 }
                 Ok(Some(Err(error))) => {
-                    reflection.fail(format!("{error}"));
+                    reflection.fail(with_causes(&error));
                     sleep(backoff.delay(Instant::now())).await;
+                    if backoff.failures.is_multiple_of(FAILURES_BEFORE_LIST) {
+                        break;
+                    }
                 }
                 Ok(None) | Err(_) => {
                     reflection.fail(format!("a list got no answer in {} s", PAGE_PATIENCE.as_secs()));
@@ -240,6 +248,20 @@ async fn follow<const METADATA_ONLY: bool>(
     }
 }
 
+/// An error and what caused it, each said once.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// What one watch says, put into the world.
 struct Reflection {
     kind: Kind,
@@ -247,6 +269,8 @@ struct Reflection {
     progress: Arc<Progress>,
     /// What the list has held so far.
     listed: HashSet<ObjectRef>,
+    /// The failure that the log has told, while it lasts.
+    told: Option<String>,
 }
 
 impl Reflection {
@@ -266,11 +290,14 @@ impl Reflection {
                     .retain(self.kind, |reference| listed.contains(reference));
                 tracing::debug!(kind = %self.kind, objects = listed.len(), "in step");
                 self.progress.has_synced(self.kind);
+                self.told = None;
             }
             Event::Apply(object) => {
+                self.told = None;
                 self.put(&object);
             }
             Event::Delete(object) => {
+                self.told = None;
                 self.world.write().remove(&object.reference(self.kind));
             }
         }
@@ -289,22 +316,30 @@ impl Reflection {
         }
     }
 
-    fn fail(&self, reason: String) {
-        tracing::warn!(kind = %self.kind, error = reason, "a watch failed and starts again");
+    /// Takes note of a failure; the log tells it once.
+    fn fail(&mut self, reason: String) {
+        if self.told.as_ref() == Some(&reason) {
+            tracing::debug!(kind = %self.kind, error = reason, "a watch failed again");
+        } else {
+            tracing::warn!(kind = %self.kind, error = reason, "a watch failed; it starts again");
+            self.told = Some(reason.clone());
+        }
         self.progress.has_failed(self.kind, reason);
     }
 }
 
 /// How long to wait after a failure: longer each time, and never as long as another replica.
+#[derive(Default)]
 struct Backoff {
-    next: Duration,
+    /// How many there were in a row.
+    failures: u32,
     last: Option<Instant>,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(200);
     const LONGEST: Duration = Duration::from_secs(5);
-    /// After so long without a failure it starts anew.
+    /// After so long without a failure the next is the first.
     const FORGETS: Duration = Duration::from_secs(60);
 
     fn delay(&mut self, now: Instant) -> Duration {
@@ -312,23 +347,14 @@ impl Backoff {
             .last
             .is_none_or(|last| now.duration_since(last) > Self::FORGETS)
         {
-            self.next = Self::FIRST;
+            self.failures = 0;
         }
         self.last = Some(now);
-        let delay = self.next;
-        self.next = (delay * 2).min(Self::LONGEST);
+        let delay = (Self::FIRST * (1 << self.failures.min(5))).min(Self::LONGEST);
+        self.failures += 1;
         // Seeded anew each time: half of the delay is by chance.
         let chance = RandomState::new().build_hasher().finish() % 1024;
         delay / 2 + delay * u32::try_from(chance).unwrap_or_default() / 2048
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            next: Self::FIRST,
-            last: None,
-        }
     }
 }
 
@@ -346,6 +372,7 @@ mod tests {
             world: Arc::new(RwLock::new(World::new(Settings::default()))),
             progress: Arc::default(),
             listed: HashSet::new(),
+            told: None,
         }
     }
 
@@ -394,6 +421,21 @@ mod tests {
         assert_eq!(names(&reflection), ["b"]);
         reflection.take(Event::Delete(object("b", &json!(5))));
         assert!(names(&reflection).is_empty());
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_causes_and_each_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("failed to list: {0}")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("client error")]
+        struct Inner(#[source] std::io::Error);
+        let error = Outer(Inner(std::io::Error::other("connection refused")));
+        assert_eq!(
+            with_causes(&error),
+            "failed to list: client error: connection refused"
+        );
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) fn record() -> Record {
         user: "alice".to_owned(),
         groups: vec!["system:authenticated".to_owned()],
         webhook: "validate",
-        mode: Some(Mode::Enforce),
+        mode: Mode::Enforce,
         operation: "CREATE".to_owned(),
         kind: "VirtualService".to_owned(),
         namespace: "cars".to_owned(),
@@ -127,8 +127,8 @@ impl Judge for Puppet {
         self.answer(format!("validate/{mode}"), body, deadline).await
     }
 
-    async fn mutate(&self, body: Bytes, deadline: Option<Duration>) -> Answer {
-        self.answer("mutate".to_owned(), body, deadline).await
+    async fn mutate(&self, mode: Mode, body: Bytes, deadline: Option<Duration>) -> Answer {
+        self.answer(format!("mutate/{mode}"), body, deadline).await
     }
 
     fn unsynced(&self) -> Vec<String> {

@@ -61,7 +61,7 @@ async fn metrics_count_each_request_by_what_came_of_it() {
     for body in ["review", "review", "refuse", "strange", "unreadable", "panic"] {
         routes.send(post("/validate/enforce", body)).await;
     }
-    let mut wrong = post("/mutate", "review");
+    let mut wrong = post("/mutate/enforce", "review");
     wrong.headers_mut().remove("content-type");
     routes.send(wrong).await;
 

@@ -23,7 +23,7 @@ async fn both_protocols_are_spoken_by_alpn_and_http_1_1_without_it() {
     let mut connection = Http1::over(stream).await;
     for _ in 0..2 {
         assert_eq!(
-            connection.send(post("/mutate", "review")).await.unwrap().status,
+            connection.send(post("/mutate/enforce", "review")).await.unwrap().status,
             200
         );
     }
@@ -32,7 +32,7 @@ async fn both_protocols_are_spoken_by_alpn_and_http_1_1_without_it() {
     assert_eq!(
         Http1::over(stream)
             .await
-            .send(post("/mutate", "review"))
+            .send(post("/mutate/enforce", "review"))
             .await
             .unwrap()
             .status,
@@ -50,17 +50,17 @@ async fn a_body_beyond_the_limit_is_answered_with_413_by_both_protocols_however_
         Body::from_stream(stream::iter(chunks))
     };
     for body in [Body::from(vec![b' '; size]), chunked()] {
-        let reply = served.send(post("/mutate", body)).await;
+        let reply = served.send(post("/mutate/enforce", body)).await;
         assert_eq!(reply.status, 413);
         assert!(reply.error().contains("7 MiB"), "{reply:?}");
     }
     for body in [Body::from(vec![b' '; size]), chunked()] {
         let stream = served.connect(&served.client().alpn("h2")).await.unwrap();
-        let reply = Http2::over(stream).await.send("/mutate", body).await.unwrap();
+        let reply = Http2::over(stream).await.send("/mutate/enforce", body).await.unwrap();
         assert_eq!(reply.status, 413);
     }
     assert_eq!(
-        served.send(post("/mutate", vec![b' '; size - 1])).await.status,
+        served.send(post("/mutate/enforce", vec![b' '; size - 1])).await.status,
         200
     );
 }
@@ -69,12 +69,12 @@ async fn a_body_beyond_the_limit_is_answered_with_413_by_both_protocols_however_
 async fn a_panic_leaves_its_connection_usable() {
     let served = Served::new().await;
     let mut http1 = Http1::over(served.connect(&served.client()).await.unwrap()).await;
-    assert_eq!(http1.send(post("/mutate", "panic")).await.unwrap().status, 500);
-    assert_eq!(http1.send(post("/mutate", "review")).await.unwrap().status, 200);
+    assert_eq!(http1.send(post("/mutate/enforce", "panic")).await.unwrap().status, 500);
+    assert_eq!(http1.send(post("/mutate/enforce", "review")).await.unwrap().status, 200);
 
     let mut http2 = Http2::over(served.connect(&served.client().alpn("h2")).await.unwrap()).await;
-    assert_eq!(http2.send("/mutate", "panic").await.unwrap().status, 500);
-    assert_eq!(http2.send("/mutate", "review").await.unwrap().status, 200);
+    assert_eq!(http2.send("/mutate/enforce", "panic").await.unwrap().status, 500);
+    assert_eq!(http2.send("/mutate/enforce", "review").await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -97,13 +97,13 @@ async fn a_client_that_hangs_up_ends_its_review() {
                 mut sender,
                 connection,
             } = Http1::over(stream).await;
-            let request = tokio::spawn(sender.send_request(post("/mutate", "wait")));
+            let request = tokio::spawn(sender.send_request(post("/mutate/enforce", "wait")));
             served.puppet.has_one_waiting().await;
             request.abort();
             connection.abort();
         }
         // The only place is free as soon as the server has noticed.
-        while served.send(post("/mutate", "review")).await.status == 429 {
+        while served.send(post("/mutate/enforce", "review")).await.status == 429 {
             tokio::task::yield_now().await;
         }
     }
@@ -128,7 +128,7 @@ async fn noise_on_either_port_harms_nobody() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
     }
-    assert_eq!(served.send(post("/mutate", "review")).await.status, 200);
+    assert_eq!(served.send(post("/mutate/enforce", "review")).await.status, 200);
     assert_eq!(served.admin("/healthz").await.status, 200);
     drop(idle);
 }

@@ -23,7 +23,7 @@ async fn each_path_asks_the_judge_for_its_webhook_and_mode() {
         "/validate/warn",
         "/validate/enforce",
         "/validate/protect",
-        "/mutate",
+        "/mutate/enforce",
     ] {
         let reply = routes.send(post(path, "review")).await;
         assert_eq!(reply.status, 200);
@@ -46,8 +46,8 @@ async fn each_path_asks_the_judge_for_its_webhook_and_mode() {
 #[tokio::test]
 async fn the_judge_is_given_at_most_half_of_the_api_servers_timeout() {
     let routes = Routes::new();
-    routes.send(post("/mutate?timeout=10s", "review")).await;
-    routes.send(post("/mutate", "review")).await;
+    routes.send(post("/mutate/enforce?timeout=10s", "review")).await;
+    routes.send(post("/mutate/enforce", "review")).await;
 
     let asked = routes.puppet.asked.lock();
     let deadline = asked[0].2.unwrap();
@@ -68,7 +68,7 @@ async fn a_path_that_is_not_there_is_404_and_names_those_that_are() {
         "/validate/off",
         "/validate/%FF",
         "/healthz",
-        "/mutate/",
+        "/mutate/enforce/",
     ] {
         let reply = routes.send(post(path, "review")).await;
         assert_eq!(reply.status, 404, "{path}");
@@ -105,7 +105,7 @@ async fn another_content_type_than_json_is_415_and_json_with_parameters_is_not()
         (Some(""), 415),
         (None, 415),
     ] {
-        let mut request = post("/mutate", "review");
+        let mut request = post("/mutate/enforce", "review");
         request.headers_mut().remove("content-type");
         if let Some(content_type) = content_type {
             request
@@ -131,7 +131,7 @@ async fn a_body_of_7_mib_is_read_and_one_byte_more_is_413() {
         (chunked(TOO_LONG), 413),
         (chunked(TOO_LONG * 9), 413),
     ] {
-        let reply = routes.send(post("/mutate", body)).await;
+        let reply = routes.send(post("/mutate/enforce", body)).await;
         assert_eq!(reply.status, status);
         if status == 413 {
             assert!(reply.error().contains("7 MiB"), "{reply:?}");
@@ -156,7 +156,7 @@ async fn a_client_that_asks_before_it_sends_too_much_is_told_at_once() {
         body: Body::from_stream(body),
         size: TOO_LONG as u64,
     });
-    let mut request = post("/mutate", body);
+    let mut request = post("/mutate/enforce", body);
     request
         .headers_mut()
         .insert("expect", "100-continue".parse().unwrap());
@@ -172,7 +172,7 @@ async fn a_body_that_does_not_arrive_is_408() {
     let routes = Routes::of(app, directory);
     let (_sender, body) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
 
-    let reply = routes.send(post("/mutate", Body::from_stream(body))).await;
+    let reply = routes.send(post("/mutate/enforce", Body::from_stream(body))).await;
 
     assert_eq!(reply.status, 408);
     assert!(reply.error().contains("did not arrive"), "{reply:?}");
@@ -183,7 +183,7 @@ async fn a_body_that_breaks_off_is_400() {
     let routes = Routes::new();
     let chunks = [Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("gone"))];
     let reply = routes
-        .send(post("/mutate", Body::from_stream(stream::iter(chunks))))
+        .send(post("/mutate/enforce", Body::from_stream(stream::iter(chunks))))
         .await;
     assert_eq!(reply.status, 400);
     assert!(reply.error().contains("gone"), "{reply:?}");
@@ -192,7 +192,7 @@ async fn a_body_that_breaks_off_is_400() {
 #[tokio::test]
 async fn a_panic_answers_its_request_only() {
     let routes = Routes::new();
-    let waiting = tokio::spawn(routes.webhook.clone().oneshot(post("/mutate", "wait")));
+    let waiting = tokio::spawn(routes.webhook.clone().oneshot(post("/mutate/enforce", "wait")));
     routes.puppet.has_one_waiting().await;
 
     let reply = routes.send(post("/validate/enforce", "panic")).await;
@@ -214,29 +214,29 @@ async fn a_panic_answers_its_request_only() {
 #[tokio::test]
 async fn one_review_more_than_may_be_judged_at_once_is_429_and_the_place_is_free_afterwards() {
     let routes = Routes::with(|config| config.concurrency = 1);
-    let waiting = tokio::spawn(routes.webhook.clone().oneshot(post("/mutate", "wait")));
+    let waiting = tokio::spawn(routes.webhook.clone().oneshot(post("/mutate/enforce", "wait")));
     routes.puppet.has_one_waiting().await;
 
-    let reply = routes.send(post("/mutate", "review")).await;
+    let reply = routes.send(post("/mutate/enforce", "review")).await;
     assert_eq!(reply.status, 429);
     assert_eq!(reply.header("retry-after"), "1");
     assert!(reply.error().contains("try again"), "{reply:?}");
 
     routes.puppet.gate.add_permits(1);
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
-    assert_eq!(routes.send(post("/mutate", "panic")).await.status, 500);
-    assert_eq!(routes.send(post("/mutate", "review")).await.status, 200);
+    assert_eq!(routes.send(post("/mutate/enforce", "panic")).await.status, 500);
+    assert_eq!(routes.send(post("/mutate/enforce", "review")).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_client_that_hangs_up_leaves_its_place() {
     let routes = Routes::with(|config| config.concurrency = 1);
-    let waiting = tokio::spawn(routes.webhook.clone().oneshot(post("/mutate", "wait")));
+    let waiting = tokio::spawn(routes.webhook.clone().oneshot(post("/mutate/enforce", "wait")));
     routes.puppet.has_one_waiting().await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
 
-    assert_eq!(routes.send(post("/mutate", "review")).await.status, 200);
+    assert_eq!(routes.send(post("/mutate/enforce", "review")).await.status, 200);
     assert!(
         routes
             .admin("/metrics")
@@ -250,10 +250,10 @@ async fn a_client_that_hangs_up_leaves_its_place() {
 async fn who_sends_slowly_takes_no_place() {
     let routes = Routes::with(|config| config.concurrency = 1);
     let (sender, body) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
-    let mut slow = Box::pin(routes.send(post("/mutate", Body::from_stream(body))));
+    let mut slow = Box::pin(routes.send(post("/mutate/enforce", Body::from_stream(body))));
     assert!(futures::poll!(slow.as_mut()).is_pending());
 
-    assert_eq!(routes.send(post("/mutate", "review")).await.status, 200);
+    assert_eq!(routes.send(post("/mutate/enforce", "review")).await.status, 200);
     drop(sender);
     assert_eq!(slow.await.status, 200);
 }
@@ -301,7 +301,7 @@ async fn routes_can_be_added() {
     let extra = Router::new().route("/noop", axum::routing::post(async || "nothing"));
     let routes = Routes::with(|config| config.webhook_routes = extra.clone());
     assert_eq!(routes.send(post("/noop", "")).await.body, "nothing");
-    assert_eq!(routes.send(post("/mutate", "review")).await.status, 200);
+    assert_eq!(routes.send(post("/mutate/enforce", "review")).await.status, 200);
     let wrong = Request::get("/noop").body(Body::empty()).unwrap();
     assert_eq!(routes.send(wrong).await.status, 405);
 

@@ -19,13 +19,13 @@ async fn a_stopping_server_is_not_ready_but_answers_and_says_goodbye() {
     let mut http2 = Http2::over(served.connect(&served.client().alpn("h2")).await.unwrap()).await;
     assert_eq!(
         http1
-            .send(post("/mutate", "review"))
+            .send(post("/mutate/enforce", "review"))
             .await
             .unwrap()
             .header("connection"),
         ""
     );
-    assert_eq!(http2.send("/mutate", "review").await.unwrap().status, 200);
+    assert_eq!(http2.send("/mutate/enforce", "review").await.unwrap().status, 200);
 
     served.running.stop();
 
@@ -33,14 +33,14 @@ async fn a_stopping_server_is_not_ready_but_answers_and_says_goodbye() {
     assert_eq!((ready.status.as_u16(), ready.body.as_str()), (503, "stopping\n"));
     assert_eq!(served.admin("/healthz").await.status, 200);
 
-    let reply = http1.send(post("/mutate", "review")).await.unwrap();
+    let reply = http1.send(post("/mutate/enforce", "review")).await.unwrap();
     assert_eq!(
         (reply.status.as_u16(), reply.header("connection")),
         (200, "close")
     );
     http1.connection.await.unwrap().unwrap();
 
-    let reply = http2.send("/mutate", "review").await.unwrap();
+    let reply = http2.send("/mutate/enforce", "review").await.unwrap();
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("connection"), "", "HTTP/2 has no such header");
     // GOAWAY ends the connection although the client keeps its end.
@@ -48,7 +48,7 @@ async fn a_stopping_server_is_not_ready_but_answers_and_says_goodbye() {
 
     // New connections are still taken.
     assert_eq!(
-        served.send(post("/mutate", "review")).await.header("connection"),
+        served.send(post("/mutate/enforce", "review")).await.header("connection"),
         "close"
     );
     assert_eq!(
@@ -66,8 +66,8 @@ async fn reviews_in_flight_are_answered_before_a_graceful_end() {
     let served = Served::new().await;
     let mut http1 = Http1::over(served.connect(&served.client()).await.unwrap()).await;
     let mut http2 = Http2::over(served.connect(&served.client().alpn("h2")).await.unwrap()).await;
-    let first = tokio::spawn(async move { http1.send(post("/mutate", "wait")).await });
-    let second = tokio::spawn(async move { http2.send("/mutate", "wait").await });
+    let first = tokio::spawn(async move { http1.send(post("/mutate/enforce", "wait")).await });
+    let second = tokio::spawn(async move { http2.send("/mutate/enforce", "wait").await });
     served.puppet.has_one_waiting().await;
     served.puppet.has_one_waiting().await;
 
@@ -91,7 +91,7 @@ async fn a_second_stop_ends_at_once_whatever_is_in_flight() {
     })
     .await;
     let mut connection = Http1::over(served.connect(&served.client()).await.unwrap()).await;
-    let request = tokio::spawn(async move { connection.send(post("/mutate", "wait")).await });
+    let request = tokio::spawn(async move { connection.send(post("/mutate/enforce", "wait")).await });
     served.puppet.has_one_waiting().await;
 
     let stopper = served.running.stopper();
@@ -106,7 +106,7 @@ async fn a_second_stop_ends_at_once_whatever_is_in_flight() {
 async fn a_second_stop_ends_the_draining_too() {
     let served = Served::with(|config| config.drain_timeout = FOR_EVER).await;
     let mut connection = Http1::over(served.connect(&served.client()).await.unwrap()).await;
-    let request = tokio::spawn(async move { connection.send(post("/mutate", "wait")).await });
+    let request = tokio::spawn(async move { connection.send(post("/mutate/enforce", "wait")).await });
     served.puppet.has_one_waiting().await;
 
     served.running.stop();
@@ -121,7 +121,7 @@ async fn a_second_stop_ends_the_draining_too() {
 async fn draining_does_not_wait_for_ever() {
     let served = Served::with(|config| config.drain_timeout = Duration::from_millis(1)).await;
     let mut connection = Http1::over(served.connect(&served.client()).await.unwrap()).await;
-    let request = tokio::spawn(async move { connection.send(post("/mutate", "wait")).await });
+    let request = tokio::spawn(async move { connection.send(post("/mutate/enforce", "wait")).await });
     served.puppet.has_one_waiting().await;
 
     served.running.stop();
@@ -138,9 +138,9 @@ async fn idle_connections_do_not_hold_up_the_end() {
         .unwrap();
     let unused = served.connect(&served.client()).await.unwrap();
     let mut used = Http1::over(served.connect(&served.client()).await.unwrap()).await;
-    used.send(post("/mutate", "review")).await.unwrap();
+    used.send(post("/mutate/enforce", "review")).await.unwrap();
     let mut http2 = Http2::over(served.connect(&served.client().alpn("h2")).await.unwrap()).await;
-    http2.send("/mutate", "review").await.unwrap();
+    http2.send("/mutate/enforce", "review").await.unwrap();
 
     served.running.stop();
 

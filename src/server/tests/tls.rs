@@ -109,7 +109,7 @@ async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
 
     assert!(!is_trusted(&served, &old).await);
     // A connection that was there stays.
-    assert_eq!(kept.send(post("/mutate", "review")).await.unwrap().status, 200);
+    assert_eq!(kept.send(post("/mutate/enforce", "review")).await.unwrap().status, 200);
 }
 
 #[test]
@@ -243,7 +243,7 @@ async fn with_a_client_authority_only_its_clients_are_answered() {
         tokio::spawn(connection);
         let sent = async {
             sender.ready().await?;
-            sender.send_request(post("/mutate", "review")).await
+            sender.send_request(post("/mutate/enforce", "review")).await
         };
         sent.await.is_ok_and(|response| response.status() == 200)
     };

@@ -39,6 +39,11 @@ Examples:
   lanekeeper rules LK101                       what a rule proves, and why";
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::doc_markdown, reason = "the text is help on a terminal, not Markdown")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one, for as long as the process runs"
+)]
 enum Command {
     /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read
     Check(check::Args),
@@ -54,6 +59,7 @@ enum Command {
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(clippy::doc_markdown, reason = "the text is help on a terminal, not Markdown")]
 enum Colour {
     /// On a terminal, unless NO_COLOR is set
     Auto,

@@ -188,7 +188,7 @@ impl Engine {
             }
         }
         record.codes = codes.into_iter().collect();
-        self.finish(response, record, started)
+        Self::finish(response, record, started)
     }
 
     fn mutate(&self, mode: Mode, body: &[u8]) -> Answer {
@@ -220,15 +220,15 @@ impl Engine {
                 match response.patch(patch) {
                     Ok(()) => record.patch = serde_json::to_value(patch).ok(),
                     Err(error) => {
-                        tracing::error!(%error, object = %change.reference, "a patch could not be written")
+                        tracing::error!(%error, object = %change.reference, "a patch could not be written");
                     }
                 }
             }
         }
-        self.finish(response, record, started)
+        Self::finish(response, record, started)
     }
 
-    fn finish(&self, mut response: Response, mut record: Record, started: Instant) -> Answer {
+    fn finish(mut response: Response, mut record: Record, started: Instant) -> Answer {
         record.allowed = response.allowed;
         record.message = response.status.as_ref().map(|status| status.message.clone());
         record.duration_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -348,12 +348,12 @@ impl Engine {
                 "{kind} was not judged: the request has no object"
             ))));
         };
-        Ok(Subject::Change(Change {
+        Ok(Subject::Change(Box::new(Change {
             reference,
             before,
             after,
             frees_pods: request.frees_dependents(),
-        }))
+        })))
     }
 
     /// A write to `scale` is a change of its workload's replicas.
@@ -374,19 +374,19 @@ impl Engine {
             }))
         };
         let before = replicas(request.old_object).unwrap_or(workload.replicas);
-        Subject::Change(Change {
+        Subject::Change(Box::new(Change {
             reference,
             before: with(before),
             after: with(after),
             frees_pods: false,
-        })
+        }))
     }
 }
 
 /// What a request is about.
 enum Subject {
     /// A change to judge.
-    Change(Change),
+    Change(Box<Change>),
     /// Nothing that is judged, and perhaps why.
     Nothing(Option<String>),
 }

@@ -34,6 +34,7 @@ pub(super) struct Response {
 
 /// Why a request is refused (`meta/v1` `Status`).
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the names are Kubernetes'")]
 pub(super) struct Status {
     status: &'static str,
     pub(super) message: String,

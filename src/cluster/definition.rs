@@ -55,7 +55,7 @@ mod tests {
     fn every_field_is_described() {
         let definition = serde_json::to_value(crd()).unwrap();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-        let mut open = vec![("".to_owned(), schema)];
+        let mut open = vec![(String::new(), schema)];
         let mut seen = 0;
         while let Some((path, schema)) = open.pop() {
             let described = schema["description"]

@@ -15,11 +15,19 @@ enum Outcome {
 }
 
 fn outcome_of(text: &str) -> Outcome {
-    let line = text.lines().next().expect("a first line").trim_start_matches('#').trim();
+    let line = text
+        .lines()
+        .next()
+        .expect("a first line")
+        .trim_start_matches('#')
+        .trim();
     let (what, rest) = line.split_once(':').unwrap_or((line, ""));
     let codes = || {
         let words = rest.split(|c: char| !c.is_ascii_alphanumeric());
-        words.filter(|word| word.starts_with("LK")).map(ToOwned::to_owned).collect()
+        words
+            .filter(|word| word.starts_with("LK"))
+            .map(ToOwned::to_owned)
+            .collect()
     };
     match what.trim() {
         "refused" => Outcome::Refused(codes()),
@@ -37,21 +45,36 @@ fn tells(output: &KubectlOutput, code: &str) -> bool {
 fn check(name: &str, way: &str, output: &KubectlOutput, expected: &Outcome) {
     match expected {
         Outcome::Refused(codes) => {
-            assert!(!output.status.success(), "{name} by {way} was let through:\n{output}");
-            assert!(output.stderr.contains("denied the request"), "{name} by {way}:\n{output}");
+            assert!(
+                !output.status.success(),
+                "{name} by {way} was let through:\n{output}"
+            );
+            assert!(
+                output.stderr.contains("denied the request"),
+                "{name} by {way}:\n{output}"
+            );
             for code in codes {
-                assert!(tells(output, code), "{name} by {way} does not tell {code}:\n{output}");
+                assert!(
+                    tells(output, code),
+                    "{name} by {way} does not tell {code}:\n{output}"
+                );
             }
         }
         Outcome::Warned(codes) => {
             assert!(output.status.success(), "{name} by {way} was refused:\n{output}");
             for code in codes {
-                assert!(tells(output, code), "{name} by {way} does not tell {code}:\n{output}");
+                assert!(
+                    tells(output, code),
+                    "{name} by {way} does not tell {code}:\n{output}"
+                );
             }
         }
         Outcome::Rewritten => {
             assert!(output.status.success(), "{name} by {way} was refused:\n{output}");
-            assert!(output.stderr.contains("added spec.http["), "{name} by {way} was not rewritten:\n{output}");
+            assert!(
+                output.stderr.contains("added spec.http["),
+                "{name} by {way} was not rewritten:\n{output}"
+            );
         }
     }
 }
@@ -63,7 +86,10 @@ fn each_broken_example_comes_out_as_it_says_by_every_way_to_apply_it() {
     apply_examples(&plane, "cars").expect_success();
     let restore = || {
         let restored = apply_examples(&plane, "cars").expect_success();
-        assert!(!restored.stderr.contains("[LK"), "the good examples are warned of:\n{restored}");
+        assert!(
+            !restored.stderr.contains("[LK"),
+            "the good examples are warned of:\n{restored}"
+        );
     };
 
     let files = example_files("cars-broken");
@@ -72,14 +98,19 @@ fn each_broken_example_comes_out_as_it_says_by_every_way_to_apply_it() {
         let expected = outcome_of(&text);
         let ways: [(&str, &[&str]); 3] = [
             ("apply", &["apply", "-f", "-"]),
-            ("apply --server-side", &["apply", "--server-side", "--force-conflicts", "-f", "-"]),
+            (
+                "apply --server-side",
+                &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            ),
             ("replace", &["replace", "-f", "-"]),
         ];
         for (way, args) in ways {
             if way == "apply --server-side" {
                 // What another manager owns would stay: the fields have to be this one's first.
                 let folder = super::webhook::root().join("examples/cars").display().to_string();
-                plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &folder]).expect_success();
+                plane
+                    .kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &folder])
+                    .expect_success();
             }
             let output = plane.kubectl_stdin(args, &text);
             check(&name, way, &output, &expected);
@@ -92,7 +123,10 @@ fn each_broken_example_comes_out_as_it_says_by_every_way_to_apply_it() {
         match &expected {
             Outcome::Refused(codes) => {
                 for code in codes {
-                    assert!(tells(&output, code), "{name} by dry run does not tell {code}:\n{output}");
+                    assert!(
+                        tells(&output, code),
+                        "{name} by dry run does not tell {code}:\n{output}"
+                    );
                 }
             }
             other => check(&name, "dry run", &output, other),
@@ -124,17 +158,24 @@ fn a_gateway_route_is_stored_with_the_lane_header_and_a_second_apply_changes_not
     let webhook = Webhook::start(&plane);
     apply_examples(&plane, "cars").expect_success();
     let files = example_files("cars-broken");
-    let rewritten: Vec<_> = files.iter().filter(|(_, text)| outcome_of(text) == Outcome::Rewritten).collect();
+    let rewritten: Vec<_> = files
+        .iter()
+        .filter(|(_, text)| outcome_of(text) == Outcome::Rewritten)
+        .collect();
     assert!(!rewritten.is_empty(), "no example is rewritten");
     for (name, text) in rewritten {
         let object: Value = serde_saphyr::from_str(text).expect("YAML");
         let object_name = object["metadata"]["name"].as_str().expect("a name");
-        plane.kubectl(&["delete", "virtualservice", object_name, "-n", CARS]).expect_success();
+        plane
+            .kubectl(&["delete", "virtualservice", object_name, "-n", CARS])
+            .expect_success();
         plane.kubectl_stdin(&["apply", "-f", "-"], text).expect_success();
         let stored = get(&plane, "virtualservice", object_name);
         let routes = stored["spec"]["http"].as_array().expect("routes");
         let lane_of = |value: &str| {
-            let of_value = routes.iter().find(|route| route["match"][0]["headers"]["buid"]["exact"] == value);
+            let of_value = routes
+                .iter()
+                .find(|route| route["match"][0]["headers"]["buid"]["exact"] == value);
             of_value.map(|route| route["headers"]["request"]["set"]["bu"].clone())
         };
         if let Some(lane) = lane_of("wicph") {
@@ -146,8 +187,14 @@ fn a_gateway_route_is_stored_with_the_lane_header_and_a_second_apply_changes_not
         let version = &stored["metadata"]["resourceVersion"];
         plane.kubectl_stdin(&["apply", "-f", "-"], text).expect_success();
         let again = get(&plane, "virtualservice", object_name);
-        assert_eq!(&again["metadata"]["resourceVersion"], version, "{name} changed by a second apply");
-        assert_eq!(again["metadata"]["generation"], stored["metadata"]["generation"], "{name}");
+        assert_eq!(
+            &again["metadata"]["resourceVersion"], version,
+            "{name} changed by a second apply"
+        );
+        assert_eq!(
+            again["metadata"]["generation"], stored["metadata"]["generation"],
+            "{name}"
+        );
     }
 }
 
@@ -158,20 +205,31 @@ const ROUNDS: usize = 50;
 fn rounds_of_apply_and_delete_are_never_refused_for_what_the_cache_has_not_seen_yet() {
     let plane = ControlPlane::start();
     let webhook = Webhook::start(&plane);
-    let rounds = std::env::var("LANEKEEPER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = std::env::var("LANEKEEPER_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(ROUNDS);
     let files = example_files("cars");
     let is_namespace = |text: &str| text.contains("\nkind: Namespace") || text.starts_with("kind: Namespace");
     let (namespace, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, text)| is_namespace(text));
     for (_, text) in &namespace {
         plane.kubectl_stdin(&["apply", "-f", "-"], text).expect_success();
     }
-    let all = others.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n---\n");
+    let all = others
+        .iter()
+        .map(|(_, text)| text.as_str())
+        .collect::<Vec<_>>()
+        .join("\n---\n");
     for round in 0..rounds {
         let applied = plane.kubectl_stdin(&["apply", "-f", "-"], &all);
         assert!(applied.status.success(), "round {round}:\n{applied}");
         let deleted = plane.kubectl_stdin(&["delete", "--wait=false", "-f", "-"], &all);
         assert!(deleted.status.success(), "round {round}:\n{deleted}");
     }
-    let denied = webhook.decisions().iter().filter(|decision| decision["allowed"] == false).count();
+    let denied = webhook
+        .decisions()
+        .iter()
+        .filter(|decision| decision["allowed"] == false)
+        .count();
     assert_eq!(denied, 0);
 }

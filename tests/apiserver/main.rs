@@ -3,7 +3,11 @@
 //! Each test starts a control plane of its own (about 4 seconds) and runs the webhook in its own process, under
 //! the rights of the manifests' `ServiceAccount`.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "tests fail by a panic that says why")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by a panic that says why"
+)]
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
@@ -26,7 +30,11 @@ const CARS: &str = "cars-aswatson-dev";
 
 /// `kubectl apply -f` of a folder of the examples.
 fn apply_examples(plane: &ControlPlane, folder: &str) -> KubectlOutput {
-    plane.kubectl(&["apply", "-f", &root().join("examples").join(folder).display().to_string()])
+    plane.kubectl(&[
+        "apply",
+        "-f",
+        &root().join("examples").join(folder).display().to_string(),
+    ])
 }
 
 /// The example objects of a folder's YAML files, each file's text with its name, in order.
@@ -44,6 +52,8 @@ fn example_files(folder: &str) -> Vec<(String, String)> {
 
 /// `kubectl get` of one object as JSON.
 fn get(plane: &ControlPlane, kind: &str, name: &str) -> serde_json::Value {
-    let found = plane.kubectl(&["get", kind, name, "-n", CARS, "-o", "json"]).expect_success();
+    let found = plane
+        .kubectl(&["get", kind, name, "-n", CARS, "-o", "json"])
+        .expect_success();
     serde_json::from_str(&found.stdout).expect("JSON")
 }

@@ -34,16 +34,38 @@ fn a_panic_in_a_rule_answers_that_request_by_the_failure_policy_and_no_other() {
         "metadata": {"name": "boom", "namespace": CARS}, "spec": {"hosts": ["boom"]}})
     .to_string();
     let failed = plane.kubectl_stdin(&["apply", "-f", "-"], &boom).expect_failure();
-    assert!(failed.stderr.contains("failed calling webhook \"enforce.lanekeeper.dev\""), "{failed}");
-    let panics = webhook.metrics().lines().any(|line| line.starts_with("lanekeeper_panics_total") && !line.ends_with(" 0"));
+    assert!(
+        failed
+            .stderr
+            .contains("failed calling webhook \"enforce.lanekeeper.dev\""),
+        "{failed}"
+    );
+    let panics = webhook
+        .metrics()
+        .lines()
+        .any(|line| line.starts_with("lanekeeper_panics_total") && !line.ends_with(" 0"));
     assert!(panics, "{}", webhook.metrics());
 
     apply_examples(&plane, "cars").expect_success();
     let quiet = boom.replace("boom", "quiet");
-    plane.kubectl_stdin(&["apply", "-f", "-"], &quiet).expect_success();
+    plane
+        .kubectl_stdin(&["apply", "-f", "-"], &quiet)
+        .expect_success();
     // Where Lanekeeper only warns, it is in nobody's way.
-    plane.kubectl(&["label", "--overwrite", "namespace", CARS, "lanekeeper.dev/enforcement=warn"]).expect_success();
+    plane
+        .kubectl(&[
+            "label",
+            "--overwrite",
+            "namespace",
+            CARS,
+            "lanekeeper.dev/enforcement=warn",
+        ])
+        .expect_success();
     super::control_plane::eventually("the label is seen", || {
-        plane.kubectl_stdin(&["apply", "-f", "-"], &boom).status.success().then_some(())
+        plane
+            .kubectl_stdin(&["apply", "-f", "-"], &boom)
+            .status
+            .success()
+            .then_some(())
     });
 }

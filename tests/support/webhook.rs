@@ -49,12 +49,19 @@ impl Webhook {
     pub fn with_rules(plane: &ControlPlane, rules: Vec<Rule>) -> Self {
         plane.install_istio_crds();
         plane.install_crds(&root().join("manifests/base/crd.yaml"));
-        plane.kubectl(&["create", "namespace", "istio-system"]).expect_success();
+        plane
+            .kubectl(&["create", "namespace", "istio-system"])
+            .expect_success();
         for file in ["namespace.yaml", "rbac.yaml"] {
             let file = root().join("manifests/base").join(file);
-            plane.kubectl(&["apply", "-f", &file.display().to_string()]).expect_success();
+            plane
+                .kubectl(&["apply", "-f", &file.display().to_string()])
+                .expect_success();
         }
-        let token = plane.kubectl(&["create", "token", "lanekeeper", "-n", HOME]).expect_success().stdout;
+        let token = plane
+            .kubectl(&["create", "token", "lanekeeper", "-n", HOME])
+            .expect_success()
+            .stdout;
         let kubeconfig = plane.kubeconfig_for_token(token.trim());
 
         let runtime = Runtime::new().expect("a runtime");
@@ -64,13 +71,29 @@ impl Webhook {
             let client = plane.client(&kubeconfig).await;
             let watches = watch(client.clone(), Arc::clone(&world));
             let progress = Arc::clone(watches.progress());
-            tokio::time::timeout(Duration::from_secs(60), progress.until_synced()).await.unwrap_or_else(|_| {
-                panic!("not synced: {:?}", progress.pending().iter().map(ToString::to_string).collect::<Vec<_>>())
-            });
+            tokio::time::timeout(Duration::from_secs(60), progress.until_synced())
+                .await
+                .unwrap_or_else(|_| {
+                    panic!(
+                        "not synced: {:?}",
+                        progress
+                            .pending()
+                            .iter()
+                            .map(ToString::to_string)
+                            .collect::<Vec<_>>()
+                    )
+                });
             let fresh = Fresh::new(client, progress, MeshSettings::default());
             let engine = Engine::new(Arc::clone(&world), Settings::default())
                 .confirming(Arc::new(fresh))
-                .ready_when(move || watches.progress().pending().iter().map(ToString::to_string).collect())
+                .ready_when(move || {
+                    watches
+                        .progress()
+                        .pending()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect()
+                })
                 .with_rules(rules);
             let config = Config {
                 listen: ([127, 0, 0, 1], 0).into(),
@@ -82,7 +105,12 @@ impl Webhook {
             };
             serve(config, Arc::new(engine)).await.expect("the webhook serves")
         });
-        let webhook = Self { running: Some(running), world, runtime, dir };
+        let webhook = Self {
+            running: Some(running),
+            world,
+            runtime,
+            dir,
+        };
         webhook.register(plane);
         webhook
     }
@@ -96,20 +124,31 @@ impl Webhook {
             let text = fs::read_to_string(root().join("manifests/base").join(file)).expect("the manifest");
             let mut configuration: Value = serde_saphyr::from_str(&text).expect("YAML");
             for webhook in configuration["webhooks"].as_array_mut().expect("webhooks") {
-                let path = webhook["clientConfig"]["service"]["path"].as_str().expect("a path").to_owned();
-                webhook["clientConfig"] = json!({"url": format!("https://{address}{path}"), "caBundle": authority});
+                let path = webhook["clientConfig"]["service"]["path"]
+                    .as_str()
+                    .expect("a path")
+                    .to_owned();
+                webhook["clientConfig"] =
+                    json!({"url": format!("https://{address}{path}"), "caBundle": authority});
             }
-            plane.kubectl_stdin(&["apply", "-f", "-"], &configuration.to_string()).expect_success();
+            plane
+                .kubectl_stdin(&["apply", "-f", "-"], &configuration.to_string())
+                .expect_success();
         }
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "probe", "labels": {"lanekeeper.dev/enforcement": "enforce"}}});
-        plane.kubectl_stdin(&["apply", "-f", "-"], &namespace.to_string()).expect_success();
+        plane
+            .kubectl_stdin(&["apply", "-f", "-"], &namespace.to_string())
+            .expect_success();
         let probe = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
             "metadata": {"name": "probe", "namespace": "probe"}, "spec": {"hosts": ["probe"]}});
         for kind in ["mutate", "validate"] {
             eventually("the API server calls the webhook", || {
                 plane.kubectl_stdin(&["apply", "--dry-run=server", "-f", "-"], &probe.to_string());
                 let decisions = self.decisions();
-                decisions.iter().any(|decision| decision["webhook"] == kind && decision["name"] == "probe").then_some(())
+                decisions
+                    .iter()
+                    .any(|decision| decision["webhook"] == kind && decision["name"] == "probe")
+                    .then_some(())
             });
         }
     }
@@ -117,14 +156,19 @@ impl Webhook {
     /// The decision log so far.
     pub fn decisions(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.dir.path().join("decisions.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("a whole line of JSON")).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a whole line of JSON"))
+            .collect()
     }
 
     /// The last decision of `webhook` on an object called `name`.
     pub fn last_decision(&self, webhook: &str, name: &str) -> Value {
         let decisions = self.decisions().into_iter();
-        let mut of_name = decisions.filter(|decision| decision["webhook"] == webhook && decision["name"] == name);
-        of_name.next_back().unwrap_or_else(|| panic!("no decision of {webhook} on {name}"))
+        let mut of_name =
+            decisions.filter(|decision| decision["webhook"] == webhook && decision["name"] == name);
+        of_name
+            .next_back()
+            .unwrap_or_else(|| panic!("no decision of {webhook} on {name}"))
     }
 
     /// Waits until the watched world is as `holds` says.
@@ -150,7 +194,9 @@ impl Drop for Webhook {
         if let Some(running) = self.running.take() {
             running.stop();
             // A test that fails may leave a review in flight.
-            let _ = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), running.ended()).await });
+            let _ = self
+                .runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(20), running.ended()).await });
         }
     }
 }

@@ -23,7 +23,11 @@ async fn both_protocols_are_spoken_by_alpn_and_http_1_1_without_it() {
     let mut connection = Http1::over(stream).await;
     for _ in 0..2 {
         assert_eq!(
-            connection.send(post("/mutate/enforce", "review")).await.unwrap().status,
+            connection
+                .send(post("/mutate/enforce", "review"))
+                .await
+                .unwrap()
+                .status,
             200
         );
     }
@@ -56,11 +60,18 @@ async fn a_body_beyond_the_limit_is_answered_with_413_by_both_protocols_however_
     }
     for body in [Body::from(vec![b' '; size]), chunked()] {
         let stream = served.connect(&served.client().alpn("h2")).await.unwrap();
-        let reply = Http2::over(stream).await.send("/mutate/enforce", body).await.unwrap();
+        let reply = Http2::over(stream)
+            .await
+            .send("/mutate/enforce", body)
+            .await
+            .unwrap();
         assert_eq!(reply.status, 413);
     }
     assert_eq!(
-        served.send(post("/mutate/enforce", vec![b' '; size - 1])).await.status,
+        served
+            .send(post("/mutate/enforce", vec![b' '; size - 1]))
+            .await
+            .status,
         200
     );
 }
@@ -69,8 +80,18 @@ async fn a_body_beyond_the_limit_is_answered_with_413_by_both_protocols_however_
 async fn a_panic_leaves_its_connection_usable() {
     let served = Served::new().await;
     let mut http1 = Http1::over(served.connect(&served.client()).await.unwrap()).await;
-    assert_eq!(http1.send(post("/mutate/enforce", "panic")).await.unwrap().status, 500);
-    assert_eq!(http1.send(post("/mutate/enforce", "review")).await.unwrap().status, 200);
+    assert_eq!(
+        http1.send(post("/mutate/enforce", "panic")).await.unwrap().status,
+        500
+    );
+    assert_eq!(
+        http1
+            .send(post("/mutate/enforce", "review"))
+            .await
+            .unwrap()
+            .status,
+        200
+    );
 
     let mut http2 = Http2::over(served.connect(&served.client().alpn("h2")).await.unwrap()).await;
     assert_eq!(http2.send("/mutate/enforce", "panic").await.unwrap().status, 500);

@@ -172,7 +172,9 @@ async fn a_body_that_does_not_arrive_is_408() {
     let routes = Routes::of(app, directory);
     let (_sender, body) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
 
-    let reply = routes.send(post("/mutate/enforce", Body::from_stream(body))).await;
+    let reply = routes
+        .send(post("/mutate/enforce", Body::from_stream(body)))
+        .await;
 
     assert_eq!(reply.status, 408);
     assert!(reply.error().contains("did not arrive"), "{reply:?}");

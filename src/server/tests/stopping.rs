@@ -48,7 +48,10 @@ async fn a_stopping_server_is_not_ready_but_answers_and_says_goodbye() {
 
     // New connections are still taken.
     assert_eq!(
-        served.send(post("/mutate/enforce", "review")).await.header("connection"),
+        served
+            .send(post("/mutate/enforce", "review"))
+            .await
+            .header("connection"),
         "close"
     );
     assert_eq!(

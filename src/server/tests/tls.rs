@@ -109,7 +109,10 @@ async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
 
     assert!(!is_trusted(&served, &old).await);
     // A connection that was there stays.
-    assert_eq!(kept.send(post("/mutate/enforce", "review")).await.unwrap().status, 200);
+    assert_eq!(
+        kept.send(post("/mutate/enforce", "review")).await.unwrap().status,
+        200
+    );
 }
 
 #[test]

@@ -11,9 +11,10 @@
 //! index and the view over it) ← [`routing`] (what Istio makes of it) ← [`rule`] (what is wrong with it) ←
 //! [`admission`], [`report`] ← [`server`], [`cluster`], [`cli`].
 
+pub mod admission;
 pub mod lane;
 pub mod resource;
 pub mod routing;
 pub mod symbol;
-mod yaml;
 pub mod world;
+mod yaml;

@@ -15,6 +15,7 @@ pub mod admission;
 pub mod lane;
 pub mod resource;
 pub mod routing;
+pub mod server;
 pub mod symbol;
 pub mod world;
 mod yaml;

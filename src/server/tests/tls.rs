@@ -105,9 +105,7 @@ async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
 
     symlink("..2", mount.path().join("..data_tmp")).unwrap();
     std::fs::rename(mount.path().join("..data_tmp"), mount.path().join("..data")).unwrap();
-    while !is_trusted(&served, &new).await {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || is_trusted(&served, &new).await).await;
 
     assert!(!is_trusted(&served, &old).await);
     // A connection that was there stays.

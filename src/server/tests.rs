@@ -399,7 +399,19 @@ impl Http2 {
     }
 }
 
-/// Puts `pair` where a server looks for its certificate.
+/// Asks again and again until `is_so`; only a server that never gets there fails it.
+async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    let ask = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ask)
+        .await
+        .expect("it never came to be so");
+}
+
+/// Puts a certificate and its key where a server looks for them.
 fn write_pair(directory: &Path, chain: &[u8], key: &[u8]) {
     std::fs::write(directory.join("tls.crt"), chain).unwrap();
     std::fs::write(directory.join("tls.key"), key).unwrap();

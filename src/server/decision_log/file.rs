@@ -271,6 +271,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_another_process_has_rotated_just_now_is_not_rotated_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut slow = LogFile::open(&path, 5, 5).unwrap();
+        let mut quick = LogFile::open(&path, 5, 5).unwrap();
+        quick.append(b"first").unwrap();
+        quick.append(b"second").unwrap();
+
+        // It found the file full before the other moved it away.
+        slow.rotate().unwrap();
+
+        assert_eq!(names(directory.path()), ["log", "log.1"]);
+        slow.append(b"third").unwrap();
+        assert_eq!(names(directory.path()), ["log", "log.1", "log.2"]);
+    }
+
+    #[test]
     fn several_writers_on_one_file_lose_and_mix_no_line_while_it_rotates() {
         const WRITERS: usize = 4;
         const LINES: usize = 500;

@@ -19,12 +19,15 @@ fn chunked(length: usize) -> Body {
 #[tokio::test]
 async fn each_path_asks_the_judge_for_its_webhook_and_mode() {
     let routes = Routes::new();
-    for path in [
+    let paths = [
         "/validate/warn",
         "/validate/enforce",
         "/validate/protect",
+        "/mutate/warn",
         "/mutate/enforce",
-    ] {
+        "/mutate/protect",
+    ];
+    for path in paths {
         let reply = routes.send(post(path, "review")).await;
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("content-type"), "application/json");
@@ -35,12 +38,9 @@ async fn each_path_asks_the_judge_for_its_webhook_and_mode() {
         .asked
         .lock()
         .iter()
-        .map(|(webhook, ..)| webhook.clone())
+        .map(|(webhook, ..)| format!("/{webhook}"))
         .collect();
-    assert_eq!(
-        asked,
-        ["validate/warn", "validate/enforce", "validate/protect", "mutate"]
-    );
+    assert_eq!(asked, paths);
 }
 
 #[tokio::test]
@@ -68,11 +68,12 @@ async fn a_path_that_is_not_there_is_404_and_names_those_that_are() {
         "/validate/off",
         "/validate/%FF",
         "/healthz",
-        "/mutate/enforce/",
+        "/mutate",
+        "/mutate/",
     ] {
         let reply = routes.send(post(path, "review")).await;
         assert_eq!(reply.status, 404, "{path}");
-        assert!(reply.error().contains("/validate/enforce"), "{reply:?}");
+        assert!(reply.error().contains("/validate/MODE"), "{reply:?}");
     }
 }
 

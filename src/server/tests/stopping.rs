@@ -5,11 +5,26 @@ use super::*;
 /// Long enough that a test that waits for it has failed.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
+/// Waits for the end of a server that has to end by itself.
+async fn ends(end: impl Future<Output = Result<(), ServeError>>) {
+    tokio::time::timeout(Duration::from_secs(60), end)
+        .await
+        .expect("it never ended")
+        .unwrap();
+}
+
 /// Waits until the server accepts no connection any more.
 async fn refuses_connections(address: SocketAddr) {
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || TcpStream::connect(address).await.is_err()).await;
+}
+
+/// Waits for the end of a connection that the server has to close.
+async fn closes(connection: JoinHandle<hyper::Result<()>>) {
+    tokio::time::timeout(Duration::from_secs(60), connection)
+        .await
+        .expect("it stays open")
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -38,13 +53,13 @@ async fn a_stopping_server_is_not_ready_but_answers_and_says_goodbye() {
         (reply.status.as_u16(), reply.header("connection")),
         (200, "close")
     );
-    http1.connection.await.unwrap().unwrap();
+    closes(http1.connection).await;
 
     let reply = http2.send("/mutate/enforce", "review").await.unwrap();
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("connection"), "", "HTTP/2 has no such header");
     // GOAWAY ends the connection although the client keeps its end.
-    http2.connection.await.unwrap().unwrap();
+    closes(http2.connection).await;
 
     // New connections are still taken.
     assert_eq!(
@@ -61,7 +76,7 @@ async fn a_stopping_server_is_not_ready_but_answers_and_says_goodbye() {
     assert_eq!(log_lines(&served.directory), 5);
 
     served.running.stop();
-    served.running.ended().await.unwrap();
+    ends(served.running.ended()).await;
 }
 
 #[tokio::test]
@@ -82,7 +97,7 @@ async fn reviews_in_flight_are_answered_before_a_graceful_end() {
 
     assert_eq!(first.await.unwrap().unwrap().status, 200);
     assert_eq!(second.await.unwrap().unwrap().status, 200);
-    served.running.ended().await.unwrap();
+    ends(served.running.ended()).await;
     assert_eq!(log_lines(&served.directory), 2);
 }
 
@@ -101,7 +116,7 @@ async fn a_second_stop_ends_at_once_whatever_is_in_flight() {
     stopper.stop();
     stopper.stop();
 
-    served.running.ended().await.unwrap();
+    ends(served.running.ended()).await;
     assert!(request.await.unwrap().is_err());
 }
 
@@ -116,7 +131,7 @@ async fn a_second_stop_ends_the_draining_too() {
     refuses_connections(served.running.local_addrs().webhook).await;
     served.running.stop();
 
-    served.running.ended().await.unwrap();
+    ends(served.running.ended()).await;
     assert!(request.await.unwrap().is_err());
 }
 
@@ -129,7 +144,7 @@ async fn draining_does_not_wait_for_ever() {
 
     served.running.stop();
 
-    served.running.ended().await.unwrap();
+    ends(served.running.ended()).await;
     assert!(request.await.unwrap().is_err());
 }
 
@@ -147,7 +162,7 @@ async fn idle_connections_do_not_hold_up_the_end() {
 
     served.running.stop();
 
-    served.running.ended().await.unwrap();
+    ends(served.running.ended()).await;
     drop((idle, unused, used, http2));
 }
 
@@ -184,12 +199,10 @@ async fn the_first_signal_stops_and_the_second_ends() {
     assert_eq!(ready().await, 200);
 
     signal("TERM");
-    while ready().await == 200 {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || ready().await == 503).await;
     signal("INT");
 
-    ended.await.unwrap().unwrap();
+    ends(async { ended.await.unwrap() }).await;
 }
 
 /// Sends a signal to this process.

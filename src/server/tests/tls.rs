@@ -90,11 +90,13 @@ async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
     }
     let (mut config, directory) = config();
     config.certificates = CertificateSource::Directory(mount.path().to_owned());
-    let app = Arc::new(App::new(config, Puppet::new()).unwrap());
-    let running = serve_app(app.clone()).await.unwrap();
+    let mut app = App::new(config, Puppet::new()).unwrap();
+    app.certificates_every = Duration::from_millis(1);
+    let puppet = app.judge.clone();
+    let running = serve_app(Arc::new(app)).await.unwrap();
     let served = Served {
         running,
-        puppet: app.judge.clone(),
+        puppet,
         directory,
     };
     assert_eq!(served.running.ca_pem(), None);
@@ -103,9 +105,7 @@ async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
 
     symlink("..2", mount.path().join("..data_tmp")).unwrap();
     std::fs::rename(mount.path().join("..data_tmp"), mount.path().join("..data")).unwrap();
-    while !is_trusted(&served, &new).await {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || is_trusted(&served, &new).await).await;
 
     assert!(!is_trusted(&served, &old).await);
     // A connection that was there stays.

@@ -204,20 +204,21 @@ impl World {
         self.named.get(namespace).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The workload that speaks for `pod`, whether or not it is in this world; `None` for a pod that no
-    /// known kind of workload owns.
-    pub(super) fn speaker(&self, pod: &Pod) -> Option<ObjectRef> {
-        let owner = pod.meta.owner.as_ref()?.reference(&pod.meta.namespace)?;
-        if owner.kind != Kind::ReplicaSet {
-            return owner.kind.is_workload().then_some(owner);
-        }
-        match self.get(&owner) {
-            Some(link) => {
-                let owner = link.meta().owner.as_ref()?.reference(&pod.meta.namespace)?;
-                owner.kind.is_workload().then_some(owner)
-            }
-            None => pod.deployment_by_name(),
-        }
+    /// The pods that `workload`, which is in this world, speaks for.
+    pub(super) fn spoken_for_by(&self, workload: &ObjectRef) -> impl Iterator<Item = &Resource> {
+        let pods = self
+            .owned_by(workload)
+            .into_iter()
+            .filter_map(|id| self.object(id));
+        pods.filter(move |object| match object {
+            Resource::Pod(pod) if pod.kind == Kind::Pod => self.speaker(pod).as_ref() == Some(workload),
+            _ => false,
+        })
+    }
+
+    /// The workload that speaks for `pod`, whether or not it is in this world.
+    fn speaker(&self, pod: &Pod) -> Option<ObjectRef> {
+        speaker(pod, |link| self.get(link))
     }
 
     /// The whole content in an order that does not depend on how it came to be: equal worlds are equal here.
@@ -314,26 +315,30 @@ impl World {
                 self.let_speak(id);
             }
         } else if reference.kind == Kind::ReplicaSet || reference.kind.is_workload() {
-            let mut concerned = self
-                .postings
-                .get(&Key::OwnedBy(reference.clone()))
-                .cloned()
-                .unwrap_or_default();
-            // The pods of a Deployment's ReplicaSets, where these are known.
-            let links = concerned
-                .iter()
-                .filter_map(|id| self.object(*id))
-                .map(Resource::reference);
-            let links = links.filter(|link| link.kind == Kind::ReplicaSet);
-            let of_links = links
-                .filter_map(|link| self.postings.get(&Key::OwnedBy(link)))
-                .flatten();
-            let of_links = of_links.copied().collect::<Vec<_>>();
-            concerned.extend(of_links);
-            for id in concerned {
+            for id in self.owned_by(reference) {
                 self.let_speak(id);
             }
         }
+    }
+
+    /// The pods and `ReplicaSets` that `owner` owns: itself, by name, or through a `ReplicaSet`.
+    fn owned_by(&self, owner: &ObjectRef) -> Vec<Id> {
+        let owned = |owner| {
+            self.postings
+                .get(&Key::OwnedBy(owner))
+                .map_or(&[][..], Vec::as_slice)
+        };
+        let mut ids = owned(owner.clone()).to_vec();
+        let links = ids
+            .iter()
+            .filter_map(|id| self.object(*id))
+            .map(Resource::reference);
+        let links = links.filter(|link| link.kind == Kind::ReplicaSet);
+        let of_links: Vec<Id> = links.flat_map(owned).copied().collect();
+        ids.extend(of_links);
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     fn let_speak(&mut self, id: Id) {
@@ -362,5 +367,24 @@ impl World {
         for key in carrier_keys(&object.meta().namespace, &object.meta().labels) {
             self.unpost(&key, id);
         }
+    }
+}
+
+/// The workload that speaks for `pod`, whether or not it exists; `None` for a pod that no known kind of workload
+/// owns. `find` leads to the `ReplicaSet` in between, where that is known.
+pub(super) fn speaker<'w>(
+    pod: &Pod,
+    find: impl FnOnce(&ObjectRef) -> Option<&'w Resource>,
+) -> Option<ObjectRef> {
+    let owner = pod.meta.owner.as_ref()?.reference(&pod.meta.namespace)?;
+    if owner.kind != Kind::ReplicaSet {
+        return owner.kind.is_workload().then_some(owner);
+    }
+    match find(&owner) {
+        Some(link) => {
+            let owner = link.meta().owner.as_ref()?.reference(&pod.meta.namespace)?;
+            owner.kind.is_workload().then_some(owner)
+        }
+        None => pod.deployment_by_name(),
     }
 }

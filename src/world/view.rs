@@ -1,10 +1,13 @@
 //! A world with changes laid over it, and the questions that rules ask.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use hashbrown::HashSet;
 
+use super::index::speaker;
 use super::key::{Key, qualified};
+
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
     DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, ObjectRef, Resource, Service,
@@ -131,6 +134,10 @@ impl<'w> View<'w> {
     /// The object that `reference` names.
     pub fn get(&self, reference: &ObjectRef) -> Option<&'w Resource> {
         self.record(Read::Object(reference.clone()));
+        self.find_one(reference)
+    }
+
+    fn find_one(&self, reference: &ObjectRef) -> Option<&'w Resource> {
         for (at, layer) in self.layers.iter().enumerate().rev() {
             if let Some(object) = layer.world.get(reference) {
                 return (!self.is_hidden(at, object)).then_some(object);
@@ -202,6 +209,9 @@ impl<'w> View<'w> {
     /// The namespaces of the carriers, wherever they are, that have every pair of `selector`: where a
     /// gateway's pods run. An empty selector chooses none.
     pub fn namespaces_with(&self, selector: &Labels) -> Vec<Symbol> {
+        if selector.is_empty() {
+            return Vec::new();
+        }
         let carriers = self.carriers_at(None, selector);
         let mut namespaces: Vec<_> = carriers
             .iter()
@@ -213,40 +223,80 @@ impl<'w> View<'w> {
     }
 
     fn carriers_at(&self, namespace: Option<&Symbol>, selector: &Labels) -> Vec<&'w Resource> {
+        let is_chosen = |object: &&Resource| {
+            let labels = object.carrier_labels();
+            labels.is_some_and(|labels| selector.select(labels))
+                && namespace.is_none_or(|namespace| object.meta().namespace == *namespace)
+        };
         let mut found = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
-            let carriers = layer.world.carriers(namespace, selector);
-            found.extend(
+            let carriers = if at == 0 {
+                let mut carriers = layer.world.carriers(namespace, selector);
+                for workload in self.gone() {
+                    carriers.extend(layer.world.spoken_for_by(&workload).filter(is_chosen));
+                }
                 carriers
-                    .into_iter()
-                    .filter(|object| !self.is_hidden(at, object))
-                    .filter(|object| {
-                        // A pod of a lower world may have found its workload in a higher one.
-                        match object {
-                            Resource::Pod(pod) => !layer.world.speaker(pod).is_some_and(|speaker| {
-                                self.layers
-                                    .iter()
-                                    .skip(at + 1)
-                                    .any(|above| above.world.get(&speaker).is_some())
-                            }),
-                            _ => true,
-                        }
-                    }),
-            );
-            if let Some(workload) = &self.freeing {
-                let freed = Key::OwnedBy(workload.clone());
-                let pods = layer.world.find(&freed);
-                let chosen = |object: &&Resource| {
-                    object
-                        .carrier_labels()
-                        .is_some_and(|labels| selector.select(labels))
-                        && namespace.is_none_or(|namespace| object.meta().namespace == *namespace)
-                };
-                found.extend(pods.filter(chosen).filter(|object| !self.is_hidden(at, object)));
+            } else {
+                // Above the lowest there are few objects, and what their pods belong to may be in another layer.
+                layer.world.objects().filter(is_chosen).collect()
+            };
+            let stand = |object: &&Resource| !self.is_hidden(at, object) && !self.is_spoken_for(object);
+            found.extend(carriers.into_iter().filter(stand));
+        }
+        let order = |object: &'w Resource| {
+            let meta = object.meta();
+            (object.kind(), &meta.namespace, &meta.name)
+        };
+        found.sort_by(|a, b| order(a).cmp(&order(b)));
+        found
+    }
+
+    /// Whether a workload speaks for this pod.
+    fn is_spoken_for(&self, object: &Resource) -> bool {
+        let Resource::Pod(pod) = object else { return false };
+        speaker(pod, |link| self.find_one(link)).is_some_and(|workload| self.speaks(&workload))
+    }
+
+    /// Whether `workload` speaks for its pods. One that a proposed change takes away still does, unless it sets
+    /// them free; one that is not among the fresh answers does not.
+    fn speaks(&self, workload: &ObjectRef) -> bool {
+        let is_gone = |at: usize, object: &Resource| {
+            let mut above = self.layers.iter().skip(at + 1).map(|layer| &layer.scope);
+            above.any(|scope| matches!(scope, Scope::Reads(_)) && scope.hides(object))
+        };
+        let mut layers = self.layers.iter().enumerate();
+        self.freeing.as_ref() != Some(workload)
+            && layers.any(|(at, layer)| {
+                let object = layer.world.get(workload);
+                object.is_some_and(|object| !is_gone(at, object))
+            })
+    }
+
+    /// The workloads of the lowest world that no longer speak for their pods.
+    fn gone(&self) -> Vec<ObjectRef> {
+        let mut gone = BTreeSet::new();
+        let Some((lowest, above)) = self.layers.split_first() else {
+            return Vec::new();
+        };
+        gone.extend(self.freeing.clone());
+        for layer in above {
+            let Scope::Reads(reads) = &layer.scope else {
+                continue;
+            };
+            for read in reads.iter().filter(|read| read.kind().is_workload()) {
+                match read {
+                    Read::List(kind, namespace) => {
+                        let key = Key::In(*kind, namespace.clone());
+                        gone.extend(lowest.world.find(&key).map(Resource::reference));
+                    }
+                    Read::Object(reference) => gone.extend([reference.clone()]),
+                    Read::Pods(..) => {}
+                }
             }
         }
-        found.sort_by(|a, b| (a.kind(), &a.meta().name).cmp(&(b.kind(), &b.meta().name)));
-        found
+        gone.into_iter()
+            .filter(|workload| lowest.world.get(workload).is_some() && !self.speaks(workload))
+            .collect()
     }
 
     /// The `DestinationRules` that are for exactly this full host, in whatever namespace: oldest first, then by
@@ -271,15 +321,15 @@ impl<'w> View<'w> {
         host::with_wildcards(host).collect()
     }
 
-    /// The `ServiceEntry` that serves a full host, exactly or by wildcard.
+    /// The `ServiceEntry` that serves a full host, exactly or by wildcard; of several for one host, the oldest.
     pub fn service_entry_of(&self, host: &Symbol) -> Option<&'w ServiceEntry> {
         host::with_wildcards(host).find_map(|host| {
-            self.find(&Key::ServiceEntryFor(host))
-                .into_iter()
-                .find_map(|object| match object {
-                    Resource::ServiceEntry(entry) => Some(entry),
-                    _ => None,
-                })
+            let found = self.find(&Key::ServiceEntryFor(host)).into_iter();
+            let entries = found.filter_map(|object| match object {
+                Resource::ServiceEntry(entry) => Some(entry),
+                _ => None,
+            });
+            entries.min_by(|a, b| age(&a.meta).cmp(&age(&b.meta)))
         })
     }
 
@@ -348,6 +398,8 @@ impl<'w> View<'w> {
             .collect();
         headers.sort();
         headers.dedup();
+        // As with values: the only route may be hidden.
+        headers.retain(|header| !self.named_values(namespace, header).is_empty());
         headers
     }
 

@@ -27,8 +27,8 @@ pub struct Judgement {
     pub denied: Vec<Finding>,
     /// What else is wrong with the object, and what the change adds that only warns.
     pub warned: Vec<Finding>,
-    /// The codes that an allow annotation kept quiet.
-    pub allowed: BTreeSet<&'static str>,
+    /// The codes that an allow annotation kept quiet, with the reason it gives.
+    pub allowed: BTreeMap<&'static str, Option<String>>,
     /// What it rests on.
     pub reads: Vec<Read>,
 }
@@ -73,20 +73,27 @@ pub fn judge(
 
     let requested = change.after.as_ref().or(change.before.as_ref());
     let allow_of_requested = requested.and_then(|object| allow_of(&object.meta().annotations));
-    let level = |view: &View<'_>, finding: &Finding| {
-        let of_finding = view
-            .get(&finding.object)
-            .and_then(|object| allow_of(&object.meta().annotations));
-        let standing = Standing {
-            mode: mode_of(view, finding, change, admission),
-            allows: allow_of_requested
-                .iter()
-                .chain(&of_finding)
-                .map(|(codes, _)| *codes)
-                .collect(),
+    let occasion = Occasion::Admission(admission);
+    // The level of a finding, and the annotation that keeps it quiet.
+    let weigh = |view: &View<'_>, finding: &Finding| {
+        let object = view.get(&finding.object);
+        let of_object = object.and_then(|object| allow_of(&object.meta().annotations));
+        let annotations: Vec<_> = allow_of_requested.into_iter().chain(of_object).collect();
+        let mode = mode_of(view, finding, change, admission);
+        let level = |annotations: &[(&str, Option<&str>)]| {
+            let allows = annotations.iter().map(|(codes, _)| *codes).collect();
+            verdict(finding, &Standing { mode, allows }, &occasion, settings)
         };
-        verdict(finding, &standing, &Occasion::Admission(admission), settings)
+        let is_quiet = |annotation: &&(&str, Option<&str>)| level(&[**annotation]) == Level::Off;
+        let allowed = if level(&[]) == Level::Off {
+            None
+        } else {
+            let quiet = annotations.iter().find(is_quiet);
+            quiet.map(|(_, reason)| reason.map(str::to_owned))
+        };
+        (level(&annotations), allowed)
     };
+    let level = |view: &View<'_>, finding: &Finding| weigh(view, finding).0;
 
     let mut judgement = Judgement::default();
     let mut known = Counts::of(
@@ -96,10 +103,11 @@ pub fn judge(
     );
     let mut told = Counts::of(found_before.iter());
     for finding in found_after {
-        match level(&after, &finding) {
-            Level::Off => {
-                judgement.allowed.insert(finding.code);
-            }
+        let (level, allowed) = weigh(&after, &finding);
+        match level {
+            Level::Off => judgement
+                .allowed
+                .extend(allowed.map(|reason| (finding.code, reason))),
             Level::Deny if !known.take(&finding) => judgement.denied.push(finding),
             // What was wrong before with another object is none of this change's business.
             Level::Deny | Level::Warn => {

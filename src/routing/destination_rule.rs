@@ -80,15 +80,11 @@ pub fn rule_for<'w>(
     host: &Symbol,
     home: Option<&str>,
 ) -> Option<EffectiveRule<'w>> {
-    let names = view.with_wildcards(host);
     let root = view.root_namespace();
     let default = view
         .mesh_config()
         .map_or(&[][..], |config| &config.default_destination_rule_export_to);
-    let candidates: Vec<Vec<&DestinationRule>> = names
-        .iter()
-        .map(|name| view.destination_rules_for(name))
-        .collect();
+    let candidates = view.destination_rules_including(host, &[caller, home.unwrap_or_default(), root]);
 
     // The most specific host for which `keep` leaves any rule.
     let most_specific = |keep: &dyn Fn(&DestinationRule) -> bool| {
@@ -218,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::resource::Resource;
-    use crate::world::{Settings, World};
+    use crate::world::{Read, Settings, World};
 
     fn rule(namespace: &str, name: &str, created: u8, spec: &Value) -> Resource {
         let created = format!("2026-11-01T00:00:{created:02}Z");
@@ -342,5 +338,18 @@ mod tests {
         let found = rule_for(&View::new(&world), "", &host, Some("cars")).unwrap();
         assert_eq!(found.upgrades(None, 8080), Some(true));
         assert_eq!(found.upgrades(None, 80), None);
+    }
+
+    #[test]
+    fn only_the_rules_of_namespaces_that_count_for_the_caller_are_read_again() {
+        let world = World::new(Settings::default());
+        let view = View::new(&world);
+        let host = "portal.cars.svc.cluster.local".into();
+        rule_for(&view, "shop", &host, Some("cars"));
+        rule_for(&view, "", &host, Some("cars"));
+        let list = |namespace: &str| Read::List(Kind::DestinationRule, namespace.into());
+        let mut reads = view.reads();
+        reads.sort_by_key(|read| format!("{read:?}"));
+        assert_eq!(reads, [list("cars"), list("istio-system"), list("shop")]);
     }
 }

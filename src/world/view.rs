@@ -207,7 +207,7 @@ impl<'w> View<'w> {
     }
 
     /// The namespaces of the carriers, wherever they are, that have every pair of `selector`: where a
-    /// gateway's pods run. An empty selector chooses none.
+    /// gateway's pods run. An empty selector chooses none. Not to be read again: that would be every pod there is.
     pub fn namespaces_with(&self, selector: &Labels) -> Vec<Symbol> {
         if selector.is_empty() {
             return Vec::new();
@@ -304,14 +304,33 @@ impl<'w> View<'w> {
     pub fn destination_rules_for(&self, host: &Symbol) -> Vec<&'w DestinationRule> {
         let home = self.read_host(host).namespace().map(Symbol::new);
         self.record(Read::List(Kind::DestinationRule, home.unwrap_or_default()));
-        let found = self.find(&Key::DestinationRuleFor(host.clone()));
-        let mut rules: Vec<_> = found
-            .into_iter()
-            .filter_map(|object| match object {
-                Resource::DestinationRule(rule) => Some(rule),
-                _ => None,
-            })
-            .collect();
+        self.rules_for(host.clone())
+    }
+
+    /// The `DestinationRules` for a full host and for the wildcards that include it, the most specific host first;
+    /// those for one host as [`View::destination_rules_for`] sorts them. Only those of `namespaces` count for who
+    /// asks, so only they have to be read again.
+    pub fn destination_rules_including(
+        &self,
+        host: &Symbol,
+        namespaces: &[&str],
+    ) -> Vec<Vec<&'w DestinationRule>> {
+        for namespace in namespaces.iter().filter(|namespace| !namespace.is_empty()) {
+            self.record(Read::List(Kind::DestinationRule, Symbol::new(namespace)));
+        }
+        host::with_wildcards(host)
+            .map(|host| self.rules_for(host))
+            .filter(|rules| !rules.is_empty())
+            .collect()
+    }
+
+    fn rules_for(&self, host: Symbol) -> Vec<&'w DestinationRule> {
+        let found = self.find(&Key::DestinationRuleFor(host)).into_iter();
+        let rules = found.filter_map(|object| match object {
+            Resource::DestinationRule(rule) => Some(rule),
+            _ => None,
+        });
+        let mut rules: Vec<_> = rules.collect();
         rules.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
         rules
     }
@@ -329,7 +348,10 @@ impl<'w> View<'w> {
                 Resource::ServiceEntry(entry) => Some(entry),
                 _ => None,
             });
-            entries.min_by(|a, b| age(&a.meta).cmp(&age(&b.meta)))
+            let oldest = entries.min_by(|a, b| age(&a.meta).cmp(&age(&b.meta)))?;
+            // It may be of any namespace: only what was found is read again.
+            self.record(Read::Object(oldest.meta.reference(Kind::ServiceEntry)));
+            Some(oldest)
         })
     }
 

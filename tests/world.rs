@@ -142,6 +142,7 @@ fn world_of(objects: &Objects) -> World {
 // ---- What watches tell ----
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few dozen live at a time")]
 enum Event {
     Apply(Resource),
     Remove(ObjectRef),
@@ -335,7 +336,8 @@ impl Answers {
             .map(|((question, found), (_, expected))| {
                 format!("{question}: {found:#?} but expected {expected:#?}\n")
             })
-            .collect()
+            .collect::<Vec<_>>()
+            .concat()
     }
 }
 

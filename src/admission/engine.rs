@@ -17,7 +17,7 @@ use super::response::{Response, warning};
 use super::review::{Operation, Request, read};
 use crate::resource::{Kind, Resource, scale_replicas};
 use crate::rule::{Finding, RULES, Rule};
-use crate::verdict::{Admission, Mode, Settings, allow_of, is_one_of};
+use crate::verdict::{Admission, Mode, Settings, is_one_of};
 use crate::world::{Read, World};
 
 /// The world, shared by what feeds it and what reads it. Never held across an await.
@@ -169,9 +169,8 @@ impl Engine {
                 record.index_version = version;
                 record.reference(&change);
                 if !judgement.allowed.is_empty() {
-                    let requested = change.after.as_ref().or(change.before.as_ref());
-                    let reason = requested.and_then(|object| allow_of(&object.meta().annotations)?.1);
-                    record.allow_reason = Some(reason.unwrap_or("no reason given").to_owned());
+                    let reason = judgement.allowed.values().flatten().next();
+                    record.allow_reason = Some(reason.map_or("no reason given", String::as_str).to_owned());
                 }
             }
             Ok(Subject::Nothing(note)) => response.warn(note),

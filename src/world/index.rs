@@ -323,18 +323,18 @@ impl World {
 
     /// The pods and `ReplicaSets` that `owner` owns: itself, by name, or through a `ReplicaSet`.
     fn owned_by(&self, owner: &ObjectRef) -> Vec<Id> {
-        let owned = |owner| {
+        let direct = |reference| {
             self.postings
-                .get(&Key::OwnedBy(owner))
+                .get(&Key::OwnedBy(reference))
                 .map_or(&[][..], Vec::as_slice)
         };
-        let mut ids = owned(owner.clone()).to_vec();
+        let mut ids = direct(owner.clone()).to_vec();
         let links = ids
             .iter()
             .filter_map(|id| self.object(*id))
             .map(Resource::reference);
         let links = links.filter(|link| link.kind == Kind::ReplicaSet);
-        let of_links: Vec<Id> = links.flat_map(owned).copied().collect();
+        let of_links: Vec<Id> = links.flat_map(direct).copied().collect();
         ids.extend(of_links);
         ids.sort_unstable();
         ids.dedup();

@@ -39,7 +39,7 @@ const HOSTS: [&str; 9] = [
 type Objects = BTreeMap<ObjectRef, Resource>;
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
     fn after_any_order_of_events_the_index_is_that_of_the_final_state(

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lane::{Completeness, WithoutHeader};
 use crate::resource::{HeaderOperations, StringMatch, VirtualService};
-use crate::routing::{EntryMatch, EntryRoute, HeaderState, entry_routes, reached};
+use crate::routing::{EntryMatch, EntryRoute, Groups, HeaderState, entry_routes, reached};
 use crate::rule::template_header;
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
@@ -78,7 +78,8 @@ pub fn is_left_alone(vs: &VirtualService) -> bool {
 
 /// What the routes of `vs` need so that the lane header is set where requests enter a lane group.
 pub fn edits<'w>(view: &View<'w>, before: Option<&View<'w>>, vs: &'w VirtualService) -> Vec<Edit> {
-    let routes = entry_routes(view, before, vs);
+    let groups = Groups::new(view, before);
+    let routes = entry_routes(view, &groups, vs);
     let mut edits = Vec::new();
     for (at, route) in routes.iter().enumerate() {
         edits.extend(templates(route));

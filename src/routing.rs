@@ -4,7 +4,7 @@
 //!   VirtualService ──routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
 //!                                            │            └──rule_for(caller)──▶ subset ──▶ carriers
 //!                                            └──header_after(operations)──▶ what the lane header becomes
-//!   LaneGroup, WasmPlugin ──lanes_of──▶ Lanes: which names are lanes, which lane a subset is
+//!   LaneGroup, WasmPlugin ──Groups──▶ Lanes: which names are lanes, which lane a subset is
 //! ```
 //!
 //! Every statement here is Istio's or Envoy's behaviour, with its source; what is wrong with a configuration
@@ -25,7 +25,7 @@ pub use caller::{Caller, callers_of};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use header::{HeaderState, header_after};
-pub use lanes::{Lanes, is_lane_key, lanes_of, lanes_of_service};
+pub use lanes::{Groups, Lanes, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Context, Route, destinations, reached, routes_at};
 pub use subset::{Carriers, carriers_of_subset, workload_labels};

@@ -23,15 +23,29 @@ pub(crate) use lk402::template_header;
 pub use finding::{Certainty, Finding, Identity, Level, Subject};
 
 use crate::resource::{HeaderOperations, HttpRoute, ObjectRef, Resource};
+use crate::routing::Groups;
 use crate::world::View;
 
 /// What a rule judges by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Check<'v, 'w> {
     /// The world as it is, or as it would be.
     pub view: &'v View<'w>,
     /// At admission, the world as it was: what was a lane then still is one [s32].
     pub before: Option<&'v View<'w>>,
+    /// The lane groups of both.
+    pub groups: Groups<'v, 'w>,
+}
+
+impl<'v, 'w> Check<'v, 'w> {
+    /// Judges `view`, which at admission is what the world `before` would become.
+    pub fn new(view: &'v View<'w>, before: Option<&'v View<'w>>) -> Self {
+        Self {
+            view,
+            before,
+            groups: Groups::new(view, before),
+        }
+    }
 }
 
 impl<'w> Check<'_, 'w> {

@@ -188,10 +188,7 @@ fn the_good_example_can_be_applied_one_object_after_the_other() {
     for object in &files.objects {
         world.apply(object.resource.clone());
         let view = View::new(&world);
-        let check = lanekeeper::rule::Check {
-            view: &view,
-            before: None,
-        };
+        let check = lanekeeper::rule::Check::new(&view, None);
         let references: Vec<_> = files
             .objects
             .iter()

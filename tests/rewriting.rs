@@ -90,10 +90,7 @@ fn edits_in(world: &World) -> Vec<Edit> {
 
 fn findings_in(world: &World) -> Vec<Finding> {
     let view = View::new(world);
-    let check = Check {
-        view: &view,
-        before: None,
-    };
+    let check = Check::new(&view, None);
     check.objects(RULES, [&portal()])
 }
 

@@ -60,16 +60,8 @@ pub fn judge(
             concerned.extend(affected(view, object));
         }
     }
-    let found_before = Check {
-        view: &before,
-        before: None,
-    }
-    .objects(rules, &concerned);
-    let found_after = Check {
-        view: &after,
-        before: Some(&before),
-    }
-    .objects(rules, &concerned);
+    let found_before = Check::new(&before, None).objects(rules, &concerned);
+    let found_after = Check::new(&after, Some(&before)).objects(rules, &concerned);
 
     let requested = change.after.as_ref().or(change.before.as_ref());
     let allow_of_requested = requested.and_then(|object| allow_of(&object.meta().annotations));

@@ -145,10 +145,7 @@ fn judge(files: &Files, world: &World, rules: &[Rule], partial: bool, settings: 
         ..Report::default()
     };
     let view = View::new(world);
-    let check = Check {
-        view: &view,
-        before: None,
-    };
+    let check = Check::new(&view, None);
     for object in &files.objects {
         let Some(resource) = world.get(&object.resource.reference()) else {
             continue;

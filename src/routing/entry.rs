@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    Context, HeaderState, Lanes, header_after, lanes_of_service, reached as destinations_of, routes_at,
-    rule_for,
+    Context, Groups, HeaderState, Lanes, header_after, reached as destinations_of, routes_at, rule_for,
 };
 use crate::lane::Entry;
 use crate::resource::{HttpRoute, StringMatch, VirtualService};
@@ -83,8 +82,8 @@ type Group<'v, 'w> = (Rc<Lanes<'v, 'w>>, Option<Entry>);
 /// The routes of `vs` that lead from a gateway to services of a lane group; none where the group's entry header
 /// is the lane header itself, or where the group enters by other gateways.
 pub fn entry_routes<'v, 'w>(
-    view: &'v View<'w>,
-    before: Option<&'v View<'w>>,
+    view: &View<'w>,
+    groups: &Groups<'v, 'w>,
     vs: &'w VirtualService,
 ) -> Vec<EntryRoute<'v, 'w>> {
     let home = &vs.meta.namespace;
@@ -95,8 +94,6 @@ pub fn entry_routes<'v, 'w>(
         .map(|name| qualified(name, home))
         .collect();
     let mut found: Vec<EntryRoute<'v, 'w>> = Vec::new();
-    // Routes of one VirtualService mostly lead to few services.
-    let mut groups: Vec<(Symbol, Option<Group<'v, 'w>>)> = Vec::new();
     let on_mesh: Vec<usize> = routes_at(vs, Context::MESH)
         .iter()
         .map(|route| route.index)
@@ -116,21 +113,8 @@ pub fn entry_routes<'v, 'w>(
             let mut destinations = Vec::new();
             for (index, to) in destinations_of(reached.route) {
                 let host = view.resolve(&to.destination.host, home);
-                let known = groups
-                    .iter()
-                    .find(|(known, _)| *known == host)
-                    .map(|(_, group)| group.clone());
-                let of_host = known.unwrap_or_else(|| {
-                    let lanes = view
-                        .service_of(&host)
-                        .and_then(|to| lanes_of_service(view, before, to));
-                    let group = lanes
-                        .map(|lanes| (lanes.entry(), Rc::new(lanes)))
-                        .map(|(entry, lanes)| (lanes, entry));
-                    groups.push((host.clone(), group.clone()));
-                    group
-                });
-                let Some((lanes, entry)) = of_host else { continue };
+                let of_host = groups.of_host(&host).map(|lanes| (lanes.entry().cloned(), lanes));
+                let Some((entry, lanes)) = of_host else { continue };
                 let enters = entry.as_ref().is_none_or(|entry| {
                     entry.header != lanes.group.header
                         && (entry.gateways.is_empty() || entry.gateways.contains(gateway))

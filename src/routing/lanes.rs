@@ -1,5 +1,10 @@
 //! The lanes of a group as the world shows them.
 
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
 use super::subset::{is_topology_key, workload_labels};
 use super::{carriers_of_subset, rule_for};
 use crate::lane::{Entry, LaneGroup, WithoutHeader, is_near, nearest};
@@ -10,18 +15,97 @@ use crate::symbol::Symbol;
 use crate::world::View;
 
 /// A lane group, and which names the world knows as its lanes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Lanes<'v, 'w> {
     /// The group.
     pub group: LaneGroup,
     view: &'v View<'w>,
     /// The world as it was before a change: a name that was a lane then still is one [s32].
     before: Option<&'v View<'w>>,
+    /// What was worked out already: a large object asks the same for each of its routes.
+    all: OnceCell<Vec<Symbol>>,
+    entry: OnceCell<Option<Entry>>,
+    known: RefCell<HashMap<Symbol, bool>>,
+}
+
+/// The most names of one header that are looked at as lanes: a header with more is an identity. A `LaneGroup` has
+/// no more lanes either.
+const MOST: usize = 256;
+
+/// The lane groups of a view, each made once.
+#[derive(Debug)]
+pub struct Groups<'v, 'w> {
+    view: &'v View<'w>,
+    before: Option<&'v View<'w>>,
+    of_namespaces: RefCell<HashMap<Symbol, Vec<Rc<Lanes<'v, 'w>>>>>,
+    of_hosts: RefCell<HashMap<Symbol, Option<Rc<Lanes<'v, 'w>>>>>,
+}
+
+impl<'v, 'w> Groups<'v, 'w> {
+    /// The groups of `view`, and at admission of the world `before` the change.
+    pub fn new(view: &'v View<'w>, before: Option<&'v View<'w>>) -> Self {
+        Self {
+            view,
+            before,
+            of_namespaces: RefCell::default(),
+            of_hosts: RefCell::default(),
+        }
+    }
+
+    /// The group of the service that the full host `host` names.
+    pub fn of_host(&self, host: &Symbol) -> Option<Rc<Lanes<'v, 'w>>> {
+        if let Some(known) = self.of_hosts.borrow().get(host) {
+            return known.clone();
+        }
+        let found = self
+            .view
+            .service_of(host)
+            .and_then(|service| self.of_service(service));
+        self.of_hosts.borrow_mut().insert(host.clone(), found.clone());
+        found
+    }
+
+    fn of_namespace(&self, namespace: &Symbol) -> Vec<Rc<Lanes<'v, 'w>>> {
+        if let Some(known) = self.of_namespaces.borrow().get(namespace) {
+            return known.clone();
+        }
+        let found: Vec<_> = lanes_of(self.view, self.before, namespace)
+            .into_iter()
+            .map(Rc::new)
+            .collect();
+        self.of_namespaces
+            .borrow_mut()
+            .insert(namespace.clone(), found.clone());
+        found
+    }
+
+    /// The group that `service` belongs to: the first of its namespace that has a workload behind the service; of
+    /// a service with nothing behind it, the first whose labels its selector does not contradict.
+    fn of_service(&self, service: &Service) -> Option<Rc<Lanes<'v, 'w>>> {
+        let groups = self.of_namespace(&service.meta.namespace);
+        if groups.is_empty() {
+            return None;
+        }
+        let carriers = if service.selector.is_empty() {
+            Vec::new()
+        } else {
+            self.view.carriers(&service.meta.namespace, &service.selector)
+        };
+        groups.into_iter().find(|lanes| {
+            let workloads = Labels::new(lanes.group.workloads.iter().cloned());
+            if carriers.is_empty() {
+                workloads.and(&service.selector).is_some()
+            } else {
+                let labels = carriers.iter().filter_map(|carrier| carrier.carrier_labels());
+                labels.into_iter().any(|labels| workloads.select(labels))
+            }
+        })
+    }
 }
 
 /// The lane groups of a namespace: those that are written down, and those that lane plugins of the namespace
 /// or of the root namespace imply for headers that no written one has.
-pub fn lanes_of<'v, 'w>(
+fn lanes_of<'v, 'w>(
     view: &'v View<'w>,
     before: Option<&'v View<'w>>,
     namespace: &Symbol,
@@ -58,7 +142,14 @@ pub fn lanes_of<'v, 'w>(
     }
     groups
         .into_iter()
-        .map(|group| Lanes { group, view, before })
+        .map(|group| Lanes {
+            group,
+            view,
+            before,
+            all: OnceCell::new(),
+            entry: OnceCell::new(),
+            known: RefCell::default(),
+        })
         .collect()
 }
 
@@ -81,33 +172,6 @@ fn implied_by(plugin: &WasmPlugin, header: &Symbol, namespace: &Symbol) -> LaneG
     }
 }
 
-/// The group that `service` belongs to: the first of its namespace that has a workload behind the service; of
-/// a service with nothing behind it, the first whose labels its selector does not contradict.
-pub fn lanes_of_service<'v, 'w>(
-    view: &'v View<'w>,
-    before: Option<&'v View<'w>>,
-    service: &Service,
-) -> Option<Lanes<'v, 'w>> {
-    let groups = lanes_of(view, before, &service.meta.namespace);
-    if groups.is_empty() {
-        return None;
-    }
-    let carriers = if service.selector.is_empty() {
-        Vec::new()
-    } else {
-        view.carriers(&service.meta.namespace, &service.selector)
-    };
-    groups.into_iter().find(|lanes| {
-        let workloads = Labels::new(lanes.group.workloads.iter().cloned());
-        if carriers.is_empty() {
-            workloads.and(&service.selector).is_some()
-        } else {
-            let labels = carriers.iter().filter_map(|carrier| carrier.carrier_labels());
-            labels.into_iter().any(|labels| workloads.select(labels))
-        }
-    })
-}
-
 /// Whether a label with this key can tell the lane: not a template hash, a revision, or what Istio adds for
 /// locality [s32].
 pub fn is_lane_key(key: &str) -> bool {
@@ -127,43 +191,59 @@ impl<'w> Lanes<'_, 'w> {
         }
         match &self.group.lanes {
             Some(lanes) => lanes.iter().any(|lane| *lane == name),
-            None => {
-                self.confirms(self.view, name)
-                    || self.before.is_some_and(|before| self.confirms(before, name))
-            }
+            None => self.is_confirmed(name),
         }
     }
 
-    /// The lanes, in the order in which they are written, or else of their names.
-    pub fn all(&self) -> Vec<Symbol> {
-        if let Some(lanes) = &self.group.lanes {
-            return lanes.clone();
+    fn is_confirmed(&self, name: &str) -> bool {
+        let name = Symbol::new(name);
+        if let Some(known) = self.known.borrow().get(&name) {
+            return *known;
         }
-        let views = [Some(self.view), self.before].into_iter().flatten();
-        let mut lanes: Vec<_> = views
-            .flat_map(|view| {
-                let named = view.named_values(&self.group.namespace, &self.group.header);
-                named.into_iter().filter(move |name| self.confirms(view, name))
-            })
-            .chain(self.group.default_lane.clone())
-            .collect();
-        lanes.sort();
-        lanes.dedup();
-        lanes
+        let is_confirmed =
+            self.confirms(self.view, &name) || self.before.is_some_and(|before| self.confirms(before, &name));
+        self.known.borrow_mut().insert(name, is_confirmed);
+        is_confirmed
+    }
+
+    /// The lanes, in the order in which they are written, or else of their names.
+    pub fn all(&self) -> &[Symbol] {
+        if let Some(lanes) = &self.group.lanes {
+            return lanes;
+        }
+        self.all.get_or_init(|| {
+            let views = [Some(self.view), self.before].into_iter().flatten();
+            let mut lanes: Vec<_> = views
+                .flat_map(|view| {
+                    let named = view.named_values(&self.group.namespace, &self.group.header);
+                    named
+                        .into_iter()
+                        .take(MOST)
+                        .filter(|name| self.is_confirmed(name))
+                })
+                .chain(self.group.default_lane.clone())
+                .collect();
+            lanes.sort();
+            lanes.dedup();
+            lanes
+        })
     }
 
     /// The lane that `name` is a near miss of.
     pub fn nearest(&self, name: &str) -> Option<Symbol> {
-        let lanes = self.all();
-        nearest(name, lanes.iter().map(Symbol::as_str)).map(Symbol::new)
+        nearest(name, self.all().iter().map(Symbol::as_str)).map(Symbol::new)
     }
 
     /// How callers outside name their lane: as written down, else by the one header whose exact values lead,
     /// at a gateway, to the lanes they name. Two such headers: none [s32].
-    pub fn entry(&self) -> Option<Entry> {
+    pub fn entry(&self) -> Option<&Entry> {
         if !self.group.is_implicit() {
-            return self.group.entry.clone();
+            return self.group.entry.as_ref();
         }
+        self.entry.get_or_init(|| self.implied_entry()).as_ref()
+    }
+
+    fn implied_entry(&self) -> Option<Entry> {
         let views = [Some(self.view), self.before].into_iter().flatten();
         views.into_iter().find_map(|view| {
             let mut headers = view
@@ -195,8 +275,8 @@ impl<'w> Lanes<'_, 'w> {
             .filter(|(key, _)| is_lane_key(key))
             .map(|(_, value)| value);
         only(values.filter(|value| self.contains(value)).cloned()).or_else(|| {
-            let all = self.all();
-            only(all.into_iter().filter(|lane| is_named_for(&subset.name, lane)))
+            let named = self.all().iter().filter(|lane| is_named_for(&subset.name, lane));
+            only(named.cloned())
         })
     }
 
@@ -233,8 +313,6 @@ impl<'w> Lanes<'_, 'w> {
     /// Whether `header`'s exact values lead, at a gateway, to the lanes that they name: a value that is only some
     /// label of the pods behind it (`x-app: portal`) names none.
     fn leads_to_lanes(&self, view: &View<'w>, header: &Symbol) -> bool {
-        /// A header with more values than this is an identity, not a lane.
-        const MOST: usize = 256;
         let namespace = &self.group.namespace;
         view.named_values(namespace, header)
             .iter()

@@ -38,9 +38,7 @@ use crate::lane::{is_near, nearest};
 use crate::resource::{
     DestinationRule, Endpoint, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset,
 };
-use crate::routing::{
-    Carriers, Target, carriers_of_subset, is_lane_key, lanes_of_service, target_of, workload_labels,
-};
+use crate::routing::{Carriers, Target, carriers_of_subset, is_lane_key, target_of, workload_labels};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -135,7 +133,7 @@ impl<'w> Judged<'_, '_, 'w> {
         let beside = near.is_none().then(|| self.beside(service, &wanted)).flatten();
         let is_slip = near.is_some() || beside.is_some();
         let is_used = self.is_used();
-        let is_expected = is_used || self.is_of_a_lane(service);
+        let is_expected = is_used || self.is_of_a_lane();
         // A Service without pods has yet to get them, unless this change takes them away.
         let may_come = carriers.of_service.is_empty() && !self.was_carried();
         let unknown_owners = carriers.unknown_owners();
@@ -191,8 +189,9 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// Whether the group of the service has a lane for the subset and expects every service to have it.
-    fn is_of_a_lane(&self, service: &Service) -> bool {
-        lanes_of_service(self.check.view, self.check.before, service)
+    fn is_of_a_lane(&self) -> bool {
+        let lanes = self.check.groups.of_host(self.host);
+        lanes
             .filter(|lanes| lanes.group.is_strict() || lanes.group.is_implicit())
             .is_some_and(|lanes| lanes.lane_of_subset(self.subset).is_some())
     }
@@ -418,10 +417,8 @@ mod tests {
 
     fn levels(before: Option<&World>, after: &World) -> Vec<Level> {
         let before = before.map(View::new);
-        let check = Check {
-            view: &View::new(after),
-            before: before.as_ref(),
-        };
+        let after_view = View::new(after);
+        let check = Check::new(&after_view, before.as_ref());
         let rule = ObjectRef::new(Kind::DestinationRule, "shop", "cart");
         let findings = check.object(&[RULE], after.get(&rule).unwrap());
         findings.iter().map(|finding| finding.level).collect()

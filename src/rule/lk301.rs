@@ -27,10 +27,11 @@
 //! Neither Istio's analyzers nor Kiali know lanes.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HeaderOperations, HttpRoute, Kind, Resource, VirtualService};
-use crate::routing::{Lanes, lanes_of_service, reached};
+use crate::routing::{Lanes, reached};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -70,13 +71,17 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 }
 
 /// The groups of the services that the route leads to, each once.
-fn groups_of<'v, 'w>(check: &Check<'v, 'w>, vs: &VirtualService, route: &HttpRoute) -> Vec<Lanes<'v, 'w>> {
+fn groups_of<'v, 'w>(
+    check: &Check<'v, 'w>,
+    vs: &VirtualService,
+    route: &HttpRoute,
+) -> Vec<Rc<Lanes<'v, 'w>>> {
     let mut seen = BTreeSet::new();
     let hosts = reached(route).map(|(_, to)| check.view.resolve(&to.destination.host, &vs.meta.namespace));
     let hosts: BTreeSet<Symbol> = hosts.collect();
-    let services = hosts.iter().filter_map(|host| check.view.service_of(host));
-    services
-        .filter_map(|service| lanes_of_service(check.view, check.before, service))
+    hosts
+        .iter()
+        .filter_map(|host| check.groups.of_host(host))
         .filter(|lanes| seen.insert((lanes.group.namespace.clone(), lanes.group.header.clone())))
         .collect()
 }
@@ -114,7 +119,7 @@ impl Judged<'_, '_, '_> {
             format!(
                 "`{value}` is not yet a lane of {} (its lanes: {}): no subset that its routes reach carries it",
                 self.group(),
-                list(&self.lanes.all())
+                list(self.lanes.all())
             )
         };
         Some(finding.warning_if(!is_written).says(message, help))
@@ -147,7 +152,7 @@ impl Judged<'_, '_, '_> {
         } else {
             "behind this route the requests are in a lane that does not exist"
         };
-        let lanes = list(&self.lanes.all());
+        let lanes = list(self.lanes.all());
         format!(
             "`{value}` is no lane of {} (its lanes: {lanes}): {then}",
             self.group()

@@ -52,7 +52,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    for route in entry_routes(check.view, check.before, vs) {
+    for route in entry_routes(check.view, &check.groups, vs) {
         if route.by == EntryMatch::LaneHeader {
             continue;
         }

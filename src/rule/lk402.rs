@@ -28,7 +28,7 @@
 
 use super::{Check, Finding, Level, Rule, Subject, field, request_operations};
 use crate::resource::{Kind, Resource};
-use crate::routing::{lanes_of_service, reached};
+use crate::routing::reached;
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -58,11 +58,10 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         if !has_template {
             continue;
         }
-        let services = reached(route)
-            .filter_map(|(_, to)| view.service_of(&view.resolve(&to.destination.host, &vs.meta.namespace)));
-        let mut headers: Vec<_> = services
-            .filter_map(|service| lanes_of_service(view, check.before, service))
-            .map(|lanes| lanes.group.header)
+        let hosts = reached(route).map(|(_, to)| view.resolve(&to.destination.host, &vs.meta.namespace));
+        let mut headers: Vec<_> = hosts
+            .filter_map(|host| check.groups.of_host(&host))
+            .map(|lanes| lanes.group.header.clone())
             .collect();
         headers.sort();
         headers.dedup();

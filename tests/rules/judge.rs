@@ -42,10 +42,7 @@ pub(crate) fn load(paths: &[PathBuf]) -> (Files, World) {
 /// Every finding on every object of the files.
 pub(crate) fn judge(files: &Files, world: &World) -> Vec<Found> {
     let view = View::new(world);
-    let check = Check {
-        view: &view,
-        before: None,
-    };
+    let check = Check::new(&view, None);
     let mut all = Vec::new();
     for object in &files.objects {
         let resource = world

@@ -6,8 +6,10 @@ use crate::resource::{EntryPort, ServicePort};
 /// `pkg/config/kube/conversion.go`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// gRPC, gRPC-Web: HTTP/2 to the upstream.
+    /// gRPC: HTTP/2 from end to end.
     Grpc,
+    /// gRPC-Web: HTTP/2 to the upstream; its callers may use HTTP/1.1.
+    GrpcWeb,
     /// HTTP/2.
     Http2,
     /// HTTP/1.1.
@@ -52,7 +54,8 @@ impl Protocol {
             name.split_once('-').map_or(name.as_str(), |(prefix, _)| prefix)
         };
         Some(match prefix {
-            "grpc" | "grpc-web" => Self::Grpc,
+            "grpc" => Self::Grpc,
+            "grpc-web" => Self::GrpcWeb,
             "http2" => Self::Http2,
             "http" | "http_proxy" => Self::Http,
             "https" | "tls" | "tcp" | "mongo" | "redis" | "mysql" => Self::Tcp,
@@ -71,12 +74,12 @@ impl Protocol {
 
     /// Whether the upstream speaks HTTP/2 by the port alone.
     pub fn is_http2(self) -> bool {
-        matches!(self, Self::Grpc | Self::Http2)
+        matches!(self, Self::Grpc | Self::GrpcWeb | Self::Http2)
     }
 
     /// Whether HTTP routes apply to the port.
     pub fn is_http(self) -> bool {
-        matches!(self, Self::Grpc | Self::Http2 | Self::Http | Self::Undeclared)
+        self.is_http2() || matches!(self, Self::Http | Self::Undeclared)
     }
 }
 
@@ -99,7 +102,8 @@ mod tests {
             ("grpc", Protocol::Grpc),
             ("grpc-dubbo", Protocol::Grpc),
             ("GRPC-x", Protocol::Grpc),
-            ("grpc-web", Protocol::Grpc),
+            ("grpc-web", Protocol::GrpcWeb),
+            ("grpc-web-1", Protocol::GrpcWeb),
             ("http2-x", Protocol::Http2),
             ("http", Protocol::Http),
             ("http-8080", Protocol::Http),

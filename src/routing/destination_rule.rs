@@ -57,17 +57,18 @@ impl<'w> EffectiveRule<'w> {
                 .find(|(number, _)| *number == port)
                 .map(|(_, policy)| policy)
         };
-        let policies = [
-            of_subset.and_then(by_port),
-            of_subset,
-            of_rule.and_then(by_port),
-            of_rule,
-        ];
-        policies.into_iter().flatten().find_map(|policy| match policy.h2 {
+        let says = |policy: &TrafficPolicy| match policy.h2 {
             H2Upgrade::Upgrade => Some(true),
             H2Upgrade::DoNotUpgrade => Some(false),
             H2Upgrade::Default => policy.use_client_protocol.then_some(true),
-        })
+        };
+        // A port's own policy inherits nothing from the one around it, nor a subset's port from the rule's
+        // (`MergeSubsetTrafficPolicy` in `pilot/pkg/networking/util/util.go`).
+        if let Some(own) = of_subset.and_then(by_port) {
+            return says(own);
+        }
+        let of_rule = of_rule.map(|policy| by_port(policy).unwrap_or(policy));
+        of_subset.and_then(says).or_else(|| of_rule.and_then(says))
     }
 }
 
@@ -329,5 +330,17 @@ mod tests {
         assert_eq!(found.upgrades(None, 8080), Some(true));
         assert_eq!(found.upgrades(None, 80), Some(false));
         assert_eq!(found.upgrades(Some("v1"), 8080), Some(false));
+    }
+
+    #[test]
+    fn a_ports_own_policy_inherits_nothing_from_the_one_around_it() {
+        let upgrade = json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}},
+            "portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "RANDOM"}}]});
+        let spec = json!({"host": "portal", "trafficPolicy": upgrade});
+        let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
+        let host = "portal.cars.svc.cluster.local".into();
+        let found = rule_for(&View::new(&world), "", &host, Some("cars")).unwrap();
+        assert_eq!(found.upgrades(None, 8080), Some(true));
+        assert_eq!(found.upgrades(None, 80), None);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{Context, HeaderState, Lanes, header_after, lanes_of_service, routes_at, rule_for};
+use super::{
+    Context, HeaderState, Lanes, header_after, lanes_of_service, reached as destinations_of, routes_at,
+    rule_for,
+};
 use crate::lane::Entry;
 use crate::resource::{HttpRoute, StringMatch, VirtualService};
 use crate::symbol::Symbol;
@@ -30,7 +33,7 @@ pub struct EntryRoute<'v, 'w> {
 /// How a route tells the lane of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EntryMatch<'w> {
-    /// By the lane header itself, which someone in front has set.
+    /// By the lane header itself in each of its matches: someone in front has set it.
     LaneHeader,
     /// By the entry header's value.
     Exact(Vec<&'w str>),
@@ -74,6 +77,9 @@ impl EntryRoute<'_, '_> {
     }
 }
 
+/// A group and its entry, where it has one.
+type Group<'v, 'w> = (Rc<Lanes<'v, 'w>>, Option<Entry>);
+
 /// The routes of `vs` that lead from a gateway to services of a lane group; none where the group's entry header
 /// is the lane header itself, or where the group enters by other gateways.
 pub fn entry_routes<'v, 'w>(
@@ -90,7 +96,7 @@ pub fn entry_routes<'v, 'w>(
         .collect();
     let mut found: Vec<EntryRoute<'v, 'w>> = Vec::new();
     // Routes of one VirtualService mostly lead to few services.
-    let mut groups: Vec<(Symbol, Option<(Rc<Lanes<'v, 'w>>, Option<Entry>)>)> = Vec::new();
+    let mut groups: Vec<(Symbol, Option<Group<'v, 'w>>)> = Vec::new();
     let on_mesh: Vec<usize> = routes_at(vs, Context::MESH)
         .iter()
         .map(|route| route.index)
@@ -106,13 +112,9 @@ pub fn entry_routes<'v, 'w>(
             if found.iter().any(|entry| entry.index == reached.index) {
                 continue;
             }
-            let mut group: Option<(Rc<Lanes<'v, 'w>>, Option<Entry>)> = None;
+            let mut group: Option<Group<'v, 'w>> = None;
             let mut destinations = Vec::new();
-            let several = reached.route.route.len() > 1;
-            for (index, to) in reached.route.route.iter().enumerate() {
-                if several && to.weight == Some(0) {
-                    continue;
-                }
+            for (index, to) in destinations_of(reached.route) {
                 let host = view.resolve(&to.destination.host, home);
                 let known = groups
                     .iter()
@@ -177,16 +179,17 @@ fn told_by<'w>(
     header: &str,
     entry: Option<&Entry>,
 ) -> EntryMatch<'w> {
-    if conditions
+    let (by_lane, others): (Vec<_>, Vec<_>) = conditions
         .iter()
-        .any(|condition| condition.header(header).is_some())
-    {
+        .copied()
+        .partition(|condition| condition.header(header).is_some());
+    if others.is_empty() && !by_lane.is_empty() {
         return EntryMatch::LaneHeader;
     }
     let Some(entry) = entry else {
         return EntryMatch::Other;
     };
-    let values: Vec<_> = conditions
+    let values: Vec<_> = others
         .iter()
         .filter_map(|condition| condition.header(&entry.header))
         .collect();

@@ -1,6 +1,6 @@
 //! Which routes of a `VirtualService` a proxy gets.
 
-use crate::resource::{Destination, HttpMatch, HttpRoute, StringMatch, VirtualService};
+use crate::resource::{Destination, HttpMatch, HttpRoute, HttpRouteDestination, StringMatch, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::qualified;
 
@@ -57,7 +57,9 @@ pub fn routes_at<'w>(vs: &'w VirtualService, context: Context<'_>) -> Vec<Route<
         for (at, condition) in route.matches.iter().enumerate() {
             if holds_in(condition, vs, context) {
                 matches.push((at, condition));
-                if takes_every_request(condition) {
+                // A match on a port leaves the others' requests, where the port is not known.
+                let is_for_all = condition.port.is_none() || context.port.is_some();
+                if is_for_all && takes_every_request(condition) {
                     takes_all = true;
                     break;
                 }
@@ -117,16 +119,18 @@ fn takes_every_request(condition: &HttpMatch) -> bool {
         && condition.scheme.is_none()
 }
 
-/// Every destination of a route that requests or copies reach, with its path below `spec.http[…]`: among
-/// several by weight, those with weight 0 get nothing [s25].
+/// The destinations of a route that get requests, with their places: among several those with a weight, for one that
+/// is not written is 0 [s25]. Where no weight is written at all, which Istio refuses, each of them counts.
+pub fn reached(route: &HttpRoute) -> impl Iterator<Item = (usize, &HttpRouteDestination)> {
+    let has_weight = |to: &HttpRouteDestination| to.weight.is_some_and(|weight| weight > 0);
+    let by_weight = route.route.len() > 1 && route.route.iter().any(has_weight);
+    let all = route.route.iter().enumerate();
+    all.filter(move |(_, to)| !by_weight || has_weight(to))
+}
+
+/// Every destination of a route that requests or copies reach, with its path below `spec.http[…]`.
 pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
-    let several = route.route.len() > 1;
-    let reached = route
-        .route
-        .iter()
-        .enumerate()
-        .filter(|(_, to)| !several || to.weight != Some(0));
-    let mut found: Vec<_> = reached
+    let mut found: Vec<_> = reached(route)
         .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
         .collect();
     found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
@@ -187,6 +191,15 @@ mod tests {
     }
 
     #[test]
+    fn where_the_port_is_not_known_a_match_on_one_leaves_the_others_requests() {
+        let vs = vs(
+            &[],
+            &json!([{"match": [{"port": 8080}]}, {"match": [{"port": 20885}]}, {}, {}]),
+        );
+        assert_eq!(indexes(&vs, Context::MESH), [0, 1, 2]);
+    }
+
+    #[test]
     fn a_virtual_service_without_gateways_is_on_mesh_only() {
         let gateway = Symbol::new("cars/gw");
         assert_eq!(
@@ -206,17 +219,24 @@ mod tests {
     }
 
     #[test]
-    fn among_several_destinations_weight_zero_gets_nothing() {
-        let to = |host: &str, weight: i32| json!({"destination": {"host": host}, "weight": weight});
-        let several = vs(
-            &[],
-            &json!([{"route": [to("a", 0), to("b", 100)], "mirror": {"host": "c"}}]),
-        );
-        let hosts: Vec<_> = destinations(&several.http[0])
-            .iter()
-            .map(|(_, to)| to.host.to_string())
-            .collect();
-        assert_eq!(hosts, ["b", "c"]);
+    fn among_several_destinations_those_without_a_weight_get_nothing() {
+        let to = |host: &str, weight: Option<i32>| json!({"destination": {"host": host}, "weight": weight});
+        let hosts = |weights: [Option<i32>; 3]| {
+            let several: Vec<_> = ["a", "b", "c"]
+                .into_iter()
+                .zip(weights)
+                .map(|(host, weight)| to(host, weight))
+                .collect();
+            let vs = vs(&[], &json!([{"route": several, "mirror": {"host": "m"}}]));
+            let found = destinations(&vs.http[0]);
+            found
+                .iter()
+                .map(|(_, to)| to.host.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(hosts([Some(0), Some(100), None]), ["b", "m"]);
+        assert_eq!(hosts([None, None, None]), ["a", "b", "c", "m"]);
+        let to = |host: &str, weight: i32| to(host, Some(weight));
         let single = vs(&[], &json!([{"route": [to("a", 0)]}]));
         assert_eq!(destinations(&single.http[0]).len(), 1);
     }

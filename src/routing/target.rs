@@ -67,6 +67,15 @@ pub fn target_of<'w>(view: &View<'w>, host: &Symbol) -> Target<'w> {
     view.service_entry_of(host).map_or(Target::Unknown, Target::Entry)
 }
 
+/// The namespace whose `DestinationRules` count for the full host `host` after the caller's own: that of the service,
+/// also of one that does not exist yet, or of the `ServiceEntry`.
+pub fn home_of<'a>(view: &View<'a>, host: &'a Symbol) -> Option<&'a str> {
+    view.read_host(host).namespace().or_else(|| {
+        let entry = view.service_entry_of(host);
+        entry.map(|entry| entry.meta.namespace.as_str())
+    })
+}
+
 /// The port that a destination means: the one it names; else, at a gateway, the only port of a service that has
 /// one; else the port that the caller called, `None` when that is not known [s18].
 pub fn effective_port(destination: &Destination, target: &Target<'_>, context: Context<'_>) -> Option<u32> {

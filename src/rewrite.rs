@@ -8,12 +8,12 @@ use std::fmt;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use crate::lane::WithoutHeader;
+use crate::lane::{Completeness, WithoutHeader};
 use crate::resource::{HeaderOperations, StringMatch, VirtualService};
-use crate::routing::{EntryMatch, EntryRoute, HeaderState, entry_routes};
+use crate::routing::{EntryMatch, EntryRoute, HeaderState, entry_routes, reached};
 use crate::rule::template_header;
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{View, qualified};
 
 /// The annotation that switches rewriting off for an object, with the value `false`.
 pub const REWRITE: &str = "lanekeeper.dev/rewrite";
@@ -81,22 +81,29 @@ pub fn edits<'w>(view: &View<'w>, before: Option<&View<'w>>, vs: &'w VirtualServ
     let routes = entry_routes(view, before, vs);
     let mut edits = Vec::new();
     for (at, route) in routes.iter().enumerate() {
-        let templates = templates(route);
-        if !templates.is_empty() {
-            edits.extend(templates);
-            continue;
-        }
+        edits.extend(templates(route));
         match &route.by {
             EntryMatch::LaneHeader => {}
             EntryMatch::Exact(values) => edits.extend(set_lanes(route, values)),
             EntryMatch::Mixed => edits.extend(set_lanes(route, &[])),
             EntryMatch::Pattern(patterns) => edits.extend(copy_entry(route, patterns)),
-            EntryMatch::Other => {
-                edits.extend(set_default(route, routes.get(..at).unwrap_or_default(), &routes))
-            }
+            EntryMatch::Other if trusts_callers(view, vs, &route.lanes.group.header) => {}
+            EntryMatch::Other => edits.extend(set_default(route, routes.get(..at).unwrap_or_default())),
         }
     }
     edits
+}
+
+/// Whether some route on the gateways of `vs` matches the lane header itself: someone in front, or a caller in the
+/// mesh, sends it there [s31].
+fn trusts_callers(view: &View<'_>, vs: &VirtualService, header: &str) -> bool {
+    let home = &vs.meta.namespace;
+    let gateways = vs.gateways.iter().filter(|name| **name != "mesh");
+    let mut neighbours = gateways.flat_map(|name| view.virtual_services_at(&qualified(name, home)));
+    neighbours.any(|vs| {
+        let mut conditions = vs.http.iter().flat_map(|route| &route.matches);
+        conditions.any(|condition| condition.header(header).is_some())
+    })
 }
 
 /// Templates of another program in the lane header's value become Envoy's.
@@ -132,22 +139,21 @@ fn templates(route: &EntryRoute<'_, '_>) -> Vec<Edit> {
     edits
 }
 
-/// A route by the entry header's value: each destination's lane is set. In a group where the default lane stands
-/// in for what a service lacks, that is the lane which the value names.
+/// A route by the entry header's value: each destination's lane is set. In a Fallback group, where the default lane
+/// stands in for what a service lacks, that is the lane which the value names.
 fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
     let group = &route.lanes.group;
     let named = match values {
-        [value] if !group.is_strict() && route.lanes.contains(value) => Some(Symbol::new(value)),
+        [value] if group.completeness == Some(Completeness::Fallback) && route.lanes.contains(value) => {
+            Some(*value)
+        }
         _ => None,
     };
     let lanes = route.destinations.iter().map(|to| {
         let stands_in = to.lane.is_some() && to.lane == group.default_lane;
-        let lane = if stands_in {
-            named.clone().or_else(|| to.lane.clone())
-        } else {
-            to.lane.clone()
-        };
-        lane.filter(|_| to.header == HeaderState::AsSent)
+        let named = named.filter(|named| stands_in && !route.lanes.serves(&to.host, named));
+        let lane = named.map(Symbol::new).or_else(|| to.lane.clone());
+        lane.filter(|_| matches!(to.header, HeaderState::AsSent | HeaderState::Removed))
     });
     let lanes: Vec<Option<Symbol>> = lanes.collect();
     let edit = |destination, lane: &Symbol| Edit {
@@ -162,6 +168,8 @@ fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
         {
             vec![edit(None, lane)]
         }
+        // With several destinations the route's removal would come after what they set [s29].
+        _ if route.route.route.len() > 1 && removes_on_route(route) => Vec::new(),
         _ => {
             let set = route.destinations.iter().zip(&lanes);
             set.filter_map(|(to, lane)| lane.as_ref().map(|lane| edit(Some(to.index), lane)))
@@ -170,16 +178,17 @@ fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
     }
 }
 
+/// Whether the route's own operations remove the lane header.
+fn removes_on_route(route: &EntryRoute<'_, '_>) -> bool {
+    let headers = route.route.headers.as_ref();
+    headers.is_some_and(|headers| headers.request.removes(&route.lanes.group.header))
+}
+
 /// Whether an operation on the route itself says the same for each of its destinations: they are all in the
 /// group, and none of them names the lane header itself [s30].
 fn covers_route(route: &EntryRoute<'_, '_>) -> bool {
     let names = |operations: &HeaderOperations| operations.name(&route.lanes.group.header);
-    let reached = route
-        .route
-        .route
-        .iter()
-        .filter(|to| route.route.route.len() == 1 || to.weight != Some(0));
-    route.destinations.len() == reached.count()
+    route.destinations.len() == reached(route.route).count()
         && !route
             .route
             .route
@@ -196,10 +205,9 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
         return Vec::new();
     };
     let fits = |lane: &Symbol| patterns.iter().any(|pattern| matches(pattern, lane));
-    let leads_to_lanes = route
-        .destinations
-        .iter()
-        .all(|to| to.header == HeaderState::AsSent && to.lane.as_ref().is_some_and(fits));
+    let leads_to_lanes = route.destinations.iter().all(|to| {
+        matches!(to.header, HeaderState::AsSent | HeaderState::Removed) && to.lane.as_ref().is_some_and(fits)
+    });
     if !leads_to_lanes || !covers_route(route) {
         return set_lanes(route, &[]);
     }
@@ -209,10 +217,9 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
         header: group.header.to_string(),
         change,
     };
-    vec![
-        edit(Change::Set(format!("%REQ({})%", entry.header))),
-        edit(Change::Remove),
-    ]
+    let set = edit(Change::Set(format!("%REQ({})%", entry.header)));
+    let remove = (!removes_on_route(route)).then(|| edit(Change::Remove));
+    [set].into_iter().chain(remove).collect()
 }
 
 /// Whether a value can match.
@@ -228,13 +235,8 @@ fn matches(pattern: &StringMatch, value: &str) -> bool {
 }
 
 /// A route for requests that name no lane: the default lane is set, if the group promises it, and if the route
-/// follows a lane route, leads to the default lane only, and no route here trusts a lane header that the caller
-/// sends [s31].
-fn set_default(
-    route: &EntryRoute<'_, '_>,
-    earlier: &[EntryRoute<'_, '_>],
-    all: &[EntryRoute<'_, '_>],
-) -> Vec<Edit> {
+/// follows a lane route and leads to the default lane only [s31].
+fn set_default(route: &EntryRoute<'_, '_>, earlier: &[EntryRoute<'_, '_>]) -> Vec<Edit> {
     let group = &route.lanes.group;
     let Some(default) = &group.default_lane else {
         return Vec::new();
@@ -242,13 +244,12 @@ fn set_default(
     let follows_a_lane = earlier.iter().any(|earlier| {
         earlier.is_by_entry_header() && earlier.destinations.iter().any(|to| to.lane.is_some())
     });
-    let trusts = all.iter().any(|route| route.by == EntryMatch::LaneHeader);
     let leads_there = route
         .destinations
         .iter()
         .all(|to| to.lane.as_ref() == Some(default) && to.header == HeaderState::AsSent);
     let promised = group.without_header == WithoutHeader::DefaultLane;
-    if !promised || !follows_a_lane || trusts || !leads_there || route.on_mesh || !covers_route(route) {
+    if !promised || !follows_a_lane || !leads_there || route.on_mesh || !covers_route(route) {
         return Vec::new();
     }
     vec![Edit {

@@ -6,9 +6,10 @@
 //! selector and the subset's labels choose. Labels that Istio adds to endpoints by itself (region, zone, node,
 //! cluster, network) are left out, and subsets by a `pod-template-hash` are not judged.
 //!
-//! It only warns where nothing is contradicted: the Service selects nothing yet or does not exist; its pods are
-//! made by a kind of workload that Lanekeeper does not know; or no route uses the subset, its labels are no near
-//! miss of what runs, and no lane group has that lane (a canary that is prepared ahead).
+//! It only warns where nothing is contradicted: the Service does not exist, or selects nothing yet and its selector
+//! is no near miss of what runs; its pods are made by a kind of workload that Lanekeeper does not know; or no route
+//! uses the subset, its labels are no near miss of what runs, and no lane group has that lane (a canary that is
+//! prepared ahead).
 //!
 //! ## Why it matters
 //! Istio accepts any labels. Envoy gets a cluster without endpoints and answers every request of that lane
@@ -33,8 +34,10 @@
 //! workloads will make, so that scaling to zero or relabelling is seen before the pods are gone.
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::lane::nearest;
-use crate::resource::{DestinationRule, Endpoint, Kind, Labels, Resource, Service, ServiceEntry, Subset};
+use crate::lane::{is_near, nearest};
+use crate::resource::{
+    DestinationRule, Endpoint, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset,
+};
 use crate::routing::{
     Carriers, Target, carriers_of_subset, is_lane_key, lanes_of_service, target_of, workload_labels,
 };
@@ -121,59 +124,91 @@ struct Judged<'c, 'v, 'w> {
     subset: &'c Subset,
 }
 
-impl Judged<'_, '_, '_> {
-    fn in_service(&self, service: &Service) -> Option<Finding> {
+impl<'w> Judged<'_, '_, 'w> {
+    fn in_service(&self, service: &'w Service) -> Option<Finding> {
         let carriers = carriers_of_subset(self.check.view, service, self.subset);
         if !carriers.of_subset.is_empty() {
             return None;
         }
         let wanted = workload_labels(self.subset);
-        let service_name = format!("Service {}/{}", service.meta.namespace, service.meta.name);
-        let finding = self
-            .finding()
-            .from_objects([service.meta.reference(Kind::Service)]);
-        if carriers.of_service.is_empty() {
-            return Some(finding.missing_if(true).warning_if(true).says(
-                format!(
-                    "no workload has the labels {wanted}: {service_name} (selector {}) selects nothing yet",
-                    service.selector
-                ),
-                "start a workload with these labels, or correct the Service's selector",
-            ));
-        }
-        let name = &self.subset.name;
         let near = self.near_label(&wanted, &carriers);
-        let unknown_owners = carriers.unknown_owners();
+        let beside = near.is_none().then(|| self.beside(service, &wanted)).flatten();
+        let is_slip = near.is_some() || beside.is_some();
         let is_used = self.is_used();
-        let lane = lanes_of_service(self.check.view, self.check.before, service)
-            .filter(|lanes| lanes.group.is_strict() || lanes.group.is_implicit())
-            .is_some_and(|lanes| {
-                lanes
-                    .lane_of_subset(self.subset)
-                    .is_some_and(|lane| lanes.contains(&lane))
-            });
-        let is_unsure = !unknown_owners.is_empty() || !(near.is_some() || is_used || lane);
-        let carried = carried_values(&wanted, &carriers);
-        let help = match &near {
-            Some((key, value)) => format!("did you mean `{key}: {value}`?"),
-            None if is_used => format!(
-                "start a workload with these labels first; to retire the subset, take the routes to it away first (add subset, route, unroute, remove), then remove {name} here"
+        let is_expected = is_used || self.is_of_a_lane(service);
+        // A Service without pods has yet to get them, unless this change takes them away.
+        let may_come = carriers.of_service.is_empty() && !self.was_carried();
+        let unknown_owners = carriers.unknown_owners();
+        let is_unsure = !unknown_owners.is_empty() || !(is_slip || (is_expected && !may_come));
+
+        let found = found(service, &wanted, &carriers, &unknown_owners, beside.as_ref());
+        let name = &self.subset.name;
+        let help = match (&near, &beside) {
+            (Some((key, value)), _) => format!("did you mean `{key}: {value}`?"),
+            (None, Some(beside)) => format!(
+                "did you mean `{0}: {1}` in the Service's selector, or `{0}: {2}` on the workload?",
+                beside.key, beside.carried, beside.selected
             ),
-            None => "start a workload with these labels, or remove the subset".to_owned(),
+            (None, None) if carriers.of_service.is_empty() => {
+                "start a workload that the Service selects, or correct spec.selector of the Service".to_owned()
+            }
+            (None, None) if is_used => "start a workload with these labels; to retire the lane, remove first the routes to the subset, then the subset, then the workload".to_owned(),
+            (None, None) => "start a workload with these labels, or remove the subset".to_owned(),
         };
-        let unsure = if unknown_owners.is_empty() {
-            String::new()
-        } else {
-            let kinds: Vec<_> = unknown_owners.iter().map(Symbol::as_str).collect();
-            format!(
-                " (its pods belong to {}, which Lanekeeper does not read)",
-                kinds.join(", ")
-            )
+        Some(
+            self.finding()
+                .from_objects([service.meta.reference(Kind::Service)])
+                .from_objects(beside.map(|beside| beside.workload))
+                .missing_if(!is_slip)
+                .warning_if(is_unsure)
+                .says(
+                    format!("subset `{name}` asks for {wanted}, and {found}: its requests are answered 503 (no healthy upstream)"),
+                    help,
+                ),
+        )
+    }
+
+    /// A workload with the wanted labels that no Service selects, and that this one misses by a slip in its
+    /// selector or in the workload's label.
+    fn beside(&self, service: &Service, wanted: &Labels) -> Option<Beside> {
+        let view = self.check.view;
+        let namespace = &service.meta.namespace;
+        service.selector.pairs().iter().find_map(|(key, selected)| {
+            let others = service.selector.pairs().iter().filter(|(other, _)| other != key);
+            let rest = Labels::new(others.chain(wanted.pairs()).cloned());
+            view.carriers(namespace, &rest).into_iter().find_map(|carrier| {
+                let labels = carrier.carrier_labels()?;
+                let carried = labels.get(key).filter(|carried| is_near(carried, selected))?;
+                let is_alone = view.services_selecting(namespace, labels).is_empty();
+                is_alone.then(|| Beside {
+                    workload: carrier.reference(),
+                    key: key.clone(),
+                    carried: carried.clone(),
+                    selected: selected.clone(),
+                })
+            })
+        })
+    }
+
+    /// Whether the group of the service has a lane for the subset and expects every service to have it.
+    fn is_of_a_lane(&self, service: &Service) -> bool {
+        lanes_of_service(self.check.view, self.check.before, service)
+            .filter(|lanes| lanes.group.is_strict() || lanes.group.is_implicit())
+            .is_some_and(|lanes| lanes.lane_of_subset(self.subset).is_some())
+    }
+
+    /// Whether something carried the subset before the change under judgement.
+    fn was_carried(&self) -> bool {
+        let Some(before) = self.check.before else {
+            return false;
         };
-        Some(finding.missing_if(near.is_none()).warning_if(is_unsure).says(
-            format!("no workload behind {service_name} has the labels {wanted}{unsure}: requests to subset `{name}` are answered 503; found {carried}"),
-            help,
-        ))
+        let service = before.service_of(self.host);
+        service.is_some_and(|service| {
+            !service.selector.is_empty()
+                && !carriers_of_subset(before, service, self.subset)
+                    .of_subset
+                    .is_empty()
+        })
     }
 
     fn in_entry(&self, entry: &ServiceEntry) -> Option<Finding> {
@@ -198,7 +233,7 @@ impl Judged<'_, '_, '_> {
         let name = format!("ServiceEntry {}/{}", entry.meta.namespace, entry.meta.name);
         Some(self.finding().missing_if(true).warning_if(!self.is_used()).says(
             format!(
-                "no endpoint of {name} has the labels {wanted}: requests to subset `{}` are answered 503",
+                "subset `{}` asks for {wanted}, and no endpoint of {name} has that: its requests are answered 503 (no healthy upstream)",
                 self.subset.name
             ),
             "label an endpoint so, or correct the subset",
@@ -208,9 +243,10 @@ impl Judged<'_, '_, '_> {
     fn of_no_service(&self) -> Finding {
         self.finding().missing_if(true).warning_if(true).says(
             format!(
-                "the service {} does not exist, so nothing has the labels {}",
-                self.host,
-                workload_labels(self.subset)
+                "subset `{}` asks for {}, and there is no Service {}: its requests are answered 503",
+                self.subset.name,
+                workload_labels(self.subset),
+                self.host
             ),
             "create the Service, or correct spec.host",
         )
@@ -269,6 +305,46 @@ impl Judged<'_, '_, '_> {
     }
 }
 
+/// A workload that a Service misses by a slip.
+struct Beside {
+    workload: ObjectRef,
+    key: Symbol,
+    carried: Symbol,
+    selected: Symbol,
+}
+
+/// What there is instead of what the subset asks for.
+fn found(
+    service: &Service,
+    wanted: &Labels,
+    carriers: &Carriers<'_>,
+    unknown_owners: &[Symbol],
+    beside: Option<&Beside>,
+) -> String {
+    let name = format!("Service {}/{}", service.meta.namespace, service.meta.name);
+    if let Some(beside) = beside {
+        let Beside {
+            workload,
+            key,
+            carried,
+            selected,
+        } = beside;
+        return format!("{workload} has that but {key}={carried}, where {name} selects {key}={selected}");
+    }
+    if carriers.of_service.is_empty() {
+        return format!("{name} (selector {}) selects no workload", service.selector);
+    }
+    let carried = carried_values(wanted, carriers);
+    if unknown_owners.is_empty() {
+        return format!("the workloads behind {name} have {carried}");
+    }
+    let kinds: Vec<_> = unknown_owners.iter().map(Symbol::as_str).collect();
+    format!(
+        "the pods behind {name} have {carried} (some are made by {}, which Lanekeeper does not read)",
+        kinds.join(", ")
+    )
+}
+
 /// What the carriers have for the wanted keys, for a message: `version=wicph, version=wtchk`.
 fn carried_values(wanted: &Labels, carriers: &Carriers<'_>) -> String {
     /// More values than this only hide the one that matters.
@@ -299,5 +375,64 @@ fn carried_values(wanted: &Labels, carriers: &Carriers<'_>) -> String {
         (_, true) => "no labels".to_owned(),
         (0, false) => list,
         (more, false) => format!("{list} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::world::{Settings, View, World};
+
+    /// A cart whose one workload has so many replicas, and a route to it.
+    fn cart(replicas: u32) -> World {
+        let object = |kind, spec: serde_json::Value| {
+            let metadata = json!({"namespace": "shop", "name": "cart"});
+            Resource::parse(kind, json!({"metadata": metadata, "spec": spec})).unwrap()
+        };
+        let labels = json!({"app": "cart", "version": "blue"});
+        let route = json!({"destination": {"host": "cart", "subset": "blue"}});
+        World::of(
+            Settings::default(),
+            [
+                object(
+                    Kind::Service,
+                    json!({"selector": {"app": "cart"}, "ports": [{"port": 80}]}),
+                ),
+                object(
+                    Kind::Deployment,
+                    json!({"replicas": replicas, "template": {"metadata": {"labels": labels}}}),
+                ),
+                object(
+                    Kind::DestinationRule,
+                    json!({"host": "cart", "subsets": [{"name": "blue", "labels": {"version": "blue"}}]}),
+                ),
+                object(
+                    Kind::VirtualService,
+                    json!({"hosts": ["cart"], "http": [{"route": [route]}]}),
+                ),
+            ],
+        )
+    }
+
+    fn levels(before: Option<&World>, after: &World) -> Vec<Level> {
+        let before = before.map(View::new);
+        let check = Check {
+            view: &View::new(after),
+            before: before.as_ref(),
+        };
+        let rule = ObjectRef::new(Kind::DestinationRule, "shop", "cart");
+        let findings = check.object(&[RULE], after.get(&rule).unwrap());
+        findings.iter().map(|finding| finding.level).collect()
+    }
+
+    #[test]
+    fn a_service_without_pods_may_yet_get_them_unless_the_change_takes_the_last_ones_away() {
+        let (running, scaled_down) = (cart(1), cart(0));
+        assert_eq!(levels(None, &running), []);
+        assert_eq!(levels(None, &scaled_down), [Level::Warn]);
+        assert_eq!(levels(Some(&scaled_down), &scaled_down), [Level::Warn]);
+        assert_eq!(levels(Some(&running), &scaled_down), [Level::Deny]);
     }
 }

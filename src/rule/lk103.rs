@@ -29,9 +29,10 @@
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::nearest;
-use crate::resource::{Destination, Kind, Resource, VirtualService};
-use crate::routing::{Caller, Target, callers_of, destinations, rule_for, target_of};
+use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
+use crate::routing::{Caller, EffectiveRule, Target, callers_of, destinations, home_of, rule_for, target_of};
 use crate::symbol::Symbol;
+use crate::world::View;
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -73,71 +74,136 @@ fn judge(
     let view = check.view;
     let host = view.resolve(&destination.host, &vs.meta.namespace);
     // The subset of an alias has to be its target's.
-    if let Target::Service(service) = target_of(view, &host) {
-        if service.external_name.is_some() {
-            return None;
-        }
+    if matches!(target_of(view, &host), Target::Service(service) if service.external_name.is_some()) {
+        return None;
     }
-    let home = view.read_host(&host).namespace().map(Symbol::new);
-    let home = home.as_deref();
+    let home = home_of(view, &host);
     let finding = Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path).about(Subject {
         host: Some(host.clone()),
         subset: Some(subset.clone()),
         ..Subject::default()
     });
 
-    let mut without_rule = Vec::new();
-    for caller in callers {
-        let Some(rule) = rule_for(view, &caller.namespace, &host, home) else {
-            without_rule.push(caller);
-            continue;
-        };
-        if rule.subset(subset).is_some() {
-            continue;
-        }
-        let defined: Vec<&str> = rule
-            .subsets
-            .iter()
-            .map(|defined| defined.subset.name.as_str())
-            .collect();
-        let near = nearest(subset, defined.iter().copied()).filter(|near| !routes_to(vs, near));
-        let sources: Vec<String> = rule.references().iter().map(ToString::to_string).collect();
-        let known = if defined.is_empty() {
-            "no subset".to_owned()
-        } else {
-            format!("`{}`", defined.join("`, `"))
-        };
-        let help = near.map_or_else(
-            || {
-                format!(
-                    "add the subset to {} first, then route to it (add subset, route, unroute, remove)",
-                    sources.join(" or ")
-                )
-            },
-            |near| format!("did you mean `{near}`?"),
-        );
-        return Some(finding.missing_if(near.is_none()).from_objects(rule.references()).says(
-            format!("{} for {host} has no subset `{subset}`{}: its requests are answered 503; it has {known}", sources.join(" with "), seen_by(caller, callers)),
-            help,
-        ));
+    let rules: Vec<(&Caller, Option<EffectiveRule<'_>>)> = callers
+        .iter()
+        .map(|caller| (caller, rule_for(view, &caller.namespace, &host, home)))
+        .collect();
+    if let Some(told) = not_in_the_rule(vs, &rules, subset, home) {
+        let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
+        let found = finding.missing_if(!told.is_slip).from_objects(told.rules);
+        return Some(found.says(message, told.help));
     }
-    if let Some(caller) = without_rule.first() {
-        let whose = if without_rule.len() == callers.len() {
-            String::new()
-        } else {
-            seen_by(caller, callers)
-        };
+    if let Some((caller, _)) = rules.iter().find(|(_, rule)| rule.is_none()) {
+        let by_all = rules.iter().all(|(_, rule)| rule.is_none());
+        let who = if by_all { String::new() } else { whose(caller) };
+        let (why, help) = no_rule(view, &host, &destination.host);
         return Some(finding.missing_if(true).warning_if(true).says(
-            format!("there is no DestinationRule for {host}{whose}, so subset `{subset}` is not defined: its requests are answered 503"),
-            format!("apply a DestinationRule for {} that defines the subset", destination.host),
+            format!(
+                "subset `{subset}` of {host} is not defined{who}: {why}, and the requests are answered 503"
+            ),
+            help,
         ));
     }
     elsewhere(check, callers, &host, subset).map(|(namespace, sources)| {
         finding.missing_if(true).warning_if(true).says(
-            format!("for callers in namespace {namespace}, {sources} stands in for the service's own DestinationRule and has no subset `{subset}`: their requests are answered 503"),
-            "make its host more specific, or define the subset there too",
+            format!("subset `{subset}` of {host} is not defined for callers in namespace {namespace}: {sources} stands there in for the service's own DestinationRule, and their requests are answered 503"),
+            "define the subset there too, or remove that DestinationRule",
         )
     })
+}
+
+/// What is told of a rule that lacks the subset.
+struct Lacking {
+    message: String,
+    help: String,
+    is_slip: bool,
+    rules: Vec<ObjectRef>,
+}
+
+/// The first caller whose rule lacks the subset.
+fn not_in_the_rule(
+    vs: &VirtualService,
+    rules: &[(&Caller, Option<EffectiveRule<'_>>)],
+    subset: &str,
+    home: Option<&str>,
+) -> Option<Lacking> {
+    let lacks = |rule: &&EffectiveRule<'_>| rule.subset(subset).is_none();
+    let of_callers = rules
+        .iter()
+        .map(|(caller, rule)| (*caller, rule.as_ref().filter(lacks)));
+    let (caller, rule) = of_callers
+        .clone()
+        .find_map(|(caller, rule)| Some((caller, rule?)))?;
+    let sources = rule.references();
+    let by_all = of_callers
+        .map(|(_, rule)| rule)
+        .all(|other| other.is_some_and(|other| other.references() == sources));
+    let defined: Vec<&str> = rule
+        .subsets
+        .iter()
+        .map(|defined| defined.subset.name.as_str())
+        .collect();
+    let known = if defined.is_empty() {
+        "no subset".to_owned()
+    } else {
+        format!("`{}`", defined.join("`, `"))
+    };
+    // Where another namespace's rule stands in for the service's own, that has to be said.
+    let stands_in = sources.iter().find(|source| {
+        source.namespace == caller.namespace && home.is_some_and(|home| source.namespace != home)
+    });
+    let add = match stands_in {
+        Some(source) => format!(
+            "define the subset in namespace {} too: a rule there comes before the service's own",
+            source.namespace
+        ),
+        None => format!(
+            "add the subset to {} first, then route to it",
+            names(&sources, " or ")
+        ),
+    };
+    let near = nearest(subset, defined.iter().copied());
+    let is_slip = near.is_some_and(|near| !routes_to(vs, near));
+    let help = match near {
+        Some(near) if is_slip => format!("did you mean `{near}`?"),
+        Some(near) => format!("did you mean `{near}`? Otherwise {add}"),
+        None => add,
+    };
+    let who = if by_all && stands_in.is_none() {
+        String::new()
+    } else {
+        whose(caller)
+    };
+    let message = format!(
+        "{who}: {} has {known}, and the requests are answered 503",
+        names(&sources, " with ")
+    );
+    Some(Lacking {
+        message,
+        help,
+        is_slip,
+        rules: sources,
+    })
+}
+
+/// Why a caller has no rule for the host, and what helps.
+fn no_rule(view: &View<'_>, host: &Symbol, written: &str) -> (String, String) {
+    let hosts = view.with_wildcards(host);
+    let hidden = hosts.iter().flat_map(|host| view.destination_rules_for(host));
+    let hidden: Vec<ObjectRef> = hidden
+        .map(|rule| rule.meta.reference(Kind::DestinationRule))
+        .collect();
+    if hidden.is_empty() {
+        return (
+            "there is no DestinationRule for the host".to_owned(),
+            format!("apply a DestinationRule for {written} that defines the subset"),
+        );
+    }
+    let hidden = names(&hidden, ", ");
+    (
+        format!("{hidden} is not for these callers (spec.exportTo, spec.workloadSelector)"),
+        format!("let {hidden} be for them, or apply a DestinationRule that is"),
+    )
 }
 
 /// A namespace beyond the usual callers whose own rule for the host lacks the subset: whether anyone there calls
@@ -155,22 +221,19 @@ fn elsewhere(
     {
         return None;
     }
-    let names = view.with_wildcards(host);
-    let rules = names
+    let hosts = view.with_wildcards(host);
+    let rules = hosts
         .iter()
         .filter(|name| **name == *host)
         .flat_map(|name| view.destination_rules_for(name));
     let mut namespaces: Vec<_> = rules.map(|rule| rule.meta.namespace.clone()).collect();
     namespaces.sort();
     namespaces.dedup();
-    let home = view.read_host(host).namespace();
+    let home = home_of(view, host);
     namespaces.into_iter().find_map(|namespace| {
         let rule = rule_for(view, &namespace, host, home)?;
-        if rule.subset(subset).is_some() {
-            return None;
-        }
-        let sources: Vec<String> = rule.references().iter().map(ToString::to_string).collect();
-        Some((namespace, sources.join(" with ")))
+        let is_lacking = rule.subset(subset).is_none();
+        is_lacking.then(|| (namespace, names(&rule.references(), " with ")))
     })
 }
 
@@ -181,15 +244,20 @@ fn routes_to(vs: &VirtualService, subset: &str) -> bool {
         .any(|name| *name == subset)
 }
 
-/// Who looks, where it matters: ` for callers in namespace shop`.
-fn seen_by(caller: &Caller, callers: &[Caller]) -> String {
+/// The objects' names, joined.
+fn names(objects: &[ObjectRef], joint: &str) -> String {
+    let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+    names.join(joint)
+}
+
+/// Whose requests it is about, where others fare better.
+fn whose(caller: &Caller) -> String {
     match (&caller.gateway, caller.namespace.as_str()) {
         (Some(gateway), "") => format!(" for gateway {gateway}"),
         (Some(gateway), namespace) => {
             format!(" for gateway {gateway}, whose pods run in namespace {namespace}")
         }
-        (None, "") if callers.len() > 1 => " for callers in other namespaces".to_owned(),
-        (None, "") => String::new(),
+        (None, "") => " for callers in other namespaces".to_owned(),
         (None, namespace) => format!(" for callers in namespace {namespace}"),
     }
 }

@@ -59,7 +59,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             };
             let help = match behind(&target, number) {
                 Some(port) => format!("{number} is the pods' port; did you mean the service's port {port}?"),
-                None => format!("route to one of its ports: {}", list(&ports)),
+                None => "route to a port that it has, or add the port to it first".to_owned(),
             };
             let finding = Finding::new(
                 &RULE,
@@ -76,7 +76,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             .from_objects([owner.clone()]);
             findings.push(finding.says(
                 format!(
-                    "{owner} has no port {number}: its requests are answered 503; it has {}",
+                    "{owner} has no port {number}, only {}: the requests are answered 503",
                     list(&ports)
                 ),
                 help,

@@ -4,8 +4,9 @@
 //! On the mesh it takes each gRPC port of the services that the `VirtualService` is for (by `appProtocol` or by the
 //! port's name), follows the routes that callers of that port get, and looks at each destination's port: the
 //! upstream speaks HTTP/2 only if that is HTTP2, gRPC or gRPC-Web, or if a `DestinationRule` or the mesh upgrades.
-//! At a gateway it looks at routes that show gRPC: a GRPC server, a match on the content type
-//! `application/grpc`, or, on an HTTP2 or GRPC server, a path like `/pkg.Service/`; such a path elsewhere warns.
+//! At a gateway it looks, server by server, at routes that show gRPC: a GRPC server, a match on the content type
+//! `application/grpc`, or, on an HTTP2 server, a path like `/pkg.Service/`; such a path on another server warns, and
+//! so does a destination port whose protocol is not declared, which a gateway takes for HTTP/1.
 //!
 //! ## Why it matters
 //! Envoy sends the gRPC request over HTTP/1.1 to a port that is not for it. The caller sees a protocol error or
@@ -33,9 +34,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Destination, Gateway, HttpMatch, Kind, Resource, StringMatch, VirtualService};
+use crate::resource::{Destination, HttpMatch, Kind, Resource, Server, StringMatch, VirtualService};
 use crate::routing::{
-    Context, Port, Protocol, Route, Target, effective_port, routes_at, rule_for, target_of,
+    Context, Port, Protocol, Route, Target, effective_port, home_of, reached, routes_at, rule_for, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::qualified;
@@ -50,9 +51,19 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-/// A destination by route and place, with who is routed there: what the message says of the callers, and
-/// whether they surely speak gRPC.
-type Broken = BTreeMap<(usize, usize), (String, bool, Port)>;
+/// Who is routed to a destination.
+#[derive(Clone)]
+struct Callers {
+    /// Where they are, for the message.
+    at: String,
+    /// The host that they call, if they are in the mesh.
+    host: Option<Symbol>,
+    /// Whether they surely speak gRPC.
+    are_sure: bool,
+}
+
+/// Destinations by route and place, with who is routed there and to which port.
+type Broken = BTreeMap<(usize, usize), (Callers, Port)>;
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let Resource::VirtualService(vs) = object else {
@@ -61,54 +72,69 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let mut broken = Broken::new();
     on_mesh(check, vs, &mut broken);
     at_gateways(check, vs, &mut broken);
+    let findings = broken.into_iter();
+    findings
+        .map(|(place, (callers, port))| finding(check, vs, place, &callers, &port))
+        .collect()
+}
+
+fn finding(
+    check: &Check<'_, '_>,
+    vs: &VirtualService,
+    (index, at): (usize, usize),
+    callers: &Callers,
+    port: &Port,
+) -> Finding {
     let view = check.view;
-    let finding = |((index, at), (callers, is_sure, port)): ((usize, usize), (String, bool, Port))| {
-        let destination = &vs.http[index].route[at].destination;
-        let host = view.resolve(&destination.host, &vs.meta.namespace);
-        let grpc: Vec<String> = target_of(view, &host)
-            .ports()
-            .iter()
-            .filter(|port| port.protocol.is_http2())
-            .map(|port| port.number.to_string())
-            .collect();
-        let help = if grpc.is_empty() {
-            format!(
-                "if the port does speak gRPC, say so: name it `grpc-…` or set appProtocol: grpc on port {} of {host}",
-                port.number
-            )
-        } else {
-            format!(
-                "route to the gRPC port {}, or give the callers of each port a route of their own with match.port",
-                grpc.join(" or ")
-            )
-        };
-        let named = if destination.port.is_some() {
-            ".port.number"
-        } else {
-            ""
-        };
-        Finding::new(
-            &RULE,
-            object.reference(),
-            format!("spec.http[{index}].route[{at}].destination{named}"),
+    let destination = &vs.http[index].route[at].destination;
+    let host = view.resolve(&destination.host, &vs.meta.namespace);
+    let ports = target_of(view, &host).ports();
+    let grpc = ports.iter().filter(|port| port.protocol.is_http2());
+    let grpc: Vec<String> = grpc.map(|port| port.number.to_string()).collect();
+    let help = if grpc.is_empty() {
+        format!(
+            "if port {} does speak gRPC, say so in the Service: name it `grpc-…` or give it appProtocol: grpc",
+            port.number
         )
+    } else if callers.host.is_some() {
+        format!(
+            "route them to port {}; where callers of several ports share a route, split it by match.port",
+            grpc.join(" or ")
+        )
+    } else {
+        format!("route them to port {}", grpc.join(" or "))
+    };
+    let number = if destination.port.is_some() {
+        ".port.number"
+    } else {
+        ""
+    };
+    let whose = if callers.host.as_ref() == Some(&host) {
+        "its".to_owned()
+    } else {
+        format!("{host}'s")
+    };
+    let speaks = match port.protocol {
+        Protocol::Undeclared => "which declares no protocol, so that the gateway speaks HTTP/1 to it",
+        _ => "which speaks HTTP/1",
+    };
+    let path = format!("spec.http[{index}].route[{at}].destination{number}");
+    Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path)
         .about(Subject {
             host: Some(host.clone()),
             port: Some(port.number),
             subset: destination.subset.clone(),
             ..Subject::default()
         })
-        .warning_if(!is_sure)
+        .warning_if(!callers.are_sure || port.protocol == Protocol::Undeclared)
         .says(
             format!(
-                "{callers} are routed to port {} ({}) of {host}, which speaks HTTP/1: their calls fail",
-                port.number,
-                port_name(&port)
+                "gRPC callers {} are routed to {whose} port {}, {speaks}: their calls fail",
+                callers.at,
+                named(port)
             ),
             help,
         )
-    };
-    broken.into_iter().map(finding).collect()
 }
 
 /// The gRPC ports of the services that the `VirtualService` is for.
@@ -123,9 +149,13 @@ fn on_mesh(check: &Check<'_, '_>, vs: &VirtualService, broken: &mut Broken) {
                 gateway: None,
                 port: Some(port.number),
             };
+            let callers = Callers {
+                at: format!("of port {} of {host}", named(&port)),
+                host: Some(host.clone()),
+                are_sure: true,
+            };
             for route in routes_at(vs, context) {
-                let callers = format!("callers of gRPC port {} of {host}", port.number);
-                broken_in(check, vs, &route, context, (callers, true), broken);
+                broken_in(check, vs, &route, context, &callers, broken);
             }
         }
     }
@@ -135,17 +165,43 @@ fn at_gateways(check: &Check<'_, '_>, vs: &VirtualService, broken: &mut Broken) 
     for name in vs.gateways.iter().filter(|name| **name != "mesh") {
         let name = qualified(name, &vs.meta.namespace);
         let gateway = check.view.gateway(&name, &vs.meta.namespace);
-        let context = Context {
-            gateway: Some(&name),
-            port: None,
-        };
-        for route in routes_at(vs, context) {
-            if let Some(evidence) = evidence(gateway, &route) {
-                let callers = format!("gRPC callers at gateway {name} ({})", evidence.0);
-                broken_in(check, vs, &route, context, (callers, evidence.1), broken);
+        let servers = gateway.map(|gateway| gateway.servers.iter().filter(|server| serves(server, vs)));
+        // Of a gateway that is not known, the routes may show gRPC all the same.
+        let servers: Vec<Option<&Server>> =
+            servers.map_or_else(|| vec![None], |servers| servers.map(Some).collect());
+        for server in servers {
+            let context = Context {
+                gateway: Some(&name),
+                port: server.map(|server| server.port),
+            };
+            for route in routes_at(vs, context) {
+                if let Some((shown, are_sure)) = evidence(server, &route) {
+                    let callers = Callers {
+                        at: format!("at gateway {name} ({shown})"),
+                        host: None,
+                        are_sure,
+                    };
+                    broken_in(check, vs, &route, context, &callers, broken);
+                }
             }
         }
     }
+}
+
+/// Whether a server takes requests for any host of the `VirtualService`.
+fn serves(server: &Server, vs: &VirtualService) -> bool {
+    let hosts = server
+        .hosts
+        .iter()
+        .map(|host| host.split_once('/').map_or(host.as_str(), |(_, host)| host));
+    let meet = |a: &str, b: &str| {
+        a == b
+            || a.strip_prefix('*').is_some_and(|end| b.ends_with(end))
+            || b.strip_prefix('*').is_some_and(|end| a.ends_with(end))
+    };
+    hosts
+        .into_iter()
+        .any(|served| vs.hosts.iter().any(|host| meet(served, host)))
 }
 
 /// The destinations of `route` whose upstream speaks HTTP/1.
@@ -154,24 +210,23 @@ fn broken_in(
     vs: &VirtualService,
     route: &Route<'_>,
     context: Context<'_>,
-    (callers, is_sure): (String, bool),
+    callers: &Callers,
     broken: &mut Broken,
 ) {
-    let several = route.route.route.len() > 1;
-    for (at, to) in route.route.route.iter().enumerate() {
-        if several && to.weight == Some(0) {
-            continue;
-        }
+    for (at, to) in reached(route.route) {
         if let Some(port) = http1_port(check, vs, &to.destination, context) {
-            broken
-                .entry((route.index, at))
-                .or_insert_with(|| (callers.clone(), is_sure, port));
+            let known = broken.entry((route.index, at));
+            let known = known.or_insert_with(|| (callers.clone(), port.clone()));
+            // What is sure counts, wherever it shows.
+            if callers.are_sure && !known.0.are_sure {
+                *known = (callers.clone(), port);
+            }
         }
     }
 }
 
 /// The port of a destination, if its upstream speaks HTTP/1. An undeclared port follows the caller from a
-/// sidecar, and is HTTP/1 from a gateway, where it only may be wrong; it is not judged.
+/// sidecar, and is HTTP/1 from a gateway.
 fn http1_port(
     check: &Check<'_, '_>,
     vs: &VirtualService,
@@ -185,10 +240,15 @@ fn http1_port(
         return None;
     }
     let port = target.port(effective_port(destination, &target, context)?)?;
-    if port.protocol != Protocol::Http {
+    let is_http1 = match port.protocol {
+        Protocol::Http => true,
+        Protocol::Undeclared => context.gateway.is_some(),
+        _ => false,
+    };
+    if !is_http1 {
         return None;
     }
-    let home = view.read_host(&host).namespace();
+    let home = home_of(view, &host);
     let subset = destination.subset.as_deref();
     let rule = rule_for(view, home.unwrap_or_default(), &host, home);
     let upgrades = rule.and_then(|rule| rule.upgrades(subset, port.number));
@@ -196,37 +256,27 @@ fn http1_port(
     (!upgrades.unwrap_or_else(by_mesh)).then_some(port)
 }
 
-/// What shows that a gateway route is for gRPC, and whether it surely is.
-fn evidence(gateway: Option<&Gateway>, route: &Route<'_>) -> Option<(&'static str, bool)> {
-    let protocols: Vec<Symbol> = gateway
-        .map(|gateway| {
-            gateway
-                .servers
-                .iter()
-                .map(|server| server.protocol.to_ascii_uppercase().into())
-                .collect()
-        })
-        .unwrap_or_default();
+/// What shows that a route is for gRPC where a server takes its requests, and whether it surely is.
+fn evidence(server: Option<&Server>, route: &Route<'_>) -> Option<(&'static str, bool)> {
+    let protocol = server.map(|server| server.protocol.as_str()).unwrap_or_default();
+    let speaks = |name: &str| protocol.eq_ignore_ascii_case(name);
     let any = |is: fn(&HttpMatch) -> bool| route.matches.iter().any(|(_, condition)| is(condition));
-    let all_grpc = !protocols.is_empty() && protocols.iter().all(|protocol| *protocol == "GRPC");
-    let some_http2 = protocols
-        .iter()
-        .any(|protocol| matches!(protocol.as_str(), "GRPC" | "HTTP2"));
     if any(has_grpc_content_type) {
-        Some(("by content-type", true))
-    } else if all_grpc {
+        Some(("by their content-type", true))
+    } else if speaks("GRPC") {
         Some(("its server is GRPC", true))
     } else if any(has_grpc_path) {
-        Some(("by the path", some_http2))
+        Some(("by their path", speaks("HTTP2")))
     } else {
         None
     }
 }
 
+/// `application/grpc` and what may follow it (`+proto`); gRPC-Web is another matter.
 fn has_grpc_content_type(condition: &HttpMatch) -> bool {
     match condition.header("content-type") {
         Some(StringMatch::Exact(value) | StringMatch::Prefix(value) | StringMatch::Regex(value)) => {
-            value.starts_with("application/grpc")
+            value.starts_with("application/grpc") && !value.starts_with("application/grpc-web")
         }
         _ => false,
     }
@@ -244,8 +294,13 @@ fn has_grpc_path(condition: &HttpMatch) -> bool {
     }
 }
 
-fn port_name(port: &Port) -> &str {
-    if port.name.is_empty() { "http" } else { &port.name }
+/// A port as people call it: `8080 (http)`.
+fn named(port: &Port) -> String {
+    if port.name.is_empty() {
+        port.number.to_string()
+    } else {
+        format!("{} ({})", port.number, port.name)
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! ## What it does
 //! It takes each exact value of the lane header, in a match or in what a route sets, and looks for a lane of
 //! that name in the lane group of the route's destination. In a group that is written down, the lanes are those
-//! of the `LaneGroup`; in a group that a plugin implies, those that a route names and that something carries:
-//! there an unknown name warns, and a near miss of a lane denies. Values of the entry header need not be lanes,
+//! of the `LaneGroup`, or of `lanes` in the plugin's configuration; in a group that a plugin only implies, those that
+//! a route names and that something carries: there an unknown name warns, and a near miss of a lane denies. Values of the entry header need not be lanes,
 //! so there only near misses count. A near name that the same object uses too is a lane of its own, not a slip.
 //!
 //! ## Why it matters
@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HeaderOperations, HttpRoute, Kind, Resource, VirtualService};
-use crate::routing::{Lanes, lanes_of_service};
+use crate::routing::{Lanes, lanes_of_service, reached};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -57,11 +57,11 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 object,
             };
             for (path, value) in named(route, index, header) {
-                findings.extend(judged.unknown(header, value, path));
+                findings.extend(judged.unknown(header, value, &path));
             }
             if let Some(entry) = lanes.entry().filter(|entry| entry.header != *header) {
                 for (path, value) in matched(route, index, &entry.header) {
-                    findings.extend(judged.near(&entry.header, value, path));
+                    findings.extend(judged.near(&entry.header, value, &path));
                 }
             }
         }
@@ -72,10 +72,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 /// The groups of the services that the route leads to, each once.
 fn groups_of<'v, 'w>(check: &Check<'v, 'w>, vs: &VirtualService, route: &HttpRoute) -> Vec<Lanes<'v, 'w>> {
     let mut seen = BTreeSet::new();
-    let hosts = route
-        .route
-        .iter()
-        .map(|to| check.view.resolve(&to.destination.host, &vs.meta.namespace));
+    let hosts = reached(route).map(|(_, to)| check.view.resolve(&to.destination.host, &vs.meta.namespace));
     let hosts: BTreeSet<Symbol> = hosts.collect();
     let services = hosts.iter().filter_map(|host| check.view.service_of(host));
     services
@@ -92,37 +89,39 @@ struct Judged<'c, 'v, 'w> {
 
 impl Judged<'_, '_, '_> {
     /// A value of the lane header.
-    fn unknown(&self, header: &Symbol, value: &str, path: String) -> Option<Finding> {
+    fn unknown(&self, header: &Symbol, value: &str, path: &str) -> Option<Finding> {
         if self.lanes.contains(value) {
             return None;
         }
-        if let Some(finding) = self.near(header, value, path.clone()) {
+        if let Some(finding) = self.near(header, value, path) {
             return Some(finding);
         }
         let group = &self.lanes.group;
-        let lanes = list(&self.lanes.all());
+        let is_written = group.lanes.is_some();
+        let add = match (is_written, group.is_implicit()) {
+            (true, true) => format!("add it to pluginConfig.lanes of {} first", group.source),
+            (true, false) => format!("add it to spec.lanes of {} first", self.group()),
+            (false, _) => "add a subset and a workload for it".to_owned(),
+        };
+        let help = match self.lanes.nearest(value) {
+            Some(near) => format!("did you mean `{near}`? Otherwise {add}"),
+            None => format!("{add}, or correct the name"),
+        };
         let finding = self.finding(header, value, path).missing_if(true);
-        Some(if group.is_implicit() {
-            finding.warning_if(true).says(
-                format!(
-                    "`{value}` is not yet a lane of {} ({lanes}): no subset that its routes reach carries it",
-                    group.source
-                ),
-                "add a subset and a workload for the lane, or correct the name",
-            )
+        let message = if is_written {
+            self.message(value, path)
         } else {
-            finding.says(
-                format!(
-                    "`{value}` is no lane of LaneGroup {}/{}: it has {lanes}",
-                    group.namespace, group.source
-                ),
-                "add it to spec.lanes of the LaneGroup first, or correct the name",
+            format!(
+                "`{value}` is not yet a lane of {} (its lanes: {}): no subset that its routes reach carries it",
+                self.group(),
+                list(&self.lanes.all())
             )
-        })
+        };
+        Some(finding.warning_if(!is_written).says(message, help))
     }
 
     /// A value that is a near miss of a lane which this object does not name itself.
-    fn near(&self, header: &Symbol, value: &str, path: String) -> Option<Finding> {
+    fn near(&self, header: &Symbol, value: &str, path: &str) -> Option<Finding> {
         if self.lanes.contains(value) {
             return None;
         }
@@ -135,17 +134,37 @@ impl Judged<'_, '_, '_> {
         if is_named {
             return None;
         }
-        Some(self.finding(header, value, path).says(
-            format!(
-                "`{value}` is no lane of {} (header {header}): it has {}",
-                self.lanes.group.source,
-                list(&self.lanes.all())
-            ),
-            format!("did you mean `{near}`?"),
-        ))
+        let message = self.message(value, path);
+        Some(
+            self.finding(header, value, path)
+                .says(message, format!("did you mean `{near}`?")),
+        )
     }
 
-    fn finding(&self, header: &Symbol, value: &str, path: String) -> Finding {
+    fn message(&self, value: &str, path: &str) -> String {
+        let then = if path.contains(".match[") {
+            "nobody sends it, so the match takes no request; those of the lane that is meant go on to the next route"
+        } else {
+            "behind this route the requests are in a lane that does not exist"
+        };
+        let lanes = list(&self.lanes.all());
+        format!(
+            "`{value}` is no lane of {} (its lanes: {lanes}): {then}",
+            self.group()
+        )
+    }
+
+    /// The group's name.
+    fn group(&self) -> String {
+        let group = &self.lanes.group;
+        if group.is_implicit() {
+            group.source.clone()
+        } else {
+            format!("LaneGroup {}/{}", group.namespace, group.source)
+        }
+    }
+
+    fn finding(&self, header: &Symbol, value: &str, path: &str) -> Finding {
         Finding::new(&RULE, self.object.reference(), path).about(Subject {
             lane: Some(value.into()),
             header: Some(header.clone()),

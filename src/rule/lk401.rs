@@ -34,7 +34,7 @@
 //! `buid`, never the `bu` that it is about to set.
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Kind, Resource};
+use crate::resource::{Headers, Kind, Resource};
 use crate::routing::{EntryDestination, EntryMatch, EntryRoute, HeaderState, entry_routes};
 
 /// The rule.
@@ -79,7 +79,7 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
     if to.lane.is_none() && !route.is_by_entry_header() {
         return None;
     }
-    let path = format!("{}.headers.request.set", route.path());
+    let Place { path, block, undo } = place(route, to);
     let object = crate::resource::ObjectRef::new(Kind::VirtualService, "", "");
     let finding = Finding::new(&RULE, object, path).about(Subject {
         host: Some(to.host.clone()),
@@ -96,11 +96,51 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
     Some(match &to.lane {
         Some(lane) => finding.warning_if(!route.is_by_entry_header()).says(
             format!("the route leads to lane `{lane}` and {what} the lane header `{header}`: behind {} the request leaves its lane", to.host),
-            format!("add `headers.request.set: {{{header}: {lane}}}` to {}", route.path()),
+            format!("{undo}add `headers.request.set: {{{header}: {lane}}}` to {block}"),
         ),
         None => finding.warning_if(true).says(
             format!("the route enters by the entry header, {what} the lane header `{header}`, and {} is not of one lane: behind it the request leaves its lane", to.host),
-            format!("set `{header}` in {}.headers.request.set to the lane that the route is for", route.path()),
+            format!("{undo}set `{header}` in {block}.headers.request.set to the lane that the route is for"),
         ),
     })
+}
+
+/// Where the lane header is to be set.
+struct Place {
+    /// The field to change.
+    path: String,
+    /// The route, or its destination.
+    block: String,
+    /// What has to go first, for the help.
+    undo: String,
+}
+
+/// On the route, or, where its destinations are of several lanes, or this one has operations on the lane header, on
+/// the destination. Of several destinations the route's removal comes last and spoils all that they set [s29].
+fn place(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Place {
+    let header = &route.lanes.group.header;
+    let removes = |headers: Option<&Headers>| headers.is_some_and(|headers| headers.request.removes(header));
+    let all = &route.route.route;
+    let own = all.get(to.index).and_then(|to| to.headers.as_ref());
+    let of_one_lane = route.destinations.iter().all(|other| other.lane == to.lane);
+    let is_alone = all.len() == 1 || (of_one_lane && route.destinations.len() == all.len());
+    let of_route = route.path();
+    let of_destination = format!("{of_route}.route[{}]", to.index);
+    if all.len() > 1 && !is_alone && removes(route.route.headers.as_ref()) {
+        return Place {
+            path: format!("{of_route}.headers.request.remove"),
+            block: of_destination,
+            undo: format!("take `{header}` out of {of_route}.headers.request.remove, which comes last, and "),
+        };
+    }
+    let block = if is_alone && !removes(own) {
+        of_route
+    } else {
+        of_destination
+    };
+    Place {
+        path: format!("{block}.headers.request.set"),
+        block,
+        undo: String::new(),
+    }
 }

@@ -28,7 +28,7 @@
 
 use super::{Check, Finding, Level, Rule, Subject, field, request_operations};
 use crate::resource::{Kind, Resource};
-use crate::routing::lanes_of_service;
+use crate::routing::{lanes_of_service, reached};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -58,10 +58,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         if !has_template {
             continue;
         }
-        let services = route
-            .route
-            .iter()
-            .filter_map(|to| view.service_of(&view.resolve(&to.destination.host, &vs.meta.namespace)));
+        let services = reached(route)
+            .filter_map(|(_, to)| view.service_of(&view.resolve(&to.destination.host, &vs.meta.namespace)));
         let mut headers: Vec<_> = services
             .filter_map(|service| lanes_of_service(view, check.before, service))
             .map(|lanes| lanes.group.header)
@@ -88,7 +86,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                             ..Subject::default()
                         })
                         .says(
-                            format!("Envoy sends `{value}` as it stands: `{header}` names no lane then"),
+                            format!("Envoy has no such template and sends `{header}: {value}` as it stands: that names no lane, and the next hop answers 404 or by the default lane"),
                             help,
                         ),
                 );

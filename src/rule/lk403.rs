@@ -3,7 +3,7 @@
 //! ## What it does
 //! For each destination of a gateway route it computes the lane header's value after all operations (a copy of
 //! the entry header counts as the value that the route matches) and compares it with the lane of the
-//! destination's subset. Where the default lane stands in for a lane that a service does not have (Fallback
+//! destination's subset. Where the default lane stands in for a lane of which the service has no version (Fallback
 //! groups, and with a warning groups that a plugin implies), the value may be that lane.
 //!
 //! ## Why it matters
@@ -52,9 +52,14 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             let Some((value, lane)) = wrong_value(&route, to) else {
                 continue;
             };
+            let HeaderState::Set(written) = to.header else {
+                continue;
+            };
             let group = &route.lanes.group;
-            // The default lane stands in for a service that has no version of its own.
-            let stands_in = group.default_lane.as_deref() == Some(lane) && route.lanes.contains(value);
+            // The default lane stands in for a lane of which the service has no version.
+            let stands_in = group.default_lane.as_deref() == Some(lane)
+                && route.lanes.contains(value)
+                && !route.lanes.serves(&to.host, value);
             if stands_in && !group.is_strict() && !group.is_implicit() {
                 continue;
             }
@@ -70,13 +75,41 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                     })
                     .warning_if(stands_in && group.is_implicit())
                     .says(
-                        format!("the route sets `{header}: {value}` and leads to lane `{lane}` of {}: the services behind it answer in another lane", to.host),
-                        format!("set `{header}: {lane}`, or route to the subset of lane `{value}`"),
+                        message(header, written, value, lane, &route, to),
+                        if route.lanes.contains(value) {
+                            format!("set `{header}: {lane}`, or route to the subset of lane `{value}`")
+                        } else {
+                            format!("set `{header}: {lane}`")
+                        },
                     ),
             );
         }
     }
     findings
+}
+
+fn message(
+    header: &str,
+    written: &str,
+    value: &str,
+    lane: &str,
+    route: &EntryRoute<'_, '_>,
+    to: &EntryDestination<'_>,
+) -> String {
+    let copied = if written == value {
+        String::new()
+    } else {
+        format!(", which is `{value}` here")
+    };
+    let then = if route.lanes.contains(value) {
+        "the services behind it answer in another lane".to_owned()
+    } else {
+        format!("`{value}` is no lane, and the services behind it answer 404 or in the default lane")
+    };
+    format!(
+        "the route leads to lane `{lane}` of {} and sets `{header}: {written}`{copied}: {then}",
+        to.host
+    )
 }
 
 /// The value that the lane header surely has, if it is not the destination's lane; and that lane.

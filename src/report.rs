@@ -48,13 +48,16 @@ impl Report {
             .count()
     }
 
-    /// Sorts the findings by file, line, column and code.
+    /// Sorts the findings by file, line and code.
     pub fn sort(&mut self) {
         self.findings.sort_by(|a, b| {
             let key = |reported: &Reported| {
+                let place = reported.place.clone().unwrap_or_default();
                 (
-                    reported.place.clone(),
+                    place.file.clone(),
+                    place.line,
                     reported.finding.code,
+                    place,
                     reported.finding.object.clone(),
                     reported.finding.path.clone(),
                 )

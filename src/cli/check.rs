@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{CLEAN, FAILED, FOUND, complain};
@@ -96,12 +97,17 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     for note in &files.notes {
         complain(&format!("note: {note}"));
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    match args.output {
-        Output::Text => write_text(&report, colour, &mut out)?,
-        Output::Json => write_json(&report, &mut out)?,
+    if files.count() == 0 && files.problems.is_empty() {
+        complain("note: there is no .yaml, .yml or .json file to check");
     }
-    out.flush()?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = match args.output {
+        Output::Text => write_text(&report, colour, &mut out),
+        Output::Json => write_json(&report, &mut out),
+    };
+    written
+        .and_then(|()| out.flush())
+        .context("the report could not be written")?;
     let fails =
         report.count(Level::Deny) > 0 || (args.fail_on == FailOn::Warn && report.count(Level::Warn) > 0);
     Ok(match (report.problems.is_empty(), fails) {

@@ -1,0 +1,622 @@
+//! `lanekeeper check` as a program: what it reads, what it prints, how it ends.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic that says why"
+)]
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How a run ended.
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    /// That it ended with this code and printed nothing of a panic.
+    fn ends_with(self, code: i32) -> Self {
+        let Self { stdout, stderr, .. } = &self;
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        assert_eq!(self.code, Some(code), "stdout:\n{stdout}\nstderr:\n{stderr}");
+        self
+    }
+
+    /// That standard output has this text.
+    fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+    command.arg("check").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> Run {
+    let output = command.output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
+    Run {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("the folder can be written");
+    }
+    folder
+}
+
+/// Checks one file of this name, in its folder.
+fn check_file(name: &str, bytes: &[u8], options: &[&str]) -> Run {
+    let folder = folder(&[]);
+    fs::write(folder.path().join(name), bytes).expect("the folder can be written");
+    run(program().args(options).arg(name).current_dir(folder.path()))
+}
+
+fn check(text: &str, options: &[&str]) -> Run {
+    check_file("a.yaml", text.as_bytes(), options)
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/rules")
+        .join(name)
+}
+
+fn cars() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cars")
+}
+
+const SERVICE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: cart}
+spec:
+  selector: {app: cart}
+  ports:
+  - {name: http, port: 80}
+";
+
+const DEPLOYMENT: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart}
+spec:
+  template:
+    metadata:
+      labels: {app: cart, version: blue}
+";
+
+/// One finding at deny level.
+const WRONG_PORT: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart}
+spec:
+  hosts: [cart]
+  http:
+  - route:
+    - destination:
+        host: cart
+        port:
+          number: 8080
+";
+
+/// One finding at warn level.
+const AHEAD: &str = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart}
+spec:
+  host: cart
+  subsets:
+  - name: green
+    labels: {version: green}
+";
+
+fn joined(documents: &[&str]) -> String {
+    documents.join("---\n")
+}
+
+#[test]
+fn clean_files_end_with_0() {
+    let run = run(program().arg(cars())).ends_with(0);
+    assert_eq!(run.stdout, "18 objects in 6 files: no findings\n");
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn findings_at_deny_level_end_with_1_and_say_where_and_how_to_mend_it() {
+    let run = check(&joined(&[SERVICE, WRONG_PORT]), &[]).ends_with(1);
+    assert_eq!(
+        run.stdout,
+        "\
+a.yaml:19:11: deny [LK105 unknown-port] VirtualService default/cart
+  spec.http[0].route[0].destination.port.number: Service default/cart has no port 8080, only 80 (http): the requests are answered 503
+  help: route to a port that it has, or add the port to it first
+
+2 objects in 1 file: 1 deny, 0 warn
+"
+    );
+}
+
+#[test]
+fn findings_at_warn_level_end_with_1_only_on_request() {
+    let text = joined(&[SERVICE, DEPLOYMENT, AHEAD]);
+    check(&text, &[]).ends_with(0).prints("0 deny, 1 warn");
+    check(&text, &["--fail-on", "deny"]).ends_with(0);
+    check(&text, &["--fail-on", "warn"])
+        .ends_with(1)
+        .prints("0 deny, 1 warn");
+}
+
+#[test]
+fn only_the_selected_rules_are_judged_and_none_of_the_ignored() {
+    let text = joined(&[SERVICE, DEPLOYMENT, AHEAD, WRONG_PORT]);
+    check(&text, &["--select", "LK101"])
+        .ends_with(0)
+        .prints("0 deny, 1 warn");
+    check(&text, &["--select", "unknown-port,lk101"])
+        .ends_with(1)
+        .prints("1 deny, 1 warn");
+    check(&text, &["--ignore", "LK105"])
+        .ends_with(0)
+        .prints("0 deny, 1 warn");
+    check(&text, &["--select", "LK105", "--ignore", "LK105"])
+        .ends_with(0)
+        .prints("no findings");
+}
+
+#[test]
+fn a_rule_that_does_not_exist_ends_with_2() {
+    for option in ["--select", "--ignore"] {
+        let run = check(SERVICE, &[option, "LK999"]).ends_with(2);
+        assert!(
+            run.stderr.contains("`LK999`") && run.stderr.contains("lanekeeper rules"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(run.stdout, "");
+    }
+}
+
+#[test]
+fn without_a_path_it_says_how_it_is_used() {
+    let run = run(&mut program()).ends_with(2);
+    assert!(run.stderr.contains("Usage:"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_only_missing_warns_where_the_files_are_a_part() {
+    let text = joined(&[SERVICE, WRONG_PORT]);
+    check(&text, &["--partial"]).ends_with(0).prints("0 deny, 1 warn");
+    // A slip does not come right by what is not in the files.
+    let slip = fixture("LK101/bad-label-value-typo.yaml");
+    run(program().arg("--partial").arg(slip)).ends_with(1);
+}
+
+#[test]
+fn an_allow_annotation_keeps_its_codes_quiet_and_is_counted() {
+    let allowed = WRONG_PORT.replace(
+        "{name: cart}",
+        "{name: cart, annotations: {lanekeeper.dev/allow: LK105, lanekeeper.dev/allow-reason: soon}}",
+    );
+    check(&joined(&[SERVICE, &allowed]), &[])
+        .ends_with(0)
+        .prints("no findings, 1 suppressed");
+}
+
+#[test]
+fn json_has_the_fields_of_its_schema_in_the_order_of_the_files() {
+    let folder = folder(&[
+        ("b.yaml", &joined(&[SERVICE, WRONG_PORT])),
+        (
+            "a.yaml",
+            &joined(&[
+                DEPLOYMENT,
+                AHEAD,
+                &WRONG_PORT.replace("name: cart}", "name: other}"),
+                "kind: Job\n",
+            ]),
+        ),
+    ]);
+    // The report is sorted, whatever the order of the arguments.
+    let run = run(program()
+        .args(["-o", "json", "b.yaml", "a.yaml"])
+        .current_dir(folder.path()))
+    .ends_with(1);
+    let report = run.json();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(
+        report["summary"],
+        serde_json::json!({"files": 2, "objects": 5, "skipped": 1, "suppressed": 0, "deny": 2, "warn": 1})
+    );
+    assert_eq!(report["errors"], serde_json::json!([]));
+
+    let findings = report["findings"].as_array().expect("a list of findings");
+    let places: Vec<_> = findings
+        .iter()
+        .map(|found| {
+            (
+                found["file"].as_str(),
+                found["line"].as_u64(),
+                found["code"].as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            (Some("a.yaml"), Some(16), Some("LK101")),
+            (Some("a.yaml"), Some(28), Some("LK105")),
+            (Some("b.yaml"), Some(19), Some("LK105")),
+        ]
+    );
+    let first = findings[0].as_object().expect("an object");
+    let mut keys: Vec<&str> = first.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "certainty",
+            "code",
+            "column",
+            "endColumn",
+            "endLine",
+            "file",
+            "help",
+            "level",
+            "line",
+            "message",
+            "object",
+            "path",
+            "related",
+            "rule",
+            "subject"
+        ]
+    );
+    assert_eq!(first["level"], "warn");
+    assert_eq!(first["certainty"], "missing");
+    assert_eq!(first["rule"], "subset-without-workload");
+    assert_eq!(first["path"], "spec.subsets[0].labels");
+    assert_eq!(
+        first["subject"],
+        serde_json::json!({"host": "cart.default.svc.cluster.local", "subset": "green"})
+    );
+    assert_eq!(
+        first["object"],
+        serde_json::json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "namespace": "default", "name": "cart"})
+    );
+    assert_eq!(
+        first["related"],
+        serde_json::json!([{"kind": "Service", "namespace": "default", "name": "cart"}])
+    );
+    assert_eq!(
+        (&first["column"], &first["endLine"], &first["endColumn"]),
+        (&5.into(), &16.into(), &29.into())
+    );
+}
+
+#[test]
+fn json_is_whole_where_a_file_cannot_be_read() {
+    let run = check("a:\n\tb: 1\n", &["-o", "json"]).ends_with(2);
+    let errors = &run.json()["errors"];
+    assert!(
+        errors[0]
+            .as_str()
+            .is_some_and(|error| error.starts_with("a.yaml:2:2: ")),
+        "{errors}"
+    );
+}
+
+/// That a file that cannot be read ends with 2 and is told with this place and text.
+fn is_refused(name: &str, bytes: &[u8], place: &str, text: &str) {
+    let run = check_file(name, bytes, &[]).ends_with(2);
+    let line = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("error: "))
+        .unwrap_or_default()
+        .to_owned();
+    assert!(
+        line.starts_with(&format!("error: {name}{place}: ")) && line.contains(text),
+        "{line}"
+    );
+    run.prints("1 not readable");
+}
+
+#[test]
+fn bad_yaml_is_refused_with_its_place() {
+    is_refused("a.yaml", b"a:\n\tb: 1\n", ":2:2", "tab");
+    is_refused("a.yaml", b"kind: a\nname: \xff\n", ":2:7", "not UTF-8");
+    is_refused("a.yaml", b"\xff\xfek\0", ":1:1", "UTF-16");
+    is_refused(
+        "a.yaml",
+        b"apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  name: b\n",
+        ":5:3",
+        "`name` is already on line 4",
+    );
+    is_refused(
+        "a.yaml",
+        b"apiVersion: v1\nkind: Service\nmetadata:\n  name: {{ .Release.Name }}\n",
+        ":4:10",
+        "Helm template",
+    );
+    is_refused(
+        "a.yaml",
+        b"apiVersion: v1\nkind: Service\nmetadata: {}\n",
+        ":3:11",
+        "the object has no name",
+    );
+}
+
+#[test]
+fn a_document_that_grows_by_its_aliases_is_refused() {
+    let lines = (1..12).map(|at| {
+        let aliases = vec![format!("*a{}", at - 1); 9].join(", ");
+        format!("a{at}: &a{at} [{aliases}]\n")
+    });
+    let bomb = format!(
+        "a0: &a0 [x, x, x, x, x, x, x, x, x]\n{}",
+        lines.collect::<String>()
+    );
+    let run = check(&bomb, &[]).ends_with(2);
+    run.prints("aliases repeat too much");
+}
+
+#[test]
+fn bad_json_is_refused_with_its_place() {
+    let cut = br#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name""#;
+    let run = check_file("a.json", cut, &[]).ends_with(2);
+    run.prints("error: a.json:").prints("1 not readable");
+}
+
+#[test]
+fn what_the_api_server_would_refuse_is_refused_with_its_field() {
+    let types = b"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n  hosts: cart\n";
+    is_refused(
+        "a.yaml",
+        types,
+        ":5:10",
+        "spec.hosts: expected a list, found the string \"cart\"",
+    );
+    let label = DEPLOYMENT.replace("version: blue", "version: 1.0");
+    is_refused(
+        "a.yaml",
+        label.as_bytes(),
+        ":7:36",
+        "spec.template.metadata.labels.version: expected a string, found the number 1.0",
+    );
+    let port = SERVICE.replace("port: 80", "port: \"80\"");
+    is_refused(
+        "a.yaml",
+        port.as_bytes(),
+        ":7:24",
+        "spec.ports[0].port: expected an integer",
+    );
+}
+
+#[test]
+fn a_document_that_cannot_be_read_does_not_hide_the_others() {
+    let text = joined(&[SERVICE, "metadata:\n\tname: a\n", WRONG_PORT]);
+    check(&text, &[])
+        .ends_with(2)
+        .prints("[LK105")
+        .prints("error: a.yaml:10:2: ")
+        .prints("1 not readable");
+}
+
+#[test]
+fn what_no_rule_reads_is_passed_over_and_counted() {
+    check_file("a.json", b"[1, 2]", &[])
+        .ends_with(0)
+        .prints("0 objects in 1 file: no findings, 1 skipped");
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\n";
+    check(&joined(&[SERVICE, job]), &[])
+        .ends_with(0)
+        .prints("1 object in 1 file: no findings, 1 skipped");
+}
+
+#[test]
+fn a_folder_without_files_ends_with_0_and_says_so() {
+    let folder = folder(&[("README.md", "text"), (".hidden.yaml", WRONG_PORT)]);
+    let run = run(program().arg(folder.path()))
+        .ends_with(0)
+        .prints("0 objects in 0 files");
+    assert!(
+        run.stderr
+            .contains("there is no .yaml, .yml or .json file to check"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_ends_with_2_and_does_not_hide_the_others() {
+    let folder = folder(&[("a.yaml", &joined(&[SERVICE, WRONG_PORT]))]);
+    let run = run(program()
+        .args(["missing.yaml", "a.yaml"])
+        .current_dir(folder.path()))
+    .ends_with(2);
+    run.prints("error: missing.yaml: No such file").prints("[LK105");
+}
+
+#[test]
+fn standard_input_is_read_as_a_file_named_dash() {
+    let mut child = program()
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe to it");
+    stdin
+        .write_all(joined(&[SERVICE, WRONG_PORT]).as_bytes())
+        .expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.starts_with("-:19:11: deny [LK105"), "{stdout}");
+}
+
+#[test]
+fn the_items_of_a_list_are_objects_with_places_of_their_own() {
+    let indented = |text: &str| {
+        let lines = text.lines().enumerate();
+        let lines = lines.map(|(at, line)| format!("{}{line}\n", if at == 0 { "- " } else { "  " }));
+        lines.collect::<String>()
+    };
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n{}{}",
+        indented(SERVICE),
+        indented(WRONG_PORT)
+    );
+    check(&list, &[])
+        .ends_with(1)
+        .prints("a.yaml:21:13: deny [LK105")
+        .prints("2 objects in 1 file");
+    // As the API lists one kind.
+    let list = list.replace(
+        "apiVersion: v1\nkind: List",
+        "apiVersion: networking.istio.io/v1\nkind: VirtualServiceList",
+    );
+    check(&list, &[]).ends_with(1).prints("a.yaml:21:13: deny [LK105");
+}
+
+#[test]
+fn lines_may_end_with_a_carriage_return() {
+    let text = joined(&[SERVICE, WRONG_PORT]).replace('\n', "\r\n");
+    check(&text, &[]).ends_with(1).prints("a.yaml:19:11: deny [LK105");
+}
+
+#[test]
+fn columns_count_characters_and_json_has_places_too() {
+    let json = r#"{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "cart", "annotations": {"é": "車"}},
+ "spec": {"hosts": ["cart"], "http": [{"name": "車", "route": [{"destination": {"host": "cart", "port": {"number": 8080}}}]}]}}"#;
+    let folder = folder(&[("a.json", json), ("b.yaml", SERVICE)]);
+    let run = run(program().args(["-o", "json", "."]).current_dir(folder.path())).ends_with(1);
+    let found = &run.json()["findings"][0];
+    let line = json.lines().nth(1).unwrap_or_default();
+    let column = line
+        .split("\"number\"")
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    assert_eq!((&found["line"], &found["column"]), (&2.into(), &column.into()));
+}
+
+#[test]
+fn of_an_object_that_is_there_twice_the_later_argument_counts_with_a_note() {
+    let good = WRONG_PORT.replace("8080", "80");
+    let folder = folder(&[
+        ("base.yaml", &joined(&[SERVICE, &good])),
+        ("a-change.yaml", WRONG_PORT),
+    ]);
+    let of = |paths: [&str; 2]| run(program().args(paths).current_dir(folder.path()));
+    let run = of(["base.yaml", "a-change.yaml"])
+        .ends_with(1)
+        .prints("a-change.yaml:11:11: deny [LK105");
+    assert_eq!(
+        run.stderr,
+        "lanekeeper: note: VirtualService default/cart in base.yaml:10:1 is replaced by the one in a-change.yaml:2:1\n"
+    );
+    of(["a-change.yaml", "base.yaml"]).ends_with(0);
+}
+
+#[test]
+fn objects_without_a_namespace_are_in_the_one_given() {
+    let there = WRONG_PORT.replace("{name: cart}", "{name: cart, namespace: shop}");
+    let text = joined(&[SERVICE, &there]);
+    check(&text, &[]).ends_with(0);
+    check(&text, &["-n", "shop"])
+        .ends_with(1)
+        .prints("VirtualService shop/cart");
+}
+
+#[test]
+fn nothing_from_a_file_moves_the_cursor() {
+    let text = WRONG_PORT.replace("number: 8080", "number: 8080\n        subset: \"\\e[2Jx\"");
+    let run = check(&joined(&[SERVICE, &text]), &[]).ends_with(1);
+    assert!(!run.stdout.contains('\u{1b}'), "{:?}", run.stdout);
+    assert!(run.stdout.contains("\u{fffd}[2Jx"), "{}", run.stdout);
+}
+
+#[test]
+fn colour_is_for_those_who_ask() {
+    let text = joined(&[SERVICE, WRONG_PORT]);
+    assert!(!check(&text, &[]).ends_with(1).stdout.contains('\u{1b}'));
+    assert!(
+        check(&text, &["--color", "always"])
+            .ends_with(1)
+            .stdout
+            .contains("\u{1b}[1;31mdeny")
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_report_that_cannot_be_written_ends_with_2() {
+    for output in ["text", "json"] {
+        let full = File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("the device is there");
+        let run = run_into(program().args(["-o", output]).arg(cars()), full.into());
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert_eq!(
+            run.stderr,
+            "lanekeeper: the report could not be written: No space left on device (os error 28)\n"
+        );
+    }
+}
+
+/// Runs with standard output into something else.
+fn run_into(command: &mut Command, stdout: Stdio) -> Run {
+    let child = command
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let output = child.wait_with_output().expect("it ends");
+    Run {
+        code: output.status.code(),
+        stdout: String::new(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn whoever_has_read_enough_is_not_told_of_an_error() {
+    let mut child = program()
+        .arg(fixture("LK101"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !stderr.contains("panicked") && !stderr.contains("written"),
+        "{stderr}"
+    );
+}

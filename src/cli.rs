@@ -1,11 +1,16 @@
 //! The command line: each command reads its arguments, asks the layers below, and prints.
 
 mod check;
+mod crd;
 mod rules;
+mod serve;
+mod submit;
 
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Nothing was found.
@@ -34,15 +39,27 @@ Examples:
   lanekeeper rules LK101                       what a rule proves, and why";
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::doc_markdown, reason = "the text is help on a terminal, not Markdown")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one, for as long as the process runs"
+)]
 enum Command {
     /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read
     Check(check::Args),
+    /// Run the webhook, on a cluster or on a world from files
+    Serve(serve::Args),
+    /// Send objects to a running server and print what kubectl would
+    Submit(submit::Args),
     /// List the rules, or explain one
     Rules(rules::Args),
+    /// Print the CustomResourceDefinition of LaneGroup
+    Crd,
 }
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(clippy::doc_markdown, reason = "the text is help on a terminal, not Markdown")]
 enum Colour {
     /// On a terminal, unless NO_COLOR is set
     Auto,
@@ -68,7 +85,10 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
+        Command::Serve(args) => serve::run(&args),
+        Command::Submit(args) => submit::run(&args),
         Command::Rules(args) => rules::run(&args),
+        Command::Crd => crd::run(),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -79,6 +99,26 @@ pub fn run() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The runtime for commands that talk to others.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Where `serve` leaves the authority of a certificate that it made, for `submit`: the user's own state.
+fn ca_file() -> anyhow::Result<PathBuf> {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
+    let state = state.context("neither XDG_STATE_HOME nor HOME is set; name a file with --ca-file")?;
+    Ok(state.join("lanekeeper").join("ca.crt"))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -13,6 +13,7 @@
 
 pub mod admission;
 pub mod cli;
+pub mod cluster;
 pub mod files;
 pub mod lane;
 pub mod report;
@@ -20,6 +21,7 @@ pub mod resource;
 pub mod rewrite;
 pub mod routing;
 pub mod rule;
+pub mod server;
 pub mod symbol;
 pub mod verdict;
 pub mod world;

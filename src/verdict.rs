@@ -126,6 +126,10 @@ pub enum Occasion<'a> {
 
 /// What of an admission request decides the level.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own; none follows from another"
+)]
 pub struct Admission {
     /// The mode of the request's namespace.
     pub mode: Mode,

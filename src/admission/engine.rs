@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -33,6 +33,8 @@ pub struct Engine {
     rules: Vec<Rule>,
     fresh: Option<Arc<dyn FreshReads>>,
     unsynced: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether all kinds have been synced once: a gap in the world would refuse what is right.
+    has_synced: AtomicBool,
     knows_the_old: bool,
     decisions: AtomicU64,
     started: u128,
@@ -47,6 +49,7 @@ impl Engine {
             rules: RULES.to_vec(),
             fresh: None,
             unsynced: Box::new(Vec::new),
+            has_synced: AtomicBool::new(false),
             knows_the_old: false,
             decisions: AtomicU64::new(0),
             started: u128::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
@@ -82,6 +85,15 @@ impl Engine {
         self
     }
 
+    fn is_ready(&self) -> bool {
+        if self.has_synced.load(Ordering::Relaxed) {
+            return true;
+        }
+        let synced = (self.unsynced)().is_empty();
+        self.has_synced.fetch_or(synced, Ordering::Relaxed);
+        synced
+    }
+
     /// An id that no other decision of this process has, and hardly one of another.
     fn decision_id(&self) -> String {
         let number = self.decisions.fetch_add(1, Ordering::Relaxed);
@@ -115,9 +127,12 @@ impl Engine {
 
     async fn validate(&self, mode: Mode, body: &[u8], deadline: Option<Duration>) -> Answer {
         let started = Instant::now();
+        if !self.is_ready() {
+            return refused(503, "not ready: the cluster has not been read yet");
+        }
         let request = match read(body) {
             Ok(request) => request,
-            Err(error) => return unreadable(&error.to_string()),
+            Err(error) => return refused(400, &error.to_string()),
         };
         let mut record = self.record("validate", mode, &request);
         let (mut response, mut codes) = (Response::allow(&request.uid), BTreeSet::new());
@@ -173,14 +188,17 @@ impl Engine {
             }
         }
         record.codes = codes.into_iter().collect();
-        self.finish(response, record, started)
+        Self::finish(response, record, started)
     }
 
     fn mutate(&self, mode: Mode, body: &[u8]) -> Answer {
         let started = Instant::now();
+        if !self.is_ready() {
+            return refused(503, "not ready: the cluster has not been read yet");
+        }
         let request = match read(body) {
             Ok(request) => request,
-            Err(error) => return unreadable(&error.to_string()),
+            Err(error) => return refused(400, &error.to_string()),
         };
         let mut record = self.record("mutate", mode, &request);
         let mut response = Response::allow(&request.uid);
@@ -202,15 +220,15 @@ impl Engine {
                 match response.patch(patch) {
                     Ok(()) => record.patch = serde_json::to_value(patch).ok(),
                     Err(error) => {
-                        tracing::error!(%error, object = %change.reference, "a patch could not be written")
+                        tracing::error!(%error, object = %change.reference, "a patch could not be written");
                     }
                 }
             }
         }
-        self.finish(response, record, started)
+        Self::finish(response, record, started)
     }
 
-    fn finish(&self, mut response: Response, mut record: Record, started: Instant) -> Answer {
+    fn finish(mut response: Response, mut record: Record, started: Instant) -> Answer {
         record.allowed = response.allowed;
         record.message = response.status.as_ref().map(|status| status.message.clone());
         record.duration_micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -330,12 +348,12 @@ impl Engine {
                 "{kind} was not judged: the request has no object"
             ))));
         };
-        Ok(Subject::Change(Change {
+        Ok(Subject::Change(Box::new(Change {
             reference,
             before,
             after,
             frees_pods: request.frees_dependents(),
-        }))
+        })))
     }
 
     /// A write to `scale` is a change of its workload's replicas.
@@ -356,19 +374,19 @@ impl Engine {
             }))
         };
         let before = replicas(request.old_object).unwrap_or(workload.replicas);
-        Subject::Change(Change {
+        Subject::Change(Box::new(Change {
             reference,
             before: with(before),
             after: with(after),
             frees_pods: false,
-        })
+        }))
     }
 }
 
 /// What a request is about.
 enum Subject {
     /// A change to judge.
-    Change(Change),
+    Change(Box<Change>),
     /// Nothing that is judged, and perhaps why.
     Nothing(Option<String>),
 }
@@ -410,10 +428,10 @@ impl Judge for Engine {
     }
 }
 
-fn unreadable(error: &str) -> Answer {
+fn refused(status: u16, error: &str) -> Answer {
     let body = serde_json::json!({ "error": error }).to_string();
     Answer {
-        status: 400,
+        status,
         body: body.into_bytes(),
         record: None,
     }

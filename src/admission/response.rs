@@ -34,6 +34,7 @@ pub(super) struct Response {
 
 /// Why a request is refused (`meta/v1` `Status`).
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the names are Kubernetes'")]
 pub(super) struct Status {
     status: &'static str,
     pub(super) message: String,
@@ -177,7 +178,7 @@ impl Response {
     }
 }
 
-/// A finding as a warning: the object and the mend first, for the rest may be cut off.
+/// A finding as a warning: the rule, the object and the mend first, for the rest may be cut off.
 pub(super) fn warning(finding: &Finding) -> String {
     let Finding {
         code,
@@ -187,7 +188,7 @@ pub(super) fn warning(finding: &Finding) -> String {
         message,
         ..
     } = finding;
-    format!("{object} {path}: {help} [{code}] {message}")
+    format!("[{code}] {object} {path}: {help}: {message}")
 }
 
 /// Nothing in the text can end the line or hide in it: header values and lane names come from anywhere.

@@ -25,6 +25,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .min()
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that `filter` calls")]
 fn no_digit(c: &char) -> bool {
     !c.is_ascii_digit()
 }

@@ -7,7 +7,7 @@ use crate::symbol::Symbol;
 /// namespace, or one object. Repeated as a quorum read, it tells whether the watch lagged [s5].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Read {
-    /// Every object of a kind in a namespace.
+    /// Every object of a kind in a namespace; in all, where it is empty.
     List(Kind, Symbol),
     /// The pods of a namespace with these labels.
     Pods(Symbol, Labels),
@@ -28,10 +28,11 @@ impl Read {
     /// Whether the answer would hold `object`, if that existed.
     pub fn covers(&self, object: &Resource) -> bool {
         let meta = object.meta();
+        let in_namespace = |namespace: &Symbol| namespace.is_empty() || meta.namespace == *namespace;
         object.kind() == self.kind()
             && match self {
-                Self::List(_, namespace) => meta.namespace == *namespace,
-                Self::Pods(namespace, labels) => meta.namespace == *namespace && labels.select(&meta.labels),
+                Self::List(_, namespace) => in_namespace(namespace),
+                Self::Pods(namespace, labels) => in_namespace(namespace) && labels.select(&meta.labels),
                 Self::Object(reference) => {
                     meta.name == reference.name && meta.namespace == reference.namespace
                 }

@@ -439,7 +439,7 @@ fn age(meta: &crate::resource::Meta) -> (Option<jiff::Timestamp>, &Symbol, &Symb
     (meta.created, &meta.name, &meta.namespace)
 }
 
-fn sorted<'w, T>(mut objects: Vec<&'w T>, meta: impl Fn(&T) -> &crate::resource::Meta) -> Vec<&'w T> {
+fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &crate::resource::Meta) -> Vec<&T> {
     objects.sort_by(|a, b| {
         let (a, b) = (meta(a), meta(b));
         (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))

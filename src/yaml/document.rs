@@ -210,6 +210,8 @@ mod tests {
             values("\u{feff}---\r\na: 1\r\n---\r\nb: 2\r\n...\r\n"),
             [Ok(json!({"a": 1})), Ok(json!({"b": 2}))]
         );
+        let json = "\u{feff}{\"a\": \"\\ud83d\\ude00\"}";
+        assert_eq!(values(json), [Ok(json!({"a": "😀"}))]);
         let documents = documents("\u{feff}a: 1\n");
         let start = documents[0].decode().unwrap().span().start;
         assert_eq!((start.offset, start.line, start.column), (3, 1, 1));

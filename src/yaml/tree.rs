@@ -91,7 +91,14 @@ impl<'a> Tree<'_, 'a> {
         let is_block = marks.start == marks.end;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let span = self.places.scalar(style, anchor > 0 || tag.is_some(), marks);
+                let span = if text.is_empty() && style == ScalarStyle::Plain {
+                    // What was left out stands behind its key.
+                    let start = self.places.at(marks.start);
+                    let start = self.key().map_or(start, |key| key.span.end);
+                    Span { start, end: start }
+                } else {
+                    self.places.scalar(style, anchor > 0 || tag.is_some(), marks)
+                };
                 self.scalar(text, style, tag.as_deref(), anchor, span)
             }
             Event::Alias(anchor) => {
@@ -129,11 +136,7 @@ impl<'a> Tree<'_, 'a> {
         anchor: usize,
         span: Span,
     ) -> Result<(), Error> {
-        let Span { mut start, mut end } = span;
-        if let (true, Some(key)) = (start == end, self.key()) {
-            // The parser places what was left out where the next thing starts.
-            (start, end) = (key.span.end, key.span.end);
-        }
+        let Span { start, end } = span;
         self.end = end;
         if text == "<<" && self.wants_key() && is_merge(style, tag) {
             let key = Node::new(start, end, Value::Scalar(Scalar::Null, Cow::Borrowed("<<")));
@@ -328,6 +331,10 @@ mod tests {
         let documents = documents(text);
         let node = documents[0].decode().unwrap();
         let span = node.find(path).node.span();
+        assert_eq!(
+            span.start,
+            Position::START.after(&text[..span.start.offset as usize])
+        );
         &text[span.start.offset as usize..span.end.offset as usize]
     }
 
@@ -360,11 +367,17 @@ mod tests {
 
     #[test]
     fn a_value_that_was_left_out_stands_behind_its_key() {
-        let text = "a: 1\nb:\nc: 2\n";
+        let text = "a: 1\nb:\nc: # d\n\ne: &f\ng: {h, i: , j: !!null }\nk:\n-\n- &l\n- !!null # m\n";
         let documents = documents(text);
         let node = documents[0].decode().unwrap();
-        let start = node.get("b").unwrap().span().start;
-        assert_eq!((start.line, start.column), (2, 2));
+        let place = |path: &str| {
+            let Span { start, end } = node.find(path).node.span();
+            assert_eq!(start, end);
+            (start.line, start.column)
+        };
+        assert_eq!(["b", "c", "e"].map(place), [(2, 2), (3, 2), (5, 2)]);
+        assert_eq!(["g.h", "g.i", "g.j"].map(place), [(6, 6), (6, 9), (6, 14)]);
+        assert_eq!(["k[0]", "k[1]", "k[2]"].map(place), [(8, 2), (9, 3), (10, 3)]);
     }
 
     #[test]

@@ -1,0 +1,44 @@
+# What there is to do; `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the release binary
+	cargo build --release
+
+.PHONY: test
+test: lint control-plane ## Everything that has to pass: formatting, lints, unit, fixture, command and API server tests
+	cargo test --locked
+
+.PHONY: lint
+lint: ## Formatting and lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+.PHONY: control-plane
+control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the tests, once (about 8 minutes)
+	tests/control-plane/build.sh
+
+.PHONY: test-long
+test-long: control-plane ## Rounds and loads that take long; run by hand
+	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
+
+.PHONY: bench
+bench: ## Measure decisions, the server beside a no-op route, and check on 28,000 objects
+	cargo bench --locked
+
+.PHONY: generate
+generate: ## Write the files that are made from the code: the CustomResourceDefinition
+	cargo run --quiet --locked -- crd > manifests/base/crd.yaml
+
+.PHONY: deny
+deny: ## Licences, bans and sources of dependencies (needs cargo-deny)
+	cargo deny --all-features check bans licenses sources

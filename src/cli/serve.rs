@@ -1,0 +1,194 @@
+//! `lanekeeper serve`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use parking_lot::RwLock;
+use tracing_subscriber::EnvFilter;
+
+use super::CLEAN;
+use super::check::Mesh;
+use crate::admission::Engine;
+use crate::cluster::{Connection, Fresh, connect, watch};
+use crate::files;
+use crate::server::{CertificateSource, Config, LogTarget, serve};
+use crate::verdict::{SCALERS, SET_APPLIERS, Settings};
+use crate::world::World;
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lanekeeper serve --manifests examples/cars    on a world from files, with a certificate made for it;
+                                                `lanekeeper submit` sends objects to it
+  lanekeeper serve --kubeconfig ~/.kube/config --tls-cert-dir certs
+  lanekeeper serve --tls-cert-dir /etc/lanekeeper/tls --audit-log /var/log/lanekeeper/decisions.jsonl
+
+Environment:
+  LANEKEEPER_LOG    what is logged on standard error, as in `info,lanekeeper=debug`")]
+pub(super) struct Args {
+    /// Take the world from these files and directories, without a cluster
+    #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    manifests: Vec<PathBuf>,
+    /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config, then the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Where the webhook listens [default: 0.0.0.0:9443; with --manifests 127.0.0.1:9443]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where health, readiness and metrics are served [default: 0.0.0.0:8080; with --manifests 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// A directory with tls.crt and tls.key, read again when they change [default: a certificate is made]
+    #[arg(long, value_name = "DIR")]
+    tls_cert_dir: Option<PathBuf>,
+    /// Where to write the authority of a certificate that is made [default: where `submit` looks]
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_cert_dir")]
+    ca_file: Option<PathBuf>,
+    /// Only clients with a certificate by one of this file's authorities may ask
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Where decisions are written, one JSON line each: a file, which is rotated, or - for standard output
+    #[arg(long, default_value = "-", value_name = "FILE")]
+    audit_log: String,
+    /// Users and field managers that apply sets of objects one by one: what is only missing warns
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = SET_APPLIERS)]
+    set_appliers: Vec<String>,
+    /// Users that scale workloads by themselves: scaling to zero warns
+    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = SCALERS)]
+    scalers: Vec<String>,
+    /// How long to keep answering, in seconds, after the order to stop
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    shutdown_delay: u64,
+    /// The namespace of objects in --manifests that name none
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    mesh: Mesh,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    log_to_stderr();
+    super::runtime()?.block_on(serve_until_stopped(args))?;
+    Ok(CLEAN)
+}
+
+async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
+    let names = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+    let settings = Settings {
+        set_appliers: names(&args.set_appliers),
+        scalers: names(&args.scalers),
+        multi_cluster: args.mesh.multi_cluster,
+        ..Settings::default()
+    };
+    let is_embedded = !args.manifests.is_empty();
+    let host = if is_embedded { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
+    let config = Config {
+        listen: args.listen.unwrap_or_else(|| (host, 9443).into()),
+        admin_listen: args.admin_listen.unwrap_or_else(|| (host, 8080).into()),
+        certificates: match &args.tls_cert_dir {
+            Some(directory) => CertificateSource::Directory(directory.clone()),
+            None => CertificateSource::SelfMade(Vec::new()),
+        },
+        client_ca: args.client_ca.clone(),
+        decision_log: if args.audit_log == "-" {
+            LogTarget::Stdout
+        } else {
+            LogTarget::file(&args.audit_log)
+        },
+        shutdown_delay: Duration::from_secs(args.shutdown_delay),
+        ..Config::default()
+    };
+    let (engine, watches) = if is_embedded {
+        (
+            Engine::new(Arc::new(RwLock::new(world_of_files(args)?)), settings).on_files(),
+            None,
+        )
+    } else {
+        let mesh = args.mesh.settings();
+        let connection = Connection {
+            kubeconfig: args.kubeconfig.clone(),
+            context: args.context.clone(),
+        };
+        let client = connect(&connection).await?;
+        let world = Arc::new(RwLock::new(World::new(mesh.clone())));
+        let watches = watch(client.clone(), Arc::clone(&world));
+        let progress = Arc::clone(watches.progress());
+        let fresh = Fresh::new(client, Arc::clone(&progress), mesh);
+        let pending = move || progress.pending().iter().map(ToString::to_string).collect();
+        (
+            Engine::new(world, settings)
+                .confirming(Arc::new(fresh))
+                .ready_when(pending),
+            Some(watches),
+        )
+    };
+    let running = serve(config, Arc::new(engine)).await?;
+    if let Some(ca) = running.ca_pem() {
+        let file = match &args.ca_file {
+            Some(file) => file.clone(),
+            None => super::ca_file()?,
+        };
+        write_ca(&file, ca)?;
+        tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
+    }
+    running.until_signal().await?;
+    drop(watches);
+    Ok(())
+}
+
+/// The world of `--manifests`: whole, or not at all. A world with gaps would refuse what is right.
+fn world_of_files(args: &Args) -> anyhow::Result<World> {
+    let files = files::load(&args.manifests, Some(&args.namespace));
+    if !files.problems.is_empty() {
+        let problems: Vec<String> = files.problems.iter().map(ToString::to_string).collect();
+        anyhow::bail!("some manifests cannot be read:\n  {}", problems.join("\n  "));
+    }
+    for note in &files.notes {
+        tracing::warn!("{note}");
+    }
+    tracing::info!(
+        files = files.count(),
+        objects = files.objects.len(),
+        skipped = files.skipped,
+        "read the manifests"
+    );
+    Ok(files.world(args.mesh.settings()))
+}
+
+/// Writes the authority whole or not at all.
+fn write_ca(file: &Path, pem: &str) -> anyhow::Result<()> {
+    let write = || {
+        let directory = file.parent().unwrap_or(Path::new("."));
+        if !directory.as_os_str().is_empty() {
+            fs::create_dir_all(directory)?;
+        }
+        let mut new = file.as_os_str().to_owned();
+        new.push(".new");
+        fs::File::create(&new)?.write_all(pem.as_bytes())?;
+        fs::rename(&new, file)
+    };
+    write().with_context(|| format!("cannot write the certificate's authority to {}", file.display()))
+}
+
+fn log_to_stderr() {
+    let filter =
+        EnvFilter::try_from_env("LANEKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        lines.with_target(false).init();
+    } else {
+        lines.json().flatten_event(true).init();
+    }
+}

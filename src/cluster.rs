@@ -1,0 +1,27 @@
+//! The world as the API server has it. The one layer that knows the Kubernetes client.
+//!
+//! ```text
+//!                    ┌── look: which kinds are served, in which version (at start, then every 5 s) ──┐
+//!   API server ──────┤                                                                               ▼
+//!                    ├── a watch for each served kind ─▶ Resource::parse ─▶ World::apply, ::remove   Progress
+//!                    │     list, then watch; a list that starts afresh ends in World::retain         (readiness)
+//!                    └── Fresh: quorum reads of what a denial rests on ─▶ a World of its own
+//! ```
+//!
+//! Kinds that are not served are empty. A kind whose definition is installed later is found by the next look;
+//! one whose definition is removed is cleared [s9]. An object that cannot be parsed is left out with a line in
+//! the log, and everything else goes on.
+
+mod connection;
+mod definition;
+mod fresh;
+mod look;
+mod object;
+mod progress;
+mod watch;
+
+pub use connection::{Connection, connect};
+pub use definition::{crd, crd_yaml};
+pub use fresh::Fresh;
+pub use progress::{Pending, Progress};
+pub use watch::{Watches, watch};

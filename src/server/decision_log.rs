@@ -1,0 +1,323 @@
+//! The decision log: one JSON line a decision, written before the answer goes out.
+
+mod file;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{mpsc, oneshot};
+
+use self::file::LogFile;
+use crate::admission::Record;
+
+/// Lines that may wait for the writer. Each is waited for, so only a writer that hangs lets it fill up.
+const QUEUE: usize = 1024;
+
+/// How long an answer waits for its line at most.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a log that cannot be written is reported; the records themselves are reported each time.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Where the decision log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, rotated to `path.1`, `path.2` and so on.
+    File {
+        /// The file that is written to.
+        path: PathBuf,
+        /// The size in bytes at which it becomes `path.1`.
+        max_bytes: u64,
+        /// How many rotated files are kept.
+        keep: u32,
+    },
+}
+
+impl LogTarget {
+    /// The file `path`, rotated at 100 MiB, of which five old ones are kept.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::File {
+            path: path.into(),
+            max_bytes: 100 * 1024 * 1024,
+            keep: 5,
+        }
+    }
+}
+
+/// A decision log that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file cannot be opened for appending.
+    #[error(
+        "cannot open the decision log `{}`: {source}; its directory must exist and be writable",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The thread that writes cannot be started.
+    #[error("cannot start the thread that writes the decision log: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What takes lines.
+trait Sink: Send {
+    /// Writes `line` and a line's end, whole or not at all as far as a reader can tell.
+    fn append(&mut self, line: &[u8]) -> io::Result<()>;
+}
+
+/// Standard output, to which only the writer's thread writes.
+struct Stdout;
+
+impl Sink for Stdout {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(line)?;
+        out.write_all(b"\n")?;
+        out.flush()
+    }
+}
+
+/// What the writer's thread is asked.
+enum Order {
+    /// Write this line and say when it is written.
+    Write(Bytes, oneshot::Sender<io::Result<()>>),
+    /// Say when all that came before is written, and end.
+    Close(oneshot::Sender<()>),
+}
+
+/// The decision log.
+///
+/// A thread of its own writes, so that a slow disk or a full pipe holds up answers (for two seconds at most),
+/// but never the runtime's threads. A record that cannot be written goes to the program's own log.
+#[derive(Debug)]
+pub struct DecisionLog {
+    orders: mpsc::Sender<Order>,
+    errors: Counter,
+    reported: Mutex<Option<Instant>>,
+}
+
+impl DecisionLog {
+    /// Opens the log and starts its writer; `errors` counts the records that could not be written.
+    pub fn open(target: &LogTarget, errors: Counter) -> Result<Self, LogError> {
+        match target {
+            LogTarget::Stdout => Self::start(Stdout, errors),
+            LogTarget::File {
+                path,
+                max_bytes,
+                keep,
+            } => {
+                let file = LogFile::open(path, *max_bytes, *keep).map_err(|source| LogError::Open {
+                    path: path.clone(),
+                    source,
+                })?;
+                Self::start(file, errors)
+            }
+        }
+    }
+
+    fn start(mut sink: impl Sink + 'static, errors: Counter) -> Result<Self, LogError> {
+        let (orders, mut received) = mpsc::channel(QUEUE);
+        let write = move || {
+            while let Some(order) = received.blocking_recv() {
+                match order {
+                    // A receiver that is gone is a client that has hung up: its line is written all the same.
+                    Order::Write(line, written) => {
+                        let _ = written.send(sink.append(&line));
+                    }
+                    Order::Close(closed) => {
+                        let _ = closed.send(());
+                        return;
+                    }
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("decision-log".to_owned())
+            .spawn(write)
+            .map_err(LogError::Thread)?;
+        Ok(Self {
+            orders,
+            errors,
+            reported: Mutex::new(None),
+        })
+    }
+
+    /// Writes `record` and returns when it is written, or when it cannot be or `patience` has run out: then it
+    /// is counted and goes to the program's own log. The decision stands either way.
+    pub async fn append(&self, record: &Record, patience: Option<Duration>) {
+        let patience = patience.unwrap_or(PATIENCE).min(PATIENCE);
+        let line = match serde_json::to_vec(record) {
+            Ok(line) => Bytes::from(line),
+            Err(error) => return self.lose(&format!("{record:?}"), &error),
+        };
+        let (written, answer) = oneshot::channel();
+        let lost: &dyn std::fmt::Display = match self.orders.try_send(Order::Write(line.clone(), written)) {
+            Err(mpsc::error::TrySendError::Full(_)) => &"its writer hangs",
+            Err(mpsc::error::TrySendError::Closed(_)) => &"it is closed",
+            Ok(()) => match tokio::time::timeout(patience, answer).await {
+                Ok(Ok(Ok(()))) => return,
+                Ok(Ok(Err(error))) => &error.to_string(),
+                Ok(Err(_)) => &"its writer has ended",
+                Err(_) => &"its writer is slow (the record may still be written)",
+            },
+        };
+        self.lose(&String::from_utf8_lossy(&line), lost);
+    }
+
+    /// Counts and reports a record that could not be written.
+    fn lose(&self, line: &str, why: &dyn std::fmt::Display) {
+        self.errors.inc();
+        let now = Instant::now();
+        let due = {
+            let mut reported = self.reported.lock();
+            let due = reported.is_none_or(|last| now.duration_since(last) >= REPORT_EVERY);
+            if due {
+                *reported = Some(now);
+            }
+            due
+        };
+        if due {
+            tracing::error!(
+                "cannot write the decision log: {why}; make room for it or mend its path: until then answers go \
+                 out as before and the records go to this log"
+            );
+        }
+        tracing::error!(target: "lanekeeper::decision", "{line}");
+    }
+
+    /// Writes what is queued and ends the writer; later records are counted as lost.
+    pub async fn close(&self) {
+        let (closed, done) = oneshot::channel();
+        let close = async {
+            if self.orders.send(Order::Close(closed)).await.is_ok() {
+                let _ = done.await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, close).await.is_err() {
+            tracing::error!("the decision log's writer hangs: its last records may be lost");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::tests::record;
+
+    /// Fails, or hangs until it is let go.
+    struct Scripted(std::sync::mpsc::Receiver<io::Result<()>>);
+
+    impl Sink for Scripted {
+        fn append(&mut self, _: &[u8]) -> io::Result<()> {
+            self.0.recv().unwrap_or(Ok(()))
+        }
+    }
+
+    fn file_in(directory: &tempfile::TempDir) -> PathBuf {
+        directory.path().join("decisions.jsonl")
+    }
+
+    #[tokio::test]
+    async fn a_record_is_one_line_of_json_in_camel_case() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file_in(&directory);
+        let log = DecisionLog::open(&LogTarget::file(&path), Counter::default()).unwrap();
+        let mut kept = record();
+        kept.message = Some("two\nlines".to_owned());
+
+        log.append(&kept, None).await;
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["dryRun"], false);
+        assert_eq!(line["mode"], "enforce");
+        assert_eq!(line["allowReason"], serde_json::Value::Null);
+        assert_eq!(line["durationMicros"], 7);
+        assert_eq!(line["indexVersion"], 3);
+        assert_eq!(line["message"], "two\nlines");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_written_is_counted_and_does_not_stop_the_next() {
+        let (script, results) = std::sync::mpsc::channel();
+        let errors = Counter::default();
+        let log = DecisionLog::start(Scripted(results), errors.clone()).unwrap();
+        script.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        script.send(Ok(())).unwrap();
+
+        log.append(&record(), None).await;
+        log.append(&record(), None).await;
+
+        assert_eq!(errors.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_hangs_does_not_hold_an_answer_for_ever() {
+        let (script, results) = std::sync::mpsc::channel();
+        let errors = Counter::default();
+        let log = DecisionLog::start(Scripted(results), errors.clone()).unwrap();
+
+        log.append(&record(), Some(Duration::ZERO)).await;
+
+        assert_eq!(errors.get(), 1);
+        drop(script);
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_what_is_queued() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file_in(&directory);
+        let errors = Counter::default();
+        let log = DecisionLog::open(&LogTarget::file(&path), errors.clone()).unwrap();
+        let record = record();
+        {
+            // Queue lines and hang up at once, as a client does that goes away.
+            for _ in 0..100 {
+                let mut append = Box::pin(log.append(&record, None));
+                let _ = futures::poll!(append.as_mut());
+            }
+        }
+
+        log.close().await;
+
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 100);
+        log.append(&record, None).await;
+        assert_eq!(errors.get(), 1, "a record after the end is counted as lost");
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_is_named() {
+        let error =
+            DecisionLog::open(&LogTarget::file("/nonexistent/decisions"), Counter::default()).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("`/nonexistent/decisions`") && message.contains("must exist"),
+            "{message}"
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_full_disk_is_counted() {
+        let errors = Counter::default();
+        let log = DecisionLog::open(&LogTarget::file("/dev/full"), errors.clone()).unwrap();
+
+        log.append(&record(), None).await;
+
+        assert_eq!(errors.get(), 1);
+    }
+}

@@ -1,0 +1,401 @@
+//! Two listeners from the first byte to the last: binding, serving and stopping.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, Version, header::CONNECTION},
+    middleware::{self, Next},
+    response::Response,
+};
+use axum_server::{ConnectionShutdown, Handle, Server, accept::NoDelayAcceptor, tls_rustls::RustlsAcceptor};
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::{JoinError, JoinHandle},
+};
+
+use super::{
+    App, Config, admin_router,
+    certificates::{CertificateError, Refresh},
+    decision_log::LogError,
+    router,
+};
+use crate::admission::Judge;
+
+/// How long a connection may be idle, or take to send a request's head. More than the 90 seconds after which
+/// Go's HTTP client, and so the API server, drops an idle connection itself: a server that closes first can
+/// cross with a request, which then fails.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the admin listener waits for its last answers.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// How often handshakes that clients give up are reported.
+const HANDSHAKES_EVERY: Duration = Duration::from_secs(60);
+
+/// A server that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {what}: {source}; {hint}", hint = bind_hint(source))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The webhook or the admin pages.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The server's certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The decision log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Signals cannot be received.
+    #[error("cannot listen for SIGTERM and SIGINT: {0}")]
+    Signals(#[source] io::Error),
+    /// A listener ended that should not.
+    #[error("the listener for {what} has ended: {why}; start the server again")]
+    Ended {
+        /// The webhook or the admin pages.
+        what: &'static str,
+        /// Why, as far as is known.
+        why: String,
+    },
+}
+
+fn bind_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there: stop it, or choose another port",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 up, or run with the right to bind it",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose one of its own, or 0.0.0.0"
+        }
+        _ => "choose another address",
+    }
+}
+
+/// How far a server is on its way to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It serves.
+    Serving,
+    /// It is not ready any more, and ends when it has answered.
+    Stopping,
+    /// It ends without waiting.
+    Ending,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalAddrs {
+    /// The webhook, over TLS.
+    pub webhook: SocketAddr,
+    /// Health, readiness and metrics, plain.
+    pub admin: SocketAddr,
+}
+
+/// A server that runs. Dropping it ends the server at once, without waiting for answers.
+#[derive(Debug)]
+pub struct Running {
+    addrs: LocalAddrs,
+    ca_pem: Option<String>,
+    stage: watch::Sender<Stage>,
+    course: JoinHandle<Result<(), ServeError>>,
+}
+
+/// What stops a server from elsewhere.
+#[derive(Debug, Clone)]
+pub struct Stopper(watch::Sender<Stage>);
+
+impl Stopper {
+    /// The first call stops gracefully: the server is not ready from now on, keeps accepting for the shutdown
+    /// delay, and ends when what is in flight is answered. The second ends it at once.
+    pub fn stop(&self) {
+        self.0.send_modify(|stage| {
+            *stage = match *stage {
+                Stage::Serving => Stage::Stopping,
+                Stage::Stopping | Stage::Ending => Stage::Ending,
+            };
+        });
+    }
+}
+
+impl Running {
+    /// Where it listens, with the ports that the system chose for port 0.
+    pub fn local_addrs(&self) -> LocalAddrs {
+        self.addrs
+    }
+
+    /// The authority that clients have to trust, as PEM, if the certificate is self-made.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// What stops it from elsewhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stage.clone())
+    }
+
+    /// Stops it as [`Stopper::stop`] does.
+    pub fn stop(&self) {
+        self.stopper().stop();
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(mut self) -> Result<(), ServeError> {
+        self.end().await
+    }
+
+    /// Serves until SIGTERM or SIGINT and then stops gracefully; a second signal ends it at once.
+    pub async fn until_signal(mut self) -> Result<(), ServeError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+        let stopper = self.stopper();
+        loop {
+            tokio::select! {
+                ended = self.end() => return ended,
+                _ = terminate.recv() => tracing::info!("SIGTERM: stopping; a second signal ends at once"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: stopping; a second signal ends at once"),
+            }
+            stopper.stop();
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), ServeError> {
+        (&mut self.course).await.unwrap_or_else(|error| {
+            Err(ServeError::Ended {
+                what: "the webhook and the admin pages",
+                why: error.to_string(),
+            })
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stage.send_replace(Stage::Ending);
+    }
+}
+
+/// Starts a server and returns when both its listeners accept connections.
+pub async fn serve<J: Judge>(config: Config, judge: Arc<J>) -> Result<Running, ServeError> {
+    serve_app(Arc::new(App::new(config, judge)?)).await
+}
+
+/// Serves an app that is made.
+pub(super) async fn serve_app<J: Judge>(app: Arc<App<J>>) -> Result<Running, ServeError> {
+    let (webhook_listener, webhook) = bind(app.config.listen, "the webhook").await?;
+    let (admin_listener, admin) = bind(app.config.admin_listen, "the admin pages").await?;
+
+    let webhook_handle = Handle::new();
+    let acceptor = RustlsAcceptor::new(app.certificates.tls()).acceptor(NoDelayAcceptor::new());
+    let reported = Mutex::new(None);
+    let mut webhook_server = Server::from_listener(webhook_listener)
+        .acceptor(acceptor)
+        .handle(webhook_handle.clone())
+        .first_request_timeout(IDLE)
+        .accept_error_handler(move |peer, error| report_handshake(&reported, peer, error));
+    limit(&mut webhook_server);
+
+    let admin_handle = Handle::new();
+    let mut admin_server = Server::from_listener(admin_listener)
+        .handle(admin_handle.clone())
+        .first_request_timeout(IDLE)
+        .accept_error_handler(|_, error| tracing::warn!("cannot accept a connection: {error}"));
+    limit(&mut admin_server);
+
+    let webhook_router = farewell(router(app.clone()), &app.stage);
+    let admin_router = farewell(admin_router(app.clone()), &app.stage);
+    let course = Course {
+        webhook: tokio::spawn(webhook_server.serve(webhook_router.into_make_service())),
+        webhook_handle,
+        admin: tokio::spawn(admin_server.serve(admin_router.into_make_service())),
+        admin_handle,
+        certificates: tokio::spawn(watch_certificates(app.clone())),
+        stage: app.stage.subscribe(),
+        app: app.clone(),
+    };
+    tracing::info!("serving the webhook on https://{webhook} and the admin pages on http://{admin}");
+    Ok(Running {
+        addrs: LocalAddrs { webhook, admin },
+        ca_pem: app.certificates.ca_pem().map(str::to_owned),
+        stage: app.stage.clone(),
+        course: tokio::spawn(course.run()),
+    })
+}
+
+async fn bind(address: SocketAddr, what: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|source| ServeError::Bind {
+        address,
+        what,
+        source,
+    })
+}
+
+/// Bounds what idle and dead connections may hold.
+fn limit<A>(server: &mut Server<SocketAddr, A>) {
+    let builder = server.http_builder();
+    builder.http1().header_read_timeout(IDLE);
+    builder
+        .http2()
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_PATIENCE);
+}
+
+/// Tells clients of a server that stops to go elsewhere: HTTP/1.1 by `Connection: close`, HTTP/2 by GOAWAY.
+fn farewell(router: Router, stage: &watch::Sender<Stage>) -> Router {
+    router.layer(middleware::from_fn_with_state(stage.subscribe(), say_goodbye))
+}
+
+async fn say_goodbye(State(stage): State<watch::Receiver<Stage>>, request: Request, next: Next) -> Response {
+    let version = request.version();
+    let connection = request.extensions().get::<ConnectionShutdown>().cloned();
+    let mut response = next.run(request).await;
+    if *stage.borrow() == Stage::Serving {
+        return response;
+    }
+    if version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if let Some(connection) = connection {
+        connection.graceful_shutdown();
+    }
+    response
+}
+
+/// Reports that a client gave up a handshake; probes that only connect are not worth it.
+fn report_handshake(reported: &Mutex<Option<Instant>>, peer: Option<&SocketAddr>, error: &io::Error) {
+    let peer = peer.map_or_else(|| "a client".to_owned(), SocketAddr::to_string);
+    let mut reported = reported.lock();
+    let is_tls = error.kind() == io::ErrorKind::InvalidData;
+    if is_tls && reported.is_none_or(|last| last.elapsed() >= HANDSHAKES_EVERY) {
+        *reported = Some(Instant::now());
+        tracing::warn!(
+            "the TLS handshake with {peer} failed: {error}; if that is the API server, compare the webhook's \
+             caBundle with the authority of this server's certificate, and --client-ca with its client's"
+        );
+    } else {
+        tracing::debug!("the connection of {peer} came to nothing: {error}");
+    }
+}
+
+async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
+    loop {
+        tokio::time::sleep(app.certificates_every).await;
+        let app = app.clone();
+        // It reads files, so it must not hold up the runtime; a failure is reported where it is found.
+        let refreshed =
+            tokio::task::spawn_blocking(move || app.certificates.refresh(SystemTime::now())).await;
+        if let Ok(Refresh::Replaced) = refreshed {
+            tracing::info!("new connections get the new certificate");
+        }
+    }
+}
+
+/// The course of a server's life, from serving to its end.
+struct Course<J> {
+    webhook: JoinHandle<io::Result<()>>,
+    webhook_handle: Handle<SocketAddr>,
+    admin: JoinHandle<io::Result<()>>,
+    admin_handle: Handle<SocketAddr>,
+    certificates: JoinHandle<()>,
+    stage: watch::Receiver<Stage>,
+    app: Arc<App<J>>,
+}
+
+impl<J: Judge> Course<J> {
+    async fn run(mut self) -> Result<(), ServeError> {
+        let result = self.serve_and_drain().await;
+        // Where something has failed the other listener must not live on.
+        self.webhook_handle.shutdown();
+        self.admin_handle.shutdown();
+        self.certificates.abort();
+        self.app.log.close().await;
+        result
+    }
+
+    async fn serve_and_drain(&mut self) -> Result<(), ServeError> {
+        let Config {
+            shutdown_delay,
+            drain_timeout,
+            ..
+        } = &self.app.config;
+        tokio::select! {
+            () = reached(&self.stage, Stage::Stopping) => {}
+            end = &mut self.webhook => return Err(ended("the webhook", end)),
+            end = &mut self.admin => return Err(ended("the admin pages", end)),
+        }
+        tracing::info!("not ready any more; accepting requests for another {shutdown_delay:?}");
+        tokio::select! {
+            () = tokio::time::sleep(*shutdown_delay) => {}
+            () = reached(&self.stage, Stage::Ending) => {}
+        }
+        tracing::info!("answering what is in flight");
+        drain(
+            &mut self.webhook,
+            &self.webhook_handle,
+            *drain_timeout,
+            &self.stage,
+        )
+        .await;
+        // Last, so that readiness tells the truth until the end.
+        drain(&mut self.admin, &self.admin_handle, ADMIN_DRAIN, &self.stage).await;
+        Ok(())
+    }
+}
+
+/// Returns when the server is at `stage` or beyond.
+async fn reached(stage: &watch::Receiver<Stage>, wanted: Stage) {
+    // A sender that is gone has left the last stage behind.
+    drop(stage.clone().wait_for(|stage| *stage >= wanted).await);
+}
+
+fn ended(what: &'static str, end: Result<io::Result<()>, JoinError>) -> ServeError {
+    let why = match end {
+        Ok(Ok(())) => "it was not told to".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    ServeError::Ended { what, why }
+}
+
+/// Stops accepting on a listener and waits until its connections have their answers, or for `timeout`, or
+/// until the server is to end at once.
+async fn drain(
+    server: &mut JoinHandle<io::Result<()>>,
+    handle: &Handle<SocketAddr>,
+    timeout: Duration,
+    stage: &watch::Receiver<Stage>,
+) {
+    handle.graceful_shutdown(Some(timeout));
+    let end = tokio::select! {
+        end = &mut *server => end,
+        () = reached(stage, Stage::Ending) => {
+            handle.shutdown();
+            server.await
+        }
+    };
+    if let Ok(Err(error)) = end {
+        tracing::warn!("a listener ended badly: {error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! A line to the API server that a test cuts and mends.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::control_plane::ControlPlane;
+
+/// Passes connections on to the API server of a control plane, unless it is cut.
+pub(crate) struct Cuttable {
+    whole: Arc<watch::Sender<bool>>,
+    kubeconfig: PathBuf,
+    _dir: TempDir,
+}
+
+impl Cuttable {
+    /// A line that is whole.
+    pub(crate) async fn to(plane: &ControlPlane) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = plane.url().trim_start_matches("https://").to_owned();
+        let (whole, state) = watch::channel(true);
+        tokio::spawn(pass_on(listener, server, state));
+
+        let dir = tempfile::tempdir().unwrap();
+        let kubeconfig = dir.path().join("kubeconfig");
+        let direct = fs::read_to_string(plane.kubeconfig_path()).unwrap();
+        fs::write(
+            &kubeconfig,
+            direct.replace(&plane.url(), &format!("https://127.0.0.1:{port}")),
+        )
+        .unwrap();
+        Self {
+            whole: Arc::new(whole),
+            kubeconfig,
+            _dir: dir,
+        }
+    }
+
+    /// The administrator's kubeconfig, along this line.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Ends every connection, and every new one at once.
+    pub(crate) fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    /// Lets connections through again.
+    pub(crate) fn mend(&self) {
+        self.whole.send_replace(true);
+    }
+}
+
+async fn pass_on(listener: TcpListener, server: String, state: watch::Receiver<bool>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let (server, mut state) = (server.clone(), state.clone());
+        tokio::spawn(async move {
+            if !*state.borrow() {
+                return;
+            }
+            let Ok(mut upstream) = TcpStream::connect(server).await else {
+                return;
+            };
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+                _ = state.wait_for(|whole| !whole) => {}
+            }
+        });
+    }
+}

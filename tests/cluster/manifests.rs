@@ -1,0 +1,234 @@
+//! The manifests apply without drift, their rights suffice, and the certificates get in.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lanekeeper::admission::FreshReads as _;
+use lanekeeper::world::Read;
+use serde_json::Value;
+
+use crate::control_plane::ControlPlane;
+use crate::{Kind, ObjectRef, Watched, kubectl, run};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// The folder of the manifests.
+pub(crate) fn base() -> String {
+    root().join("manifests/base").display().to_string()
+}
+
+/// An API server with Istio's definitions and namespace.
+fn plane() -> ControlPlane {
+    let plane = ControlPlane::start();
+    plane.install_istio_crds();
+    run(&plane, "create namespace istio-system");
+    plane
+}
+
+/// Removes what the API server adds to an object on its own account.
+fn without_its_own(mut object: Value) -> Value {
+    let kind = object["kind"].as_str().unwrap().to_owned();
+    let remove = |at: &mut Value, fields: &[&str]| {
+        let at = at.as_object_mut().unwrap();
+        at.retain(|field, _| !fields.contains(&field.as_str()));
+    };
+    let metadata = &mut object["metadata"];
+    remove(
+        metadata,
+        &[
+            "creationTimestamp",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+            "uid",
+        ],
+    );
+    // What kubectl and the Deployment controller remember.
+    remove(metadata, &["annotations"]);
+    match kind.as_str() {
+        "Service" => {
+            remove(
+                &mut object["spec"],
+                &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"],
+            );
+        }
+        "Namespace" => {
+            remove(
+                &mut object["metadata"]["labels"],
+                &["kubernetes.io/metadata.name"],
+            );
+            remove(&mut object, &["spec"]);
+        }
+        "Deployment" => remove(
+            &mut object["spec"]["template"]["metadata"],
+            &["creationTimestamp"],
+        ),
+        _ => {}
+    }
+    remove(&mut object, &["status"]);
+    object
+}
+
+/// Whether kubectl finds nothing to change, by client-side and by server-side apply.
+fn assert_no_difference(plane: &ControlPlane) {
+    let base = base();
+    run(plane, &format!("diff -k {base}"));
+    run(
+        plane,
+        &format!("diff -k {base} --server-side --field-manager=gitops"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_manifests_apply_without_drift() {
+    let (plane, base) = (plane(), base());
+    // A dry run of what is in a namespace needs the namespace.
+    run(&plane, &format!("apply -f {base}/namespace.yaml"));
+    run(&plane, &format!("apply -k {base} --dry-run=server"));
+    let applied = kubectl(&plane, &format!("apply -k {base}")).expect_success();
+    assert!(!applied.stderr.contains("Warning"), "{applied}");
+
+    // kubectl prints "configured" even where its patch changes nothing: the versions tell.
+    let versions = || {
+        let version = "{.metadata.resourceVersion}{\"\\n\"}";
+        run(
+            &plane,
+            &format!("get -k {base} --output=jsonpath={{range.items[*]}}{version}{{end}}"),
+        )
+    };
+    let before = versions();
+    run(&plane, &format!("apply -k {base}"));
+    assert_eq!(versions(), before);
+    run(
+        &plane,
+        &format!("apply -k {base} --server-side --field-manager=gitops --force-conflicts"),
+    );
+    assert_no_difference(&plane);
+
+    // Nothing is stored that is not written down.
+    let written: Vec<Value> =
+        serde_saphyr::from_multiple(&run(&plane, &format!("kustomize {base}"))).unwrap();
+    assert_eq!(written.len(), before.lines().count());
+    for object in written {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+        let namespace = text(&object["metadata"]["namespace"]);
+        let stored = run(
+            &plane,
+            &format!("get {kind} {name} --namespace={namespace} --output=json"),
+        );
+        let stored = without_its_own(serde_json::from_str(&stored).unwrap());
+        assert_eq!(stored, without_its_own(object), "{kind} {name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_get_in_and_stay_in() {
+    let (plane, base) = (plane(), base());
+    run(&plane, &format!("apply -k {base}"));
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, certificate, key) = (
+        dir.path().join("ca.crt"),
+        dir.path().join("tls.crt"),
+        dir.path().join("tls.key"),
+    );
+    let program = |name: &str, argument: &Path| {
+        let mut command = Command::new(name);
+        command
+            .arg(argument)
+            .env("KUBECONFIG", plane.kubeconfig_path())
+            .env("HOME", dir.path());
+        let output = command.current_dir(root()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    program("certs/make-dev.sh", dir.path());
+    let verify = [
+        "-purpose",
+        "sslserver",
+        "-verify_hostname",
+        "lanekeeper.lanekeeper-system.svc",
+        "-CAfile",
+    ];
+    let verified = Command::new("openssl")
+        .arg("verify")
+        .args(verify)
+        .arg(&ca)
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+    let secret = "create secret tls lanekeeper-tls --namespace=lanekeeper-system";
+    run(
+        &plane,
+        &format!(
+            "{secret} --cert={} --key={}",
+            certificate.display(),
+            key.display()
+        ),
+    );
+
+    program("certs/set-ca-bundle.sh", &ca);
+    for (kind, count) in [
+        ("validatingwebhookconfiguration", 4),
+        ("mutatingwebhookconfiguration", 3),
+    ] {
+        let bundles = || {
+            let path = "{.webhooks[*].clientConfig.caBundle}";
+            run(&plane, &format!("get {kind} lanekeeper --output=jsonpath={path}"))
+        };
+        let before = bundles();
+        assert_eq!(before.split_whitespace().count(), count, "{before}");
+        run(&plane, &format!("apply -k {base}"));
+        assert_eq!(bundles(), before, "applying again leaves the bundle alone");
+    }
+    run(
+        &plane,
+        &format!("apply -k {base} --server-side --field-manager=gitops --force-conflicts"),
+    );
+    assert_no_difference(&plane);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_suffice_and_are_no_more_than_needed() {
+    let plane = plane();
+    run(&plane, &format!("apply -k {}", base()));
+    let token = run(&plane, "create token lanekeeper --namespace=lanekeeper-system");
+    let kubeconfig = plane.kubeconfig_for_token(token.trim());
+    let watched = Watched::start(&kubeconfig).await;
+    watched.until("the definition is served", |w| {
+        w.version(Kind::LaneGroup).is_some()
+    });
+    watched.synced().await;
+    assert_eq!(watched.served_kinds(), Kind::ALL.iter().copied().collect());
+
+    let fresh = watched.fresh(&kubeconfig).await;
+    let root = |kind: Kind| if kind.is_namespaced() { "istio-system" } else { "" };
+    let gets = Kind::ALL
+        .iter()
+        .map(|kind| Read::Object(ObjectRef::new(*kind, root(*kind), "absent")));
+    fresh.read(gets.collect()).await.unwrap();
+    let lists = Kind::ALL.iter().map(|kind| match kind {
+        Kind::ConfigMap => Read::List(*kind, "istio-system".into()),
+        _ => Read::List(*kind, "".into()),
+    });
+    fresh.read(lists.collect()).await.unwrap();
+
+    for question in [
+        "get secrets --namespace=lanekeeper-system",
+        "list configmaps --namespace=default",
+        "create pods --namespace=default",
+        "update virtualservices.networking.istio.io --namespace=default",
+        "patch validatingwebhookconfigurations",
+    ] {
+        let question = format!("auth can-i {question}");
+        let words: Vec<_> = question.split_whitespace().collect();
+        let answer = plane.kubectl_as(&kubeconfig, &words, None);
+        assert_eq!(answer.stdout.trim(), "no", "{question}");
+    }
+}

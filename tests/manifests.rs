@@ -1,0 +1,198 @@
+//! The manifests say what the code says: rights and webhook rules follow from the table of kinds.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use lanekeeper::resource::Kind;
+use serde_json::Value;
+
+fn base(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("manifests/base")
+        .join(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn documents(file: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&base(file)).unwrap()
+}
+
+fn webhooks(file: &str) -> Vec<Value> {
+    documents(file)[0]["webhooks"].as_array().unwrap().clone()
+}
+
+fn strings(list: &Value) -> Vec<&str> {
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_str().unwrap())
+        .collect()
+}
+
+/// `group/resource` of each of the rules, each named once.
+fn resources(rules: &Value) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    for rule in rules.as_array().unwrap() {
+        for group in strings(&rule["apiGroups"]) {
+            for resource in strings(&rule["resources"]) {
+                assert!(
+                    seen.insert(format!("{group}/{resource}")),
+                    "{group}/{resource} is named twice"
+                );
+            }
+        }
+    }
+    seen
+}
+
+fn names(kinds: impl Iterator<Item = Kind>) -> BTreeSet<String> {
+    kinds
+        .map(|kind| format!("{}/{}", kind.group(), kind.plural()))
+        .collect()
+}
+
+#[test]
+fn the_rights_are_those_to_read_every_kind_and_no_more() {
+    let documents = documents("rbac.yaml");
+    let roles: Vec<&Value> = documents
+        .iter()
+        .filter(|object| !object["rules"].is_null())
+        .collect();
+    for role in &roles {
+        for rule in role["rules"].as_array().unwrap() {
+            assert_eq!(strings(&rule["verbs"]), ["get", "list", "watch"], "{rule}");
+        }
+    }
+    let [cluster, mesh] = roles[..] else {
+        panic!("{} roles", roles.len())
+    };
+    assert_eq!(
+        (&cluster["kind"], &mesh["kind"]),
+        (&"ClusterRole".into(), &"Role".into())
+    );
+    let all = || Kind::ALL.iter().copied();
+    assert_eq!(
+        resources(&cluster["rules"]),
+        names(all().filter(|kind| *kind != Kind::ConfigMap))
+    );
+    assert_eq!(
+        resources(&mesh["rules"]),
+        names(all().filter(|kind| *kind == Kind::ConfigMap))
+    );
+    assert_eq!(mesh["metadata"]["namespace"], "istio-system");
+}
+
+#[test]
+fn the_validating_webhooks_ask_about_every_kind_that_is_judged_and_about_scaling() {
+    let mut judged = names(Kind::ALL.iter().copied().filter(|kind| kind.is_admitted()));
+    judged.extend(["apps/deployments/scale", "apps/statefulsets/scale"].map(str::to_owned));
+    for webhook in webhooks("validating-webhook.yaml") {
+        assert_eq!(resources(&webhook["rules"]), judged, "{}", webhook["name"]);
+    }
+}
+
+#[test]
+fn the_rules_list_the_versions_that_can_be_read() {
+    for webhook in [
+        webhooks("validating-webhook.yaml"),
+        webhooks("mutating-webhook.yaml"),
+    ]
+    .concat()
+    {
+        for rule in webhook["rules"].as_array().unwrap() {
+            for resource in strings(&rule["resources"]) {
+                let plural = resource.split('/').next().unwrap();
+                let kind = Kind::of_resource(rule["apiGroups"][0].as_str().unwrap(), plural).unwrap();
+                assert_eq!(strings(&rule["apiVersions"]), kind.versions(), "{kind}");
+            }
+        }
+    }
+}
+
+/// Of each webhook: mode, path, operations, failure policy.
+fn table(webhooks: &[Value]) -> Vec<(String, String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let row = |webhook: &Value| {
+        let operations: BTreeSet<String> = webhook["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| strings(&rule["operations"]).join(" "))
+            .collect();
+        assert_eq!(operations.len(), 1, "{webhook}");
+        let selector = &webhook["namespaceSelector"]["matchExpressions"];
+        assert_eq!(selector[0]["key"], "lanekeeper.dev/enforcement");
+        assert_eq!(
+            strings(&selector[1]["values"]),
+            ["kube-system", "lanekeeper-system"]
+        );
+        (
+            strings(&selector[0]["values"]).join(" "),
+            text(&webhook["clientConfig"]["service"]["path"]),
+            operations.into_iter().collect(),
+            text(&webhook["failurePolicy"]),
+        )
+    };
+    webhooks.iter().map(row).collect()
+}
+
+#[test]
+fn each_mode_has_its_path_and_its_failure_policy() {
+    let row = |mode: &str, path: &str, operations: &str, policy: &str| {
+        (
+            mode.to_owned(),
+            path.to_owned(),
+            operations.to_owned(),
+            policy.to_owned(),
+        )
+    };
+    assert_eq!(
+        table(&webhooks("validating-webhook.yaml")),
+        [
+            row("warn", "/validate/warn", "CREATE UPDATE DELETE", "Ignore"),
+            row("enforce", "/validate/enforce", "CREATE UPDATE", "Fail"),
+            row("enforce", "/validate/enforce", "DELETE", "Ignore"),
+            row("protect", "/validate/protect", "CREATE UPDATE DELETE", "Fail"),
+        ]
+    );
+    assert_eq!(
+        table(&webhooks("mutating-webhook.yaml")),
+        [
+            row("warn", "/mutate/warn", "CREATE UPDATE", "Ignore"),
+            row("enforce", "/mutate/enforce", "CREATE UPDATE", "Fail"),
+            row("protect", "/mutate/protect", "CREATE UPDATE", "Fail"),
+        ]
+    );
+}
+
+#[test]
+fn webhooks_of_one_kind_differ_in_nothing_else() {
+    for file in ["validating-webhook.yaml", "mutating-webhook.yaml"] {
+        let rest = webhooks(file).into_iter().map(|webhook| {
+            let mut fields: BTreeMap<String, Value> = serde_json::from_value(webhook).unwrap();
+            for differs in [
+                "name",
+                "clientConfig",
+                "namespaceSelector",
+                "failurePolicy",
+                "rules",
+            ] {
+                assert!(fields.remove(differs).is_some(), "{differs}");
+            }
+            fields
+        });
+        let rest: BTreeSet<String> = rest.map(|fields| format!("{fields:?}")).collect();
+        assert_eq!(rest.len(), 1, "{rest:#?}");
+    }
+}
+
+#[test]
+fn the_definition_is_the_one_that_the_code_prints() {
+    assert!(
+        base("crd.yaml") == lanekeeper::cluster::crd_yaml().unwrap(),
+        "manifests/base/crd.yaml is out of date: lanekeeper crd > manifests/base/crd.yaml"
+    );
+}

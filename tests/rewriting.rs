@@ -297,7 +297,12 @@ fn matches() -> impl Strategy<Value = Value> {
         json!([path()]),
         json!([header("x-user", &json!({"exact": "me"}))]),
     ]);
-    let lane_header = Just(json!([header("bu", &json!({"exact": "wicph"}))]));
+    let lane_header = json!([header("bu", &json!({"exact": "wicph"}))]);
+    let either = json!([
+        header("bu", &json!({"exact": "wicph"})),
+        header("buid", &json!({"exact": "wicph"}))
+    ]);
+    let lane_header = select(vec![lane_header, either]);
     prop_oneof![4 => exact, 1 => two, 3 => pattern, 2 => mixed, 2 => other, 1 => lane_header]
 }
 

@@ -32,7 +32,7 @@ pub struct EntryRoute<'v, 'w> {
 /// How a route tells the lane of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EntryMatch<'w> {
-    /// By the lane header itself, which someone in front has set.
+    /// By the lane header itself in each of its matches: someone in front has set it.
     LaneHeader,
     /// By the entry header's value.
     Exact(Vec<&'w str>),
@@ -163,16 +163,17 @@ fn told_by<'w>(
     header: &str,
     entry: Option<&Entry>,
 ) -> EntryMatch<'w> {
-    if conditions
+    let (by_lane, others): (Vec<_>, Vec<_>) = conditions
         .iter()
-        .any(|condition| condition.header(header).is_some())
-    {
+        .copied()
+        .partition(|condition| condition.header(header).is_some());
+    if others.is_empty() && !by_lane.is_empty() {
         return EntryMatch::LaneHeader;
     }
     let Some(entry) = entry else {
         return EntryMatch::Other;
     };
-    let values: Vec<_> = conditions
+    let values: Vec<_> = others
         .iter()
         .filter_map(|condition| condition.header(&entry.header))
         .collect();

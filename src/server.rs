@@ -19,6 +19,8 @@ mod admin;
 mod authority;
 mod certificates;
 mod decision_log;
+mod linger;
+mod listener;
 mod metrics;
 mod refusal;
 mod router;
@@ -54,6 +56,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often the certificate files are read again.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
+
+/// How long connections that came in last may take for their handshake and their request, when nobody is
+/// accepted any more.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// What a server is told.
 pub struct Config {
@@ -140,6 +146,7 @@ pub struct App<J> {
     permits: Semaphore,
     body_timeout: Duration,
     certificates_every: Duration,
+    last_requests: Duration,
     stage: watch::Sender<Stage>,
 }
 
@@ -162,6 +169,7 @@ impl<J: Judge> App<J> {
             permits: Semaphore::new(config.concurrency),
             body_timeout: BODY_TIMEOUT,
             certificates_every: CERTIFICATES_EVERY,
+            last_requests: LAST_REQUESTS,
             stage: watch::Sender::new(Stage::Serving),
             config,
         })

@@ -14,10 +14,9 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use axum_server::{ConnectionShutdown, Handle, Server, accept::NoDelayAcceptor, tls_rustls::RustlsAcceptor};
+use axum_server::{ConnectionShutdown, Handle, Server, tls_rustls::RustlsAcceptor};
 use parking_lot::Mutex;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::{JoinError, JoinHandle},
@@ -27,6 +26,8 @@ use super::{
     App, Config, admin_router,
     certificates::{CertificateError, Refresh},
     decision_log::LogError,
+    linger::LingerAcceptor,
+    listener::{Closer, Listener, Local},
     router,
 };
 use crate::admission::Judge;
@@ -39,6 +40,9 @@ const IDLE: Duration = Duration::from_secs(120);
 /// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether the connections that came in last have had their answers.
+const LAST_REQUESTS_EVERY: Duration = Duration::from_millis(5);
 
 /// How long the admin listener waits for its last answers.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -199,11 +203,15 @@ pub async fn serve<J: Judge>(config: Config, judge: Arc<J>) -> Result<Running, S
 
 /// Serves an app that is made.
 pub(super) async fn serve_app<J: Judge>(app: Arc<App<J>>) -> Result<Running, ServeError> {
-    let (webhook_listener, webhook) = bind(app.config.listen, "the webhook").await?;
-    let (admin_listener, admin) = bind(app.config.admin_listen, "the admin pages").await?;
+    let (webhook_listener, webhook_closer) = bind(app.config.listen, "the webhook").await?;
+    let (admin_listener, admin_closer) = bind(app.config.admin_listen, "the admin pages").await?;
+    let addrs = LocalAddrs {
+        webhook: webhook_listener.address(),
+        admin: admin_listener.address(),
+    };
 
     let webhook_handle = Handle::new();
-    let acceptor = RustlsAcceptor::new(app.certificates.tls()).acceptor(NoDelayAcceptor::new());
+    let acceptor = RustlsAcceptor::new(app.certificates.tls()).acceptor(LingerAcceptor);
     let reported = Mutex::new(None);
     let mut webhook_server = Server::from_listener(webhook_listener)
         .acceptor(acceptor)
@@ -214,6 +222,7 @@ pub(super) async fn serve_app<J: Judge>(app: Arc<App<J>>) -> Result<Running, Ser
 
     let admin_handle = Handle::new();
     let mut admin_server = Server::from_listener(admin_listener)
+        .acceptor(LingerAcceptor)
         .handle(admin_handle.clone())
         .first_request_timeout(IDLE)
         .accept_error_handler(|_, error| tracing::warn!("cannot accept a connection: {error}"));
@@ -222,29 +231,35 @@ pub(super) async fn serve_app<J: Judge>(app: Arc<App<J>>) -> Result<Running, Ser
     let webhook_router = farewell(router(app.clone()), &app.stage);
     let admin_router = farewell(admin_router(app.clone()), &app.stage);
     let course = Course {
-        webhook: tokio::spawn(webhook_server.serve(webhook_router.into_make_service())),
-        webhook_handle,
-        admin: tokio::spawn(admin_server.serve(admin_router.into_make_service())),
-        admin_handle,
+        webhook: Serving {
+            server: tokio::spawn(webhook_server.serve(webhook_router.into_make_service())),
+            handle: webhook_handle,
+            closer: webhook_closer,
+        },
+        admin: Serving {
+            server: tokio::spawn(admin_server.serve(admin_router.into_make_service())),
+            handle: admin_handle,
+            closer: admin_closer,
+        },
         certificates: tokio::spawn(watch_certificates(app.clone())),
         stage: app.stage.subscribe(),
         app: app.clone(),
     };
-    tracing::info!("serving the webhook on https://{webhook} and the admin pages on http://{admin}");
+    tracing::info!(
+        "serving the webhook on https://{} and the admin pages on http://{}",
+        addrs.webhook,
+        addrs.admin
+    );
     Ok(Running {
-        addrs: LocalAddrs { webhook, admin },
+        addrs,
         ca_pem: app.certificates.ca_pem().map(str::to_owned),
         stage: app.stage.clone(),
         course: tokio::spawn(course.run()),
     })
 }
 
-async fn bind(address: SocketAddr, what: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let bound = TcpListener::bind(address).await.and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    bound.map_err(|source| ServeError::Bind {
+async fn bind(address: SocketAddr, what: &'static str) -> Result<(Listener, Closer), ServeError> {
+    Listener::bind(address).await.map_err(|source| ServeError::Bind {
         address,
         what,
         source,
@@ -252,7 +267,7 @@ async fn bind(address: SocketAddr, what: &'static str) -> Result<(TcpListener, S
 }
 
 /// Bounds what idle and dead connections may hold.
-fn limit<A>(server: &mut Server<SocketAddr, A>) {
+fn limit<A>(server: &mut Server<Local, A>) {
     let builder = server.http_builder();
     builder.http1().header_read_timeout(IDLE);
     builder
@@ -284,8 +299,8 @@ async fn say_goodbye(State(stage): State<watch::Receiver<Stage>>, request: Reque
 }
 
 /// Reports that a client gave up a handshake; probes that only connect are not worth it.
-fn report_handshake(reported: &Mutex<Option<Instant>>, peer: Option<&SocketAddr>, error: &io::Error) {
-    let peer = peer.map_or_else(|| "a client".to_owned(), SocketAddr::to_string);
+fn report_handshake(reported: &Mutex<Option<Instant>>, peer: Option<&Local>, error: &io::Error) {
+    let peer = peer.map_or_else(|| "a client".to_owned(), |Local(peer)| peer.to_string());
     let mut reported = reported.lock();
     let is_tls = error.kind() == io::ErrorKind::InvalidData;
     if is_tls && reported.is_none_or(|last| last.elapsed() >= HANDSHAKES_EVERY) {
@@ -312,12 +327,52 @@ async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
     }
 }
 
+/// A listener that is served.
+struct Serving {
+    server: JoinHandle<io::Result<()>>,
+    handle: Handle<Local>,
+    closer: Closer,
+}
+
+impl Serving {
+    /// Stops accepting, lets the connections that came in last have an answer within `last`, and waits until
+    /// all have their answers, or for `timeout`, or until the server is to end at once.
+    async fn drain(&mut self, last: Duration, timeout: Duration, stage: &watch::Receiver<Stage>) {
+        self.closer.close();
+        tokio::select! {
+            () = self.last_requests(last.min(timeout)) => {}
+            () = reached(stage, Stage::Ending) => {}
+        }
+        self.handle.graceful_shutdown(Some(timeout));
+        let end = tokio::select! {
+            end = &mut self.server => end,
+            () = reached(stage, Stage::Ending) => {
+                self.handle.shutdown();
+                (&mut self.server).await
+            }
+        };
+        if let Ok(Err(error)) = end {
+            tracing::warn!("a listener ended badly: {error}");
+        }
+    }
+
+    /// Waits, for `limit` at most, until each connection has had its answer and its goodbye. Those that are
+    /// left are idle, or their answers take longer.
+    async fn last_requests(&self, limit: Duration) {
+        let all_gone = async {
+            while self.handle.connection_count() > 0 {
+                tokio::time::sleep(LAST_REQUESTS_EVERY).await;
+            }
+        };
+        // The end of the wait is as good as the end of the connections.
+        let _ = tokio::time::timeout(limit, all_gone).await;
+    }
+}
+
 /// The course of a server's life, from serving to its end.
 struct Course<J> {
-    webhook: JoinHandle<io::Result<()>>,
-    webhook_handle: Handle<SocketAddr>,
-    admin: JoinHandle<io::Result<()>>,
-    admin_handle: Handle<SocketAddr>,
+    webhook: Serving,
+    admin: Serving,
     certificates: JoinHandle<()>,
     stage: watch::Receiver<Stage>,
     app: Arc<App<J>>,
@@ -327,8 +382,8 @@ impl<J: Judge> Course<J> {
     async fn run(mut self) -> Result<(), ServeError> {
         let result = self.serve_and_drain().await;
         // Where something has failed the other listener must not live on.
-        self.webhook_handle.shutdown();
-        self.admin_handle.shutdown();
+        self.webhook.handle.shutdown();
+        self.admin.handle.shutdown();
         self.certificates.abort();
         self.app.log.close().await;
         result
@@ -342,8 +397,8 @@ impl<J: Judge> Course<J> {
         } = &self.app.config;
         tokio::select! {
             () = reached(&self.stage, Stage::Stopping) => {}
-            end = &mut self.webhook => return Err(ended("the webhook", end)),
-            end = &mut self.admin => return Err(ended("the admin pages", end)),
+            end = &mut self.webhook.server => return Err(ended("the webhook", end)),
+            end = &mut self.admin.server => return Err(ended("the admin pages", end)),
         }
         tracing::info!("not ready any more; accepting requests for another {shutdown_delay:?}");
         tokio::select! {
@@ -351,15 +406,11 @@ impl<J: Judge> Course<J> {
             () = reached(&self.stage, Stage::Ending) => {}
         }
         tracing::info!("answering what is in flight");
-        drain(
-            &mut self.webhook,
-            &self.webhook_handle,
-            *drain_timeout,
-            &self.stage,
-        )
-        .await;
+        self.webhook
+            .drain(self.app.last_requests, *drain_timeout, &self.stage)
+            .await;
         // Last, so that readiness tells the truth until the end.
-        drain(&mut self.admin, &self.admin_handle, ADMIN_DRAIN, &self.stage).await;
+        self.admin.drain(Duration::ZERO, ADMIN_DRAIN, &self.stage).await;
         Ok(())
     }
 }
@@ -377,25 +428,4 @@ fn ended(what: &'static str, end: Result<io::Result<()>, JoinError>) -> ServeErr
         Err(error) => error.to_string(),
     };
     ServeError::Ended { what, why }
-}
-
-/// Stops accepting on a listener and waits until its connections have their answers, or for `timeout`, or
-/// until the server is to end at once.
-async fn drain(
-    server: &mut JoinHandle<io::Result<()>>,
-    handle: &Handle<SocketAddr>,
-    timeout: Duration,
-    stage: &watch::Receiver<Stage>,
-) {
-    handle.graceful_shutdown(Some(timeout));
-    let end = tokio::select! {
-        end = &mut *server => end,
-        () = reached(stage, Stage::Ending) => {
-            handle.shutdown();
-            server.await
-        }
-    };
-    if let Ok(Err(error)) = end {
-        tracing::warn!("a listener ended badly: {error}");
-    }
 }

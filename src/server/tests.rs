@@ -340,7 +340,10 @@ impl Client {
     }
 
     async fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(address).await?;
+        self.over(TcpStream::connect(address).await?).await
+    }
+
+    async fn over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(self.config.clone()))
             .connect(name, stream)

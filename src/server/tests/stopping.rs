@@ -1,6 +1,7 @@
 //! How a server ends.
 
 use super::*;
+use crate::server::serve::serve_app;
 
 /// Long enough that a test that waits for it has failed.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -146,6 +147,53 @@ async fn draining_does_not_wait_for_ever() {
 
     ends(served.running.ended()).await;
     assert!(request.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn who_came_in_last_is_answered_although_nobody_is_accepted_any_more() {
+    let (config, directory) = config();
+    let mut app = App::new(config, Puppet::new()).unwrap();
+    app.last_requests = FOR_EVER;
+    app.config.drain_timeout = FOR_EVER;
+    let puppet = app.judge.clone();
+    let running = serve_app(Arc::new(app)).await.unwrap();
+    let served = Served {
+        running,
+        puppet,
+        directory,
+    };
+    let webhook = served.running.local_addrs().webhook;
+    let mut last = Vec::new();
+    for _ in 0..5 {
+        last.push(TcpStream::connect(webhook).await.unwrap());
+    }
+
+    served.running.stop();
+    refuses_connections(webhook).await;
+
+    for (number, stream) in last.into_iter().enumerate() {
+        if number % 2 == 0 {
+            let stream = served.client().over(stream).await.unwrap();
+            let reply = Http1::over(stream)
+                .await
+                .send(post("/mutate/enforce", "review"))
+                .await
+                .unwrap();
+            assert_eq!(
+                (reply.status.as_u16(), reply.header("connection")),
+                (200, "close")
+            );
+        } else {
+            let stream = served.client().alpn("h2").over(stream).await.unwrap();
+            let reply = Http2::over(stream)
+                .await
+                .send("/mutate/enforce", "review")
+                .await
+                .unwrap();
+            assert_eq!(reply.status, 200);
+        }
+    }
+    ends(served.running.ended()).await;
 }
 
 #[tokio::test]

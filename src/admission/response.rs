@@ -14,6 +14,9 @@ const LONGEST_WARNING: usize = 256;
 /// What it takes of all warnings of a webhook, in bytes, with some room for those of others.
 const ALL_WARNINGS: usize = 3072;
 
+/// How many findings a denial tells.
+const MOST_LINES: usize = 20;
+
 /// The answer to one request.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,12 +71,17 @@ impl Response {
         }
     }
 
-    /// The request is refused for these findings: one line each.
+    /// The request is refused for these findings: one line each, and one that counts those beyond what anyone
+    /// reads at once.
     pub(super) fn deny(uid: &str, findings: &[Finding]) -> Self {
-        let lines: Vec<String> = findings
+        let told = findings.get(..MOST_LINES).unwrap_or(findings);
+        let mut lines: Vec<String> = told
             .iter()
             .map(|finding| one_line(&finding.to_string()))
             .collect();
+        if findings.len() > told.len() {
+            lines.push(format!("and {} more findings", findings.len() - told.len()));
+        }
         let object = findings.first().map(|finding| &finding.object);
         let details = Details {
             name: object.map(|object| object.name.to_string()).unwrap_or_default(),
@@ -83,7 +91,7 @@ impl Response {
             kind: object
                 .map(|object| object.kind.name().to_owned())
                 .unwrap_or_default(),
-            causes: findings
+            causes: told
                 .iter()
                 .map(|finding| Cause {
                     reason: finding.code,
@@ -221,6 +229,30 @@ mod tests {
         );
         assert!(response.warnings.last().unwrap().contains("more findings"));
         assert!(response.warnings.iter().map(String::len).sum::<usize>() < 4096);
+    }
+
+    #[test]
+    fn a_denial_tells_the_first_findings_and_counts_the_others() {
+        let rule = crate::rule::find("LK103").unwrap();
+        let object = crate::resource::ObjectRef::new(crate::resource::Kind::VirtualService, "cars", "portal");
+        let findings: Vec<_> = (0..MOST_LINES + 5)
+            .map(|at| Finding::new(rule, object.clone(), format!("spec.http[{at}]")))
+            .collect();
+        let status = Response::deny("u", &findings).status.unwrap();
+        assert_eq!(status.message.lines().count(), MOST_LINES + 1);
+        assert!(
+            status.message.ends_with("and 5 more findings"),
+            "{}",
+            status.message
+        );
+        assert_eq!(status.details.causes.len(), MOST_LINES);
+        assert!(
+            !Response::deny("u", &findings[..MOST_LINES])
+                .status
+                .unwrap()
+                .message
+                .contains("more findings")
+        );
     }
 
     #[test]

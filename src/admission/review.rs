@@ -191,7 +191,9 @@ impl Request<'_> {
 
     /// Parses an object of the review. The error names the field and what is wrong with it.
     pub fn parse(&self, kind: Kind, object: &RawValue) -> Result<Resource, String> {
-        let mut resource = Resource::parse(kind, &mut serde_json::Deserializer::from_str(object.get()))
+        let mut json = serde_json::Deserializer::from_str(object.get());
+        let mut resource = Resource::parse(kind, &mut json)
+            .or_else(|error| without_nulls(kind, object).ok_or(error))
             .map_err(|error| located(kind, object, &error))?;
         let meta = resource.meta_mut();
         if meta.namespace.is_empty() && kind.is_namespaced() {
@@ -213,6 +215,25 @@ impl Request<'_> {
     pub fn reference(&self, kind: Kind) -> ObjectRef {
         ObjectRef::new(kind, &self.namespace, &self.name)
     }
+}
+
+/// The object read as if its null fields were not there, as Istio reads it (protobuf's JSON mapping takes null for
+/// any field). That is rare, so it costs a second reading.
+fn without_nulls(kind: Kind, object: &RawValue) -> Option<Resource> {
+    fn strip(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.retain(|_, value| !value.is_null());
+                fields.values_mut().for_each(strip);
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+
+    let mut value = serde_json::from_str(object.get()).ok()?;
+    strip(&mut value);
+    Resource::parse(kind, value).ok()
 }
 
 /// The error with the path of the field: the object is read a second time, for that is rare.
@@ -268,6 +289,26 @@ mod tests {
         let nameless = review(r#"{"uid": "", "resource": {"resource": "services"}, "operation": "CREATE"}"#);
         assert!(reason(&nameless).contains("no uid"));
         assert!(reason("{\"apiVersion\": \"admission.k8s.io/v1\"").contains("EOF"));
+    }
+
+    #[test]
+    fn a_null_field_is_one_that_is_not_there() {
+        let body = review(
+            r#"{"uid": "u", "resource": {"group": "networking.istio.io", "resource": "virtualservices"},
+                "operation": "CREATE", "object": {"metadata": {"name": "a"}, "spec": {"hosts": null, "http": [{"match": null,
+                    "headers": {"request": {"remove": null, "set": {"bu": "x"}}}}]}}}"#,
+        );
+        let request = read(body.as_bytes()).unwrap();
+        let object = request
+            .parse(Kind::VirtualService, request.object.unwrap())
+            .unwrap();
+        let Resource::VirtualService(vs) = object else {
+            panic!("{object:?}")
+        };
+        assert_eq!(
+            vs.http[0].headers.as_ref().unwrap().request.set_value("bu"),
+            Some("x")
+        );
     }
 
     #[test]

@@ -9,6 +9,8 @@
 )]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,14 +181,21 @@ impl Webhook {
     /// The metrics page.
     pub fn metrics(&self) -> String {
         let address = self.running.as_ref().expect("it runs").local_addrs().admin;
-        let page = std::net::TcpStream::connect(address).and_then(|mut stream| {
-            use std::io::{Read as _, Write as _};
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-            let mut page = String::new();
-            stream.read_to_string(&mut page).map(|_| page)
-        });
-        page.expect("the metrics page")
+        page(&address.to_string(), "/metrics")
     }
+}
+
+/// The page at `path` of a plain HTTP server; empty while nobody answers.
+pub fn page(address: &str, path: &str) -> String {
+    let mut page = String::new();
+    let _ = TcpStream::connect(address).and_then(|mut stream| {
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )?;
+        stream.read_to_string(&mut page)
+    });
+    page
 }
 
 impl Drop for Webhook {

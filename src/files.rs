@@ -6,5 +6,5 @@
 mod load;
 mod place;
 
-pub use load::{FileObject, Files, Problem, load};
+pub use load::{FileObject, Files, Problem, load, read};
 pub use place::Place;

@@ -55,12 +55,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let files = files::load(&args.paths, Some(&args.namespace));
+    let files = files::read(&args.paths, Some(&args.namespace));
     for problem in &files.problems {
         complain(&problem.to_string());
-    }
-    for note in &files.notes {
-        complain(&format!("note: {note}"));
     }
     let denied = super::runtime()?.block_on(submit(args, &files))?;
     Ok(match (files.problems.is_empty(), denied) {

@@ -68,10 +68,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads `paths`: files, directories (their `.yaml`, `.yml` and `.json` files, to the bottom), `-` for standard
-/// input. Objects without a namespace are in `namespace`. The same object twice: the later one counts, with a
-/// note.
+/// Reads `paths` as one whole: as [`read`] does, and of the same object twice the later one counts, with a note.
 pub fn load(paths: &[PathBuf], namespace: Option<&str>) -> Files {
+    let mut files = read(paths, namespace);
+    files.settle();
+    files
+}
+
+/// Reads `paths`: files, directories (their `.yaml`, `.yml` and `.json` files, to the bottom), `-` for standard
+/// input. Objects without a namespace are in `namespace`. Every object is kept, in the order of the files.
+pub fn read(paths: &[PathBuf], namespace: Option<&str>) -> Files {
     let mut files = Files::default();
     let mut seen = BTreeSet::new();
     for path in paths {
@@ -92,7 +98,6 @@ pub fn load(paths: &[PathBuf], namespace: Option<&str>) -> Files {
         }
     }
     files.decode(&namespace.map_or_else(default_namespace, Symbol::new));
-    files.settle();
     files
 }
 

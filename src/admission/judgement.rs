@@ -29,7 +29,7 @@ pub struct Judgement {
     pub warned: Vec<Finding>,
     /// The codes that an allow annotation kept quiet, with the reason it gives.
     pub allowed: BTreeMap<&'static str, Option<String>>,
-    /// What it rests on.
+    /// What a denial rests on, to be read afresh; none where nothing is denied.
     pub reads: Vec<Read>,
 }
 
@@ -60,8 +60,12 @@ pub fn judge(
             concerned.extend(affected(view, object));
         }
     }
-    let found_before = Check::new(&before, None).objects(rules, &concerned);
     let found_after = Check::new(&after, Some(&before)).objects(rules, &concerned);
+    if found_after.is_empty() {
+        // Most changes break nothing: then it does not matter what was broken before.
+        return Judgement::default();
+    }
+    let found_before = Check::new(&before, None).objects(rules, &concerned);
 
     let requested = change.after.as_ref().or(change.before.as_ref());
     let allow_of_requested = requested.and_then(|object| allow_of(&object.meta().annotations));
@@ -110,9 +114,10 @@ pub fn judge(
             }
         }
     }
-    let mut reads = before.reads();
-    reads.extend(after.reads());
-    judgement.reads = reads;
+    if !judgement.denied.is_empty() {
+        judgement.reads = before.reads();
+        judgement.reads.extend(after.reads());
+    }
     judgement
 }
 

@@ -345,8 +345,8 @@ mod tests {
         let world = World::new(Settings::default());
         let view = View::new(&world);
         let host = "portal.cars.svc.cluster.local".into();
-        rule_for(&view, "shop", &host, Some("cars"));
         rule_for(&view, "", &host, Some("cars"));
+        rule_for(&view, "shop", &host, Some("cars"));
         let list = |namespace: &str| Read::List(Kind::DestinationRule, namespace.into());
         let mut reads = view.reads();
         reads.retain(|read| read.kind() == Kind::DestinationRule);

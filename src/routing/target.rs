@@ -69,7 +69,7 @@ pub fn target_of<'w>(view: &View<'w>, host: &Symbol) -> Target<'w> {
 
 /// The namespace whose `DestinationRules` count for the full host `host` after the caller's own: that of the service,
 /// also of one that does not exist yet, or of the `ServiceEntry`.
-pub fn home_of<'a>(view: &View<'a>, host: &'a Symbol) -> Option<&'a str> {
+pub fn home_of<'h, 'w: 'h>(view: &View<'w>, host: &'h Symbol) -> Option<&'h str> {
     view.read_host(host).namespace().or_else(|| {
         let entry = view.service_entry_of(host);
         entry.map(|entry| entry.meta.namespace.as_str())

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use super::index::speaker;
 use super::key::{Key, qualified};
@@ -59,6 +59,17 @@ pub struct View<'w> {
     /// A workload that is deleted with its pods set free (propagation policy `Orphan`).
     freeing: Option<ObjectRef>,
     reads: RefCell<HashSet<Read>>,
+    /// The `DestinationRules` that were found for a host, which each of its routes asks for again.
+    rules: RefCell<HashMap<Symbol, KnownRules<'w>>>,
+}
+
+/// What [`View::destination_rules_including`] has found for a host.
+#[derive(Debug, Default)]
+struct KnownRules<'w> {
+    /// The rules for it and for the wildcards that include it.
+    by_host: Vec<Vec<&'w DestinationRule>>,
+    /// The namespaces whose rules are recorded as read.
+    recorded: Vec<Symbol>,
 }
 
 impl<'w> View<'w> {
@@ -71,6 +82,7 @@ impl<'w> View<'w> {
             }],
             freeing: None,
             reads: RefCell::default(),
+            rules: RefCell::default(),
         }
     }
 
@@ -83,6 +95,7 @@ impl<'w> View<'w> {
             layers,
             freeing: self.freeing.clone(),
             reads: RefCell::default(),
+            rules: RefCell::default(),
         }
     }
 
@@ -315,13 +328,22 @@ impl<'w> View<'w> {
         host: &Symbol,
         namespaces: &[&str],
     ) -> Vec<Vec<&'w DestinationRule>> {
+        let mut rules = self.rules.borrow_mut();
+        let known = rules.entry(host.clone()).or_insert_with(|| KnownRules {
+            by_host: host::with_wildcards(host)
+                .map(|host| self.rules_for(host))
+                .filter(|rules| !rules.is_empty())
+                .collect(),
+            recorded: Vec::new(),
+        });
         for namespace in namespaces.iter().filter(|namespace| !namespace.is_empty()) {
-            self.record(Read::List(Kind::DestinationRule, Symbol::new(namespace)));
+            if known.recorded.iter().all(|recorded| *recorded != **namespace) {
+                let namespace = Symbol::new(namespace);
+                known.recorded.push(namespace.clone());
+                self.record(Read::List(Kind::DestinationRule, namespace));
+            }
         }
-        host::with_wildcards(host)
-            .map(|host| self.rules_for(host))
-            .filter(|rules| !rules.is_empty())
-            .collect()
+        known.by_host.clone()
     }
 
     fn rules_for(&self, host: Symbol) -> Vec<&'w DestinationRule> {
@@ -401,11 +423,7 @@ impl<'w> View<'w> {
         values.sort();
         values.dedup();
         // A value whose only route a higher layer hides is not named any more.
-        values.retain(|value| {
-            !self
-                .find(&Key::Naming(namespace.clone(), header.clone(), value.clone()))
-                .is_empty()
-        });
+        values.retain(|value| self.is_named(namespace, header, value));
         values
     }
 
@@ -421,8 +439,21 @@ impl<'w> View<'w> {
         headers.sort();
         headers.dedup();
         // As with values: the only route may be hidden.
-        headers.retain(|header| !self.named_values(namespace, header).is_empty());
+        headers.retain(|header| {
+            let worlds = self.layers.iter().map(|layer| layer.world);
+            let mut named = worlds.flat_map(|world| world.named(namespace, header));
+            named.any(|value| self.is_named(namespace, header, value))
+        });
         headers
+    }
+
+    /// Whether any route to a service of `namespace` names the value of `header`.
+    fn is_named(&self, namespace: &Symbol, header: &Symbol, value: &Symbol) -> bool {
+        let key = Key::Naming(namespace.clone(), header.clone(), value.clone());
+        self.layers.iter().enumerate().any(|(at, layer)| {
+            let mut found = layer.world.find(&key);
+            found.any(|object| !self.is_hidden(at, object))
+        })
     }
 
     /// The lane groups that are written down in a namespace.

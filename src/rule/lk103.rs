@@ -158,7 +158,7 @@ fn not_in_the_rule(
             source.namespace
         ),
         None => format!(
-            "add the subset to {} first, then route to it",
+            "add subset `{subset}` to {} first, then route to it",
             names(&sources, " or ")
         ),
     };

@@ -80,6 +80,8 @@ pub struct Delegate {
 pub struct HttpMatch {
     /// The path.
     pub uri: Option<StringMatch>,
+    /// Whether the case of the path does not matter.
+    pub ignore_uri_case: bool,
     /// The scheme.
     pub scheme: Option<StringMatch>,
     /// The method.

@@ -1,5 +1,6 @@
 //! Who can reach the routes of a `VirtualService`.
 
+use super::delegate::roots_of;
 use super::is_visible;
 use super::route::is_bound;
 use crate::resource::VirtualService;
@@ -15,10 +16,22 @@ pub struct Caller {
     pub gateway: Option<Symbol>,
 }
 
-/// The callers of `vs`: the sidecars that see it, when it is on `mesh`, as those of its own namespace, of the
+/// The callers of `vs`, or, if it is a delegate, of those that delegate to it: the sidecars that see it, when it is on `mesh`, as those of its own namespace, of the
 /// namespaces it is exported to by name, and of any other; and for each gateway its pods, whose namespace is
 /// where they run, not where the `Gateway` object is [s13].
-pub fn callers_of(view: &View<'_>, vs: &VirtualService) -> Vec<Caller> {
+pub fn callers_of<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Caller> {
+    let mut callers: Vec<Caller> = Vec::new();
+    for root in roots_of(view, vs) {
+        for caller in callers_of_root(view, root) {
+            if !callers.contains(&caller) {
+                callers.push(caller);
+            }
+        }
+    }
+    callers
+}
+
+fn callers_of_root(view: &View<'_>, vs: &VirtualService) -> Vec<Caller> {
     let default = view
         .mesh_config()
         .map_or(&[][..], |config| &config.default_virtual_service_export_to);

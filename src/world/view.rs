@@ -389,6 +389,14 @@ impl<'w> View<'w> {
         self.virtual_services(&Key::VirtualServiceOf(host.clone()))
     }
 
+    /// The `VirtualService` of this name.
+    pub fn virtual_service(&self, namespace: &Symbol, name: &Symbol) -> Option<&'w VirtualService> {
+        match self.get(&ObjectRef::new(Kind::VirtualService, namespace, name))? {
+            Resource::VirtualService(vs) => Some(vs),
+            _ => None,
+        }
+    }
+
     /// The `VirtualServices` that are bound to the gateway `namespace/name`.
     pub fn virtual_services_at(&self, gateway: &Symbol) -> Vec<&'w VirtualService> {
         self.virtual_services(&Key::BoundTo(gateway.clone()))
@@ -487,6 +495,25 @@ impl<'w> View<'w> {
         }
     }
 
+    /// The gateways whose pods are those of `gateway`, itself among them: Istio makes one of them
+    /// (`MergeGateways` in `pilot/pkg/model/gateway.go`).
+    pub fn gateways_with(&self, gateway: &'w Gateway) -> Vec<&'w Gateway> {
+        if gateway.selector.is_empty() {
+            return vec![gateway];
+        }
+        let found = self.find(&Key::GatewayOf(gateway.selector.to_string().into()));
+        let gateways = found.into_iter().filter_map(|object| match object {
+            Resource::Gateway(gateway) => Some(gateway),
+            _ => None,
+        });
+        let mut gateways: Vec<_> = gateways.collect();
+        gateways.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+        for gateway in &gateways {
+            self.record(Read::Object(gateway.meta.reference(Kind::Gateway)));
+        }
+        gateways
+    }
+
     /// Istio's mesh configuration; of several revisions, that of the default one.
     pub fn mesh_config(&self) -> Option<&'w MeshConfig> {
         let configs = self.all_in(Kind::ConfigMap, self.root_namespace(), |object| match object {
@@ -539,8 +566,9 @@ impl<'w> View<'w> {
     }
 }
 
-/// What Istio sorts configuration by: age, then name, then namespace.
-fn age(meta: &crate::resource::Meta) -> (Option<jiff::Timestamp>, &Symbol, &Symbol) {
+/// What Istio sorts configuration by: age, then name, then namespace (`sortConfigByCreationTime` in
+/// `pilot/pkg/model/config.go`).
+pub fn age(meta: &crate::resource::Meta) -> (Option<jiff::Timestamp>, &Symbol, &Symbol) {
     (meta.created, &meta.name, &meta.namespace)
 }
 

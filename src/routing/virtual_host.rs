@@ -282,7 +282,7 @@ fn catch_alls_last(routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
 pub fn served_hosts(server: &Server, gateway: &Gateway, vs: &VirtualService) -> Vec<Symbol> {
     let mut hosts = Vec::new();
     for written in &server.hosts {
-        let served = match written.split_once('/') {
+        let offered = match written.split_once('/') {
             None => written.as_str(),
             Some(("*", host)) => host,
             Some((".", host)) if vs.meta.namespace == gateway.meta.namespace => host,
@@ -290,10 +290,10 @@ pub fn served_hosts(server: &Server, gateway: &Gateway, vs: &VirtualService) -> 
             Some(_) => continue,
         };
         for host in &vs.hosts {
-            let narrower = if host_includes(served, host) {
+            let narrower = if host_includes(offered, host) {
                 Some(host.as_str())
-            } else if host_includes(host, served) {
-                Some(served)
+            } else if host_includes(host, offered) {
+                Some(offered)
             } else {
                 None
             };

@@ -10,7 +10,8 @@ use super::key::{Key, qualified};
 
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service, ServiceEntry, VirtualService, WasmPlugin, Workload,
+    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
+    ServiceEntry, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 

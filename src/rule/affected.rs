@@ -66,6 +66,10 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 add_routes_naming(view, namespace, header, &mut found);
             }
         }
+        Resource::Sidecar(sidecar) => {
+            let of_namespace = view.virtual_services_in(&sidecar.meta.namespace);
+            found.extend(of_namespace.into_iter().map(reference));
+        }
         Resource::Mark(_) | Resource::MeshConfig(_) => {}
     }
     found

@@ -130,8 +130,8 @@ async fn living_pods_do_not_hide_that_their_workload_is_relabelled() {
     );
     let reply = cluster.asked(update(&deployment("wicph"), &relabelled)).await;
     reply
-        .is_denied_for(&["LK101"])
-        .says("did you mean `version: wicphx`?");
+        .is_denied_for(&["LK101", "LK601"])
+        .says("did you mean `wicph`?");
 }
 
 #[tokio::test]

@@ -78,14 +78,14 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
                     port,
                     source: Some(*source),
                 };
-                let (routes, dropped) = all_routes_at(view, root, context);
+                let (tried, dropped) = all_routes_at(view, root, context);
                 found.push(VirtualHost {
                     host: host.clone(),
                     gateway: None,
                     port,
                     server: None,
                     source: Some(*source),
-                    routes,
+                    routes: tried,
                     dropped,
                 });
             }
@@ -143,10 +143,10 @@ fn at_gateway<'w>(
                 gateway: Some(&name),
                 ..Context::MESH
             };
-            let (routes, dropped) = all_routes_at(view, root, context);
+            let (tried, dropped) = all_routes_at(view, root, context);
             found.push(VirtualHost {
                 host: host.clone(),
-                routes,
+                routes: tried,
                 dropped,
                 gateway: Some(name.clone()),
                 port: None,

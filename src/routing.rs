@@ -19,10 +19,11 @@ mod protocol;
 mod route;
 mod subset;
 mod target;
+mod upstream;
 mod visibility;
 
 pub use caller::{Caller, callers_of};
-pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
+pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use header::{HeaderState, header_after};
 pub use lanes::{Groups, Lanes, is_lane_key};
@@ -30,4 +31,5 @@ pub use protocol::Protocol;
 pub use route::{Context, Route, destinations, reached, routes_at};
 pub use subset::{Carriers, carriers_of_subset, workload_labels};
 pub use target::{Port, Target, effective_port, home_of, target_of};
+pub use upstream::Upstream;
 pub use visibility::is_visible;

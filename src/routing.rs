@@ -25,11 +25,11 @@ mod subset;
 mod target;
 mod virtual_host;
 mod visibility;
-
 pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of};
-pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
+pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
+mod upstream;
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use header::{HeaderState, header_after};
 pub use lanes::{Groups, Lanes, is_lane_key};
@@ -37,7 +37,6 @@ pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
 pub use subset::{Carriers, carriers_of_subset, workload_labels};
 pub use target::{Port, Target, effective_port, home_of, target_of};
-pub use virtual_host::{
-    VirtualHost, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts,
-};
+pub use virtual_host::{VirtualHost, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts};
 pub use visibility::{Rank, is_visible, rank};
+pub use upstream::Upstream;

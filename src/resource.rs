@@ -38,8 +38,8 @@ pub use pod::Pod;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use virtual_service::{
-    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination,
-    StringMatch, VirtualService,
+    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Mirror,
+    Percentage, StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};

@@ -17,6 +17,7 @@ mod lk305;
 mod lk401;
 mod lk402;
 mod lk403;
+mod lk601;
 
 pub use affected::affected;
 pub use catalogue::{RULES, Rule, find, index};

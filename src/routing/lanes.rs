@@ -1,5 +1,7 @@
 //! The lanes of a group as the world shows them.
 
+mod member;
+
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
@@ -26,6 +28,8 @@ pub struct Lanes<'v, 'w> {
     all: OnceCell<Vec<Symbol>>,
     entry: OnceCell<Option<Entry>>,
     known: RefCell<HashMap<Symbol, bool>>,
+    label: OnceCell<Option<Symbol>>,
+    members: RefCell<HashMap<Symbol, bool>>,
 }
 
 /// The most names of one header that are looked at as lanes: a header with more is an identity. A `LaneGroup` has
@@ -82,7 +86,7 @@ impl<'v, 'w> Groups<'v, 'w> {
 
     /// The group that `service` belongs to: the first of its namespace that has a workload behind the service; of
     /// a service with nothing behind it, the first whose labels its selector does not contradict.
-    fn of_service(&self, service: &Service) -> Option<Rc<Lanes<'v, 'w>>> {
+    pub fn of_service(&self, service: &Service) -> Option<Rc<Lanes<'v, 'w>>> {
         let groups = self.of_namespace(&service.meta.namespace);
         if groups.is_empty() {
             return None;
@@ -150,6 +154,8 @@ fn lanes_of<'v, 'w>(
             all: OnceCell::new(),
             entry: OnceCell::new(),
             known: RefCell::default(),
+            label: OnceCell::new(),
+            members: RefCell::default(),
         })
         .collect()
 }

@@ -308,9 +308,7 @@ pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
     let mut found: Vec<_> = reached(route)
         .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
         .collect();
-    found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
-    let mirrors = route.mirrors.iter().enumerate();
-    found.extend(mirrors.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)));
+    found.extend(route.copies());
     found
 }
 

@@ -37,7 +37,12 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 add_routes_to(view, &host, &mut found);
             }
         }
-        Resource::Service(service) => add_service(view, &view.host_of(service), &mut found),
+        Resource::Service(service) => {
+            add_service(view, &view.host_of(service), &mut found);
+            if !service.selector.is_empty() {
+                add_workloads(view, namespace, &service.selector, &mut found);
+            }
+        }
         Resource::Workload(workload) => {
             add_services_selecting(view, namespace, &workload.template.labels, &mut found);
         }
@@ -60,10 +65,13 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             for header in [Some(&group.header), entry].into_iter().flatten() {
                 add_routes_naming(view, namespace, header, &mut found);
             }
+            add_workloads(view, namespace, &Labels::new(group.workloads), &mut found);
         }
         Resource::WasmPlugin(plugin) => {
             if let Some(header) = &plugin.lane_header {
                 add_routes_naming(view, namespace, header, &mut found);
+                let selector = plugin.selector.clone().unwrap_or_default();
+                add_workloads(view, namespace, &selector, &mut found);
             }
         }
         Resource::Mark(_) | Resource::MeshConfig(_) => {}
@@ -151,6 +159,13 @@ fn add_services_selecting(
         add_rules_for(view, &host, found);
         add_routes_to(view, &host, found);
     }
+}
+
+/// The workloads whose lane (LK601) depends on what chooses them. When only a route or a subset comes or goes, they
+/// are not judged again: that refuses nothing, and each route would ask for every workload behind it.
+fn add_workloads(view: &View<'_>, namespace: &Symbol, selector: &Labels, found: &mut BTreeSet<ObjectRef>) {
+    let workloads = view.workloads(namespace, selector).into_iter();
+    found.extend(workloads.map(|workload| workload.meta.reference(workload.kind)));
 }
 
 fn add_routes_naming(view: &View<'_>, namespace: &Symbol, header: &Symbol, found: &mut BTreeSet<ObjectRef>) {

@@ -161,12 +161,7 @@ impl Judged<'_, '_, '_> {
 
     /// The group's name.
     fn group(&self) -> String {
-        let group = &self.lanes.group;
-        if group.is_implicit() {
-            group.source.clone()
-        } else {
-            format!("LaneGroup {}/{}", group.namespace, group.source)
-        }
+        self.lanes.group.title()
     }
 
     fn finding(&self, header: &Symbol, value: &str, path: &str) -> Finding {

@@ -11,7 +11,7 @@ use super::key::{Key, qualified};
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
     DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
-    ServiceEntry, VirtualService, WasmPlugin,
+    ServiceEntry, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -217,6 +217,19 @@ impl<'w> View<'w> {
         }
         self.record(Read::Pods(namespace.clone(), selector.clone()));
         self.carriers_at(Some(namespace), selector)
+    }
+
+    /// The workloads of `namespace` that carry and whose pods have every pair of `selector`; an empty one chooses all.
+    pub fn workloads(&self, namespace: &Symbol, selector: &Labels) -> Vec<&'w Workload> {
+        for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
+            self.record(Read::List(kind, namespace.clone()));
+        }
+        let carriers = self.carriers_at(Some(namespace), selector).into_iter();
+        let workloads = carriers.filter_map(|carrier| match carrier {
+            Resource::Workload(workload) => Some(workload),
+            _ => None,
+        });
+        workloads.collect()
     }
 
     /// The namespaces of the carriers, wherever they are, that have every pair of `selector`: where a

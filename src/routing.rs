@@ -17,6 +17,7 @@ mod delegate;
 mod destination_rule;
 mod entry;
 mod header;
+mod import;
 mod lanes;
 mod protocol;
 mod route;

@@ -74,6 +74,10 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 add_workloads(view, namespace, &selector, &mut found);
             }
         }
+        Resource::Sidecar(sidecar) => {
+            let of_namespace = view.virtual_services_in(&sidecar.meta.namespace);
+            found.extend(of_namespace.into_iter().map(reference));
+        }
         Resource::Mark(_) | Resource::MeshConfig(_) => {}
     }
     found

@@ -103,7 +103,11 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
                 keys.push(Key::GatewayOf(gateway.selector.to_string().into()));
             }
         }
-        Resource::LaneGroup(_) | Resource::Mark(_) | Resource::MeshConfig(_) | Resource::WasmPlugin(_) => {}
+        Resource::LaneGroup(_)
+        | Resource::Mark(_)
+        | Resource::MeshConfig(_)
+        | Resource::Sidecar(_)
+        | Resource::WasmPlugin(_) => {}
     }
     keys.push(Key::In(object.kind(), namespace.clone()));
     keys.sort_unstable();

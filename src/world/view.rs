@@ -11,7 +11,7 @@ use super::key::{Key, qualified};
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
     DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
-    ServiceEntry, VirtualService, WasmPlugin, Workload,
+    ServiceEntry, Sidecar, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -365,9 +365,7 @@ impl<'w> View<'w> {
             Resource::DestinationRule(rule) => Some(rule),
             _ => None,
         });
-        let mut rules: Vec<_> = rules.collect();
-        rules.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
-        rules
+        sorted_by_age(rules.collect(), |rule| &rule.meta)
     }
 
     /// `host` and the wildcards that include it, the most specific first.
@@ -408,6 +406,14 @@ impl<'w> View<'w> {
             Resource::VirtualService(vs) => Some(vs),
             _ => None,
         }
+    }
+
+    /// The `VirtualServices` of a namespace, by name.
+    pub fn virtual_services_in(&self, namespace: &Symbol) -> Vec<&'w VirtualService> {
+        self.all_in(Kind::VirtualService, namespace, |object| match object {
+            Resource::VirtualService(vs) => Some(vs),
+            _ => None,
+        })
     }
 
     /// The `VirtualServices` that are bound to the gateway `namespace/name`.
@@ -519,12 +525,36 @@ impl<'w> View<'w> {
             Resource::Gateway(gateway) => Some(gateway),
             _ => None,
         });
-        let mut gateways: Vec<_> = gateways.collect();
-        gateways.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+        let gateways = sorted_by_age(gateways.collect(), |gateway| &gateway.meta);
         for gateway in &gateways {
             self.record(Read::Object(gateway.meta.reference(Kind::Gateway)));
         }
         gateways
+    }
+
+    /// The `Sidecar` that counts for the sidecars of `namespace` for which no other is meant by their labels: of its
+    /// own the oldest, else that of the root namespace (`getSidecarScope`, `initSidecarScopes` in
+    /// `pilot/pkg/model/push_context.go`). For an empty namespace, one without any of its own.
+    pub fn sidecar_for(&self, namespace: &Symbol) -> Option<&'w Sidecar> {
+        let in_namespace = |namespace: &Symbol| {
+            let found = self.all_in(Kind::Sidecar, namespace, |object| match object {
+                Resource::Sidecar(sidecar) => Some(sidecar),
+                _ => None,
+            });
+            sorted_by_age(found, |sidecar| &sidecar.meta)
+        };
+        let selects_all =
+            |sidecar: &&Sidecar| sidecar.workload_selector.as_ref().is_some_and(Labels::is_empty);
+        let has_none = |sidecar: &&Sidecar| sidecar.workload_selector.is_none();
+        if !namespace.is_empty() {
+            let own = in_namespace(namespace);
+            let first = own.iter().copied().find(selects_all);
+            let first = first.or_else(|| own.iter().copied().find(has_none));
+            if first.is_some() {
+                return first;
+            }
+        }
+        in_namespace(self.root_namespace()).into_iter().find(has_none)
     }
 
     /// Istio's mesh configuration; of several revisions, that of the default one.
@@ -589,6 +619,11 @@ pub fn age(meta: &Meta) -> (bool, Option<jiff::Timestamp>, &Symbol, &Symbol) {
 /// [s37].
 pub fn is_age_known(a: &Meta, b: &Meta) -> bool {
     a.created != b.created
+}
+
+fn sorted_by_age<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {
+    objects.sort_by(|a, b| age(meta(a)).cmp(&age(meta(b))));
+    objects
 }
 
 fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {

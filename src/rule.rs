@@ -20,7 +20,7 @@ mod lk403;
 mod lk601;
 
 pub use affected::affected;
-pub use catalogue::{RULES, Rule, find};
+pub use catalogue::{RULES, Rule, find, index};
 pub(crate) use lk402::template_header;
 
 pub use finding::{Certainty, Finding, Identity, Level, Subject};

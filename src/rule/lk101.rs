@@ -30,8 +30,13 @@
 //! ```
 //!
 //! ## References
-//! Kiali KIA0203 (subset labels not found) compares with pods that run now; this rule looks at what the
-//! workloads will make, so that scaling to zero or relabelling is seen before the pods are gone.
+//! `istioctl analyze` has IST0173 (`DestinationRuleSubsetNotSelectPods`, an error). It compares the subset's labels,
+//! without the Service's selector, with the pods that run now in any namespace: it takes another service's pods for
+//! this one's, and reports what is about to start. Kiali has KIA0203, which takes selector and labels together and
+//! the workloads' templates, whatever their replicas, and makes light of a subset that no route uses. This rule looks
+//! at what the workloads will make, so that scaling to zero or relabelling is seen before the pods are gone; it
+//! tells a slip from what is only missing, and passes over labels that Istio adds by itself. A subset without labels
+//! (KIA0209) chooses every pod and is used to carry a policy: nothing is wrong with it here.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::{is_near, nearest};

@@ -25,8 +25,11 @@
 //! ```
 //!
 //! ## References
-//! Istio's analyzer IST0101 (`ReferencedResourceNotFound`) and Kiali KIA1107 look in any namespace; this rule
-//! follows the caller's lookup, so a rule that hides the service's own is found too.
+//! `istioctl analyze` has IST0101 (`ReferencedResourceNotFound`, "host+subset in destinationrule") and Kiali KIA1107, a
+//! warning. Both are content with any `DestinationRule` of any namespace that has the subset; this rule follows the
+//! caller's lookup, so that a rule which hides the service's own, or is not exported to the caller, is found too. Both
+//! look at TCP and TLS routes as well, which cannot go by a lane header; KIA1107 does not look at mirrors; neither passes over
+//! destinations of weight 0. The lookup is `destinationRule` in `pilot/pkg/model/push_context.go`.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::nearest;

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! ## References
-//! Neither Istio's analyzers nor Kiali know lanes.
+//! Neither `istioctl analyze` nor Kiali knows lanes: to both, any value of a header is as good as another.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;

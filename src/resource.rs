@@ -25,7 +25,7 @@ mod workload;
 mod workload_entry;
 
 pub use config_map::MeshConfig;
-pub use destination_rule::{DestinationRule, H2Upgrade, Subset, TrafficPolicy};
+pub use destination_rule::{ConnectionPool, DestinationRule, H2Upgrade, Subset, TrafficPolicy};
 pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
 pub use label::Labels;

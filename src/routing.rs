@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   VirtualService ──virtual_hosts──▶ VirtualHost: the routes that are tried for one host, one port, one caller
+//!        │                                └──hops──▶ Hop: from who calls it to the port where a route leads
 //!        └──────────routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
 //!                                            │            └──rule_for(caller)──▶ subset ──▶ carriers
 //!                                            └──header_after(operations)──▶ what the lane header becomes
@@ -15,7 +16,9 @@ mod caller;
 mod delegate;
 mod destination_rule;
 mod entry;
+mod grpc;
 mod header;
+mod hop;
 mod lanes;
 mod protocol;
 mod route;
@@ -28,7 +31,9 @@ pub use caller::{Caller, callers_of};
 pub use delegate::{Broken, delegate_of, merged, roots_of};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
+pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{HeaderState, header_after};
+pub use hop::{End, Hop, Upstream, hops, upstream};
 pub use lanes::{Groups, Lanes, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, reached, routes_at};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::Meta;
+use super::{Meta, TrafficPolicy};
 use crate::symbol::Symbol;
 
 /// What of the mesh configuration decides where a request goes.
@@ -18,6 +18,8 @@ pub struct MeshConfig {
     pub root_namespace: Option<Symbol>,
     /// Whether the mesh upgrades HTTP/1.1 upstreams to HTTP/2 (`h2UpgradePolicy: UPGRADE`).
     pub h2_upgrade: bool,
+    /// What a host has that no `DestinationRule` gives a `connectionPool` (`defaultTrafficPolicy`).
+    pub default_traffic_policy: TrafficPolicy,
 }
 
 impl<'de> Deserialize<'de> for MeshConfig {
@@ -43,6 +45,7 @@ impl<'de> Deserialize<'de> for MeshConfig {
             default_destination_rule_export_to: mesh.default_destination_rule_export_to,
             root_namespace: mesh.root_namespace.filter(|name| !name.is_empty()),
             h2_upgrade: mesh.h2_upgrade_policy.as_deref() == Some("UPGRADE"),
+            default_traffic_policy: mesh.default_traffic_policy,
         })
     }
 }
@@ -54,6 +57,7 @@ struct Mesh {
     default_destination_rule_export_to: Vec<Symbol>,
     root_namespace: Option<Symbol>,
     h2_upgrade_policy: Option<Box<str>>,
+    default_traffic_policy: TrafficPolicy,
 }
 
 /// The mesh configuration in the text of the key `mesh`, which is YAML; `None` where there is none or it

@@ -14,8 +14,8 @@ pub struct DestinationRule {
     pub host: Symbol,
     /// The subsets, in order.
     pub subsets: Vec<Subset>,
-    /// The policy for every subset that has none of its own.
-    pub traffic_policy: TrafficPolicy,
+    /// The policy for every subset that has none of its own; `None`: not written.
+    pub traffic_policy: Option<TrafficPolicy>,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
     pub export_to: Vec<Symbol>,
     /// The callers it is for; `None`: all.
@@ -37,14 +37,21 @@ pub struct Subset {
 /// What of a `trafficPolicy` decides the protocol and the choice of a pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficPolicy {
-    /// How connections to the upstream start.
-    pub h2: H2Upgrade,
-    /// Whether the caller's protocol is kept.
-    pub use_client_protocol: bool,
+    /// `connectionPool`; `None`: not written. One that is written replaces another whole.
+    pub pool: Option<ConnectionPool>,
     /// Whether the address that the caller chose is kept (`loadBalancer.simple: PASSTHROUGH`).
     pub passthrough: bool,
     /// The same by port.
     pub ports: Vec<(u32, TrafficPolicy)>,
+}
+
+/// What of a `connectionPool` decides the protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionPool {
+    /// How connections to the upstream start.
+    pub h2: H2Upgrade,
+    /// Whether the caller's protocol is kept.
+    pub use_client_protocol: bool,
 }
 
 /// `connectionPool.http.h2UpgradePolicy`.
@@ -81,7 +88,7 @@ impl<'de> Deserialize<'de> for DestinationRule {
         struct Spec {
             host: Symbol,
             subsets: Vec<Subset>,
-            traffic_policy: TrafficPolicy,
+            traffic_policy: Option<TrafficPolicy>,
             export_to: Vec<Symbol>,
             workload_selector: Option<Selector>,
         }
@@ -109,14 +116,14 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase", default)]
         struct Wire {
-            connection_pool: ConnectionPool,
+            connection_pool: Option<Pool>,
             load_balancer: LoadBalancer,
             port_level_settings: Vec<PortPolicy>,
         }
 
         #[derive(Deserialize, Default)]
         #[serde(default)]
-        struct ConnectionPool {
+        struct Pool {
             http: Http,
         }
 
@@ -139,7 +146,7 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
             #[serde(default)]
             port: Port,
             #[serde(default)]
-            connection_pool: ConnectionPool,
+            connection_pool: Option<Pool>,
             #[serde(default)]
             load_balancer: LoadBalancer,
         }
@@ -150,10 +157,12 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
             number: u32,
         }
 
-        fn policy(pool: &ConnectionPool, balancer: &LoadBalancer) -> TrafficPolicy {
+        fn policy(pool: Option<&Pool>, balancer: &LoadBalancer) -> TrafficPolicy {
             TrafficPolicy {
-                h2: pool.http.h2_upgrade_policy,
-                use_client_protocol: pool.http.use_client_protocol,
+                pool: pool.map(|pool| ConnectionPool {
+                    h2: pool.http.h2_upgrade_policy,
+                    use_client_protocol: pool.http.use_client_protocol,
+                }),
                 passthrough: balancer.simple.as_deref() == Some("PASSTHROUGH"),
                 ports: Vec::new(),
             }
@@ -166,11 +175,11 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
                 .map(|port| {
                     (
                         port.port.number,
-                        policy(&port.connection_pool, &port.load_balancer),
+                        policy(port.connection_pool.as_ref(), &port.load_balancer),
                     )
                 })
                 .collect(),
-            ..policy(&wire.connection_pool, &wire.load_balancer)
+            ..policy(wire.connection_pool.as_ref(), &wire.load_balancer)
         })
     }
 }
@@ -190,8 +199,9 @@ mod tests {
             "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v1", "labels": {"version": "v2"}}]}}))
         .unwrap();
         assert_eq!(rule.subset("v1").unwrap().labels.get("version").unwrap(), &"v1");
-        assert_eq!(rule.traffic_policy.h2, H2Upgrade::Upgrade);
-        assert!(rule.traffic_policy.ports[0].1.passthrough);
+        let policy = rule.traffic_policy.as_ref().unwrap();
+        assert_eq!(policy.pool.unwrap().h2, H2Upgrade::Upgrade);
+        assert!(policy.ports[0].1.passthrough && policy.ports[0].1.pool.is_none());
         assert!(rule.workload_selector.is_some());
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::is_visible;
-use crate::resource::{DestinationRule, H2Upgrade, Kind, Labels, ObjectRef, Subset, TrafficPolicy};
+use crate::resource::{ConnectionPool, DestinationRule, Kind, Labels, ObjectRef, Subset, TrafficPolicy};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -43,33 +43,57 @@ impl<'w> EffectiveRule<'w> {
             .collect()
     }
 
-    /// Whether the policy makes the upstream speak HTTP/2 to `port` of the subset, whatever the port's own
-    /// protocol: `Some(true)` upgrades, `Some(false)` refuses, `None` leaves it to the mesh [s19].
-    pub fn upgrades(&self, subset: Option<&str>, port: u32) -> Option<bool> {
-        let of_subset = subset
-            .and_then(|name| self.subset(name))
-            .map(|defined| &defined.subset.traffic_policy);
-        let of_rule = self.sources.first().map(|rule| &rule.traffic_policy);
-        let by_port = |policy: &'w TrafficPolicy| {
-            policy
-                .ports
-                .iter()
-                .find(|(number, _)| *number == port)
-                .map(|(_, policy)| policy)
+    /// The `connectionPool` that counts for `port` of the subset, or of the service where none is named: the one
+    /// nearest to the port that is written. A port's own policy inherits nothing from the one around it, nor a
+    /// subset's port from the rule's; where nothing is written, `default`, the mesh's, counts
+    /// (`MergeSubsetTrafficPolicy` in `pilot/pkg/networking/util/util.go`, `applyDefaultTrafficPolicy` in
+    /// `pilot/pkg/networking/core/cluster_traffic_policy.go`).
+    pub fn connection_pool(
+        &self,
+        subset: Option<&str>,
+        port: u32,
+        default: Option<ConnectionPool>,
+    ) -> Option<ConnectionPool> {
+        let of_rule = || {
+            let policy = self.traffic_policy()?;
+            by_port(policy, port).unwrap_or(policy).pool
         };
-        let says = |policy: &TrafficPolicy| match policy.h2 {
-            H2Upgrade::Upgrade => Some(true),
-            H2Upgrade::DoNotUpgrade => Some(false),
-            H2Upgrade::Default => policy.use_client_protocol.then_some(true),
-        };
-        // A port's own policy inherits nothing from the one around it, nor a subset's port from the rule's
-        // (`MergeSubsetTrafficPolicy` in `pilot/pkg/networking/util/util.go`).
-        if let Some(own) = of_subset.and_then(by_port) {
-            return says(own);
+        let of_subset = subset.and_then(|name| self.subset(name));
+        let of_subset = of_subset.map(|defined| &defined.subset.traffic_policy);
+        if let Some(own) = of_subset.and_then(|policy| by_port(policy, port)) {
+            return own.pool;
         }
-        let of_rule = of_rule.map(|policy| by_port(policy).unwrap_or(policy));
-        of_subset.and_then(says).or_else(|| of_rule.and_then(says))
+        of_subset
+            .and_then(|policy| policy.pool)
+            .or_else(of_rule)
+            .or(default)
     }
+
+    /// Whether requests to `port` of the subset go to the address that the caller chose
+    /// (`loadBalancer.simple: PASSTHROUGH`): where the rule says so for the port, no subset takes it back
+    /// (`buildSubsetCluster` in `pilot/pkg/networking/core/cluster_builder.go`) [s16].
+    pub fn keeps_address(&self, subset: Option<&str>, port: u32) -> bool {
+        let of_rule = self.traffic_policy().is_some_and(|policy| {
+            by_port(policy, port).map_or(policy.passthrough, |of_port| of_port.passthrough)
+        });
+        let of_subset = subset.and_then(|name| self.subset(name));
+        let of_subset = of_subset.map(|defined| &defined.subset.traffic_policy);
+        of_rule
+            || of_subset.is_some_and(|policy| {
+                policy.passthrough || by_port(policy, port).is_some_and(|of_port| of_port.passthrough)
+            })
+    }
+
+    /// The policy for all subsets: of several rules, that of the first which has one.
+    fn traffic_policy(&self) -> Option<&'w TrafficPolicy> {
+        self.sources.iter().find_map(|rule| rule.traffic_policy.as_ref())
+    }
+}
+
+/// A policy's own settings for a port.
+fn by_port(policy: &TrafficPolicy, port: u32) -> Option<&TrafficPolicy> {
+    let own = policy.ports.iter().find(|(number, _)| *number == port);
+    own.map(|(_, policy)| policy)
 }
 
 /// The rule that counts when a proxy of namespace `caller` (empty: one that has no rules of its own) calls the
@@ -213,7 +237,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resource::Resource;
+    use crate::resource::{H2Upgrade, Resource};
     use crate::world::{Read, Settings, World};
 
     fn rule(namespace: &str, name: &str, created: u8, spec: &Value) -> Resource {
@@ -307,37 +331,82 @@ mod tests {
         assert_eq!(subsets(vec![a, b], "cars"), Some(vec!["v1".into()]));
     }
 
+    /// What `says` of the rule for `portal` that callers without rules of their own get.
+    fn asked<T>(rules: &[Value], says: impl Fn(&EffectiveRule<'_>) -> T) -> T {
+        let names = ["a", "b"];
+        let rules = rules
+            .iter()
+            .zip(names)
+            .map(|(spec, name)| rule("cars", name, 0, spec));
+        let world = World::of(Settings::default(), rules);
+        let host = "portal.cars.svc.cluster.local".into();
+        says(&rule_for(&View::new(&world), "", &host, Some("cars")).unwrap())
+    }
+
+    fn upgrade(subset: Option<&str>, port: u32) -> impl Fn(&EffectiveRule<'_>) -> Option<H2Upgrade> {
+        move |rule| rule.connection_pool(subset, port, None).map(|pool| pool.h2)
+    }
+
     #[test]
-    fn the_policy_nearest_to_the_port_decides_the_upgrade() {
+    fn the_connection_pool_nearest_to_the_port_counts_and_replaces_the_others_whole() {
         let policy = |h2: &str| json!({"connectionPool": {"http": {"h2UpgradePolicy": h2}}});
         let mut by_port = policy("DO_NOT_UPGRADE");
         by_port["port"] = json!({"number": 80});
         let mut own = policy("UPGRADE");
         own["portLevelSettings"] = json!([by_port]);
-        let spec = json!({"host": "portal", "trafficPolicy": own, "subsets": [{"name": "v1", "trafficPolicy": policy("DO_NOT_UPGRADE")}]});
-        let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
-        let found = rule_for(
-            &View::new(&world),
-            "",
-            &"portal.cars.svc.cluster.local".into(),
-            Some("cars"),
-        )
-        .unwrap();
-        assert_eq!(found.upgrades(None, 8080), Some(true));
-        assert_eq!(found.upgrades(None, 80), Some(false));
-        assert_eq!(found.upgrades(Some("v1"), 8080), Some(false));
+        let spec = json!({"host": "portal", "trafficPolicy": own, "subsets": [
+            {"name": "v1", "trafficPolicy": policy("DO_NOT_UPGRADE")},
+            {"name": "v2", "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": 1}}}},
+            {"name": "v3", "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}}]});
+        for (subset, port, expected) in [
+            (None, 8080, H2Upgrade::Upgrade),
+            (None, 80, H2Upgrade::DoNotUpgrade),
+            (Some("v1"), 8080, H2Upgrade::DoNotUpgrade),
+            (Some("v2"), 8080, H2Upgrade::Default),
+            (Some("v3"), 8080, H2Upgrade::Upgrade),
+        ] {
+            let found = asked(std::slice::from_ref(&spec), upgrade(subset, port));
+            assert_eq!(found, Some(expected), "{subset:?} {port}");
+        }
     }
 
     #[test]
     fn a_ports_own_policy_inherits_nothing_from_the_one_around_it() {
-        let upgrade = json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}},
+        let upgrading = json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}},
             "portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "RANDOM"}}]});
-        let spec = json!({"host": "portal", "trafficPolicy": upgrade});
-        let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
-        let host = "portal.cars.svc.cluster.local".into();
-        let found = rule_for(&View::new(&world), "", &host, Some("cars")).unwrap();
-        assert_eq!(found.upgrades(None, 8080), Some(true));
-        assert_eq!(found.upgrades(None, 80), None);
+        let spec = json!({"host": "portal", "trafficPolicy": upgrading});
+        let found = asked(std::slice::from_ref(&spec), upgrade(None, 8080));
+        assert_eq!(found, Some(H2Upgrade::Upgrade));
+        assert_eq!(asked(&[spec], upgrade(None, 80)), None);
+    }
+
+    #[test]
+    fn of_rules_that_merge_the_first_policy_counts() {
+        let upgrading = json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}});
+        let without = json!({"host": "portal"});
+        let with = json!({"host": "portal", "trafficPolicy": upgrading});
+        let found = asked(&[without, with.clone()], upgrade(None, 80));
+        assert_eq!(found, Some(H2Upgrade::Upgrade));
+        let empty = json!({"host": "portal", "trafficPolicy": {}});
+        assert_eq!(asked(&[empty, with], upgrade(None, 80)), None);
+    }
+
+    #[test]
+    fn a_subset_cannot_take_back_that_the_rule_keeps_the_callers_address() {
+        let balancer = |simple: &str| json!({"loadBalancer": {"simple": simple}});
+        let keeps = |spec: &Value, subset: Option<&str>, port| {
+            asked(std::slice::from_ref(spec), |rule| {
+                rule.keeps_address(subset, port)
+            })
+        };
+        let spec = json!({"host": "portal", "trafficPolicy": balancer("PASSTHROUGH"),
+            "subsets": [{"name": "v1", "trafficPolicy": balancer("RANDOM")}]});
+        assert!(keeps(&spec, None, 80) && keeps(&spec, Some("v1"), 80));
+        let by_port = json!({"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "PASSTHROUGH"}}]});
+        let spec = json!({"host": "portal", "subsets": [
+            {"name": "v1", "trafficPolicy": balancer("PASSTHROUGH")}, {"name": "v2", "trafficPolicy": by_port}]});
+        assert!(!keeps(&spec, None, 80) && keeps(&spec, Some("v1"), 80));
+        assert!(keeps(&spec, Some("v2"), 80) && !keeps(&spec, Some("v2"), 81));
     }
 
     #[test]

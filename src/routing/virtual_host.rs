@@ -7,7 +7,7 @@
 
 use super::delegate::roots_of;
 use super::route::{all_routes_at, is_on_mesh};
-use super::{Context, Route, Source, rank, routes_at, target_of};
+use super::{Context, Port, Route, Source, rank, routes_at, target_of};
 use crate::resource::{Gateway, Server, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, age, host_includes, qualified};
@@ -40,6 +40,12 @@ impl VirtualHost<'_> {
             port: self.port,
             source: self.source,
         }
+    }
+
+    /// The port that its callers call, on the mesh; `None` at a gateway, and where it is not known.
+    pub fn called_port(&self, view: &View<'_>) -> Option<Port> {
+        let number = self.port.filter(|_| self.gateway.is_none())?;
+        target_of(view, &self.host).port(number)
     }
 }
 

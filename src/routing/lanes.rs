@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::delegate::standing_for;
 use super::subset::{is_topology_key, workload_labels};
 use super::{carriers_of_subset, rule_for};
 use crate::lane::{Entry, LaneGroup, WithoutHeader, is_near, nearest};
@@ -308,12 +309,8 @@ impl<'w> Lanes<'_, 'w> {
         let (namespace, header) = (&self.group.namespace, &self.group.header);
         view.virtual_services_naming(namespace, header, &name.into())
             .into_iter()
-            .any(|vs| {
-                vs.http
-                    .iter()
-                    .filter(|route| names(route, header, name))
-                    .any(|route| self.leads_to(view, vs, route, name))
-            })
+            .flat_map(|vs| routes_with(view, vs, |route| names(route, header, name)))
+            .any(|(vs, route)| self.leads_to(view, vs, route, name))
     }
 
     /// Whether `header`'s exact values lead, at a gateway, to the lanes that they name: a value that is only some
@@ -327,14 +324,9 @@ impl<'w> Lanes<'_, 'w> {
             .any(|value| {
                 view.virtual_services_naming(namespace, header, value)
                     .into_iter()
-                    .any(|vs| {
-                        vs.gateways.iter().any(|gateway| *gateway != "mesh")
-                            && vs
-                                .http
-                                .iter()
-                                .filter(|route| matches_exactly(route, header, value))
-                                .any(|route| self.leads_to(view, vs, route, value))
-                    })
+                    .filter(|vs| vs.gateways.iter().any(|gateway| *gateway != "mesh"))
+                    .flat_map(|vs| routes_with(view, vs, |route| matches_exactly(route, header, value)))
+                    .any(|(vs, route)| self.leads_to(view, vs, route, value))
             })
     }
 
@@ -394,6 +386,18 @@ fn is_named_for(subset: &str, lane: &str) -> bool {
     !lane.is_empty()
         && (is_part(subset.strip_suffix(lane), |rest| rest.ends_with('-'))
             || is_part(subset.strip_prefix(lane), |rest| rest.starts_with('-')))
+}
+
+/// The routes of `vs` that `is_one` picks; of one that delegates, those that stand for it [s26].
+fn routes_with<'w>(
+    view: &View<'w>,
+    vs: &'w VirtualService,
+    is_one: impl Fn(&HttpRoute) -> bool,
+) -> Vec<(&'w VirtualService, &'w HttpRoute)> {
+    let picked = vs.http.iter().enumerate().filter(|(_, route)| is_one(route));
+    picked
+        .flat_map(|(index, _)| standing_for(view, vs, index))
+        .collect()
 }
 
 /// Whether the route names `value` in `header`: in a match, or in what it or a destination sets.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::{Labels, Meta};
@@ -163,6 +164,19 @@ impl StringMatch {
         match self {
             Self::Exact(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// Whether `text` satisfies it; a regular expression is for the whole text, and one that cannot be read
+    /// matches nothing.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *text,
+            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Regex(regex) => {
+                Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(text))
+            }
+            Self::Present => true,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::key::{Key, qualified};
 
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, ObjectRef, Resource, Service,
+    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
     ServiceEntry, Sidecar, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
@@ -610,17 +610,23 @@ impl<'w> View<'w> {
 }
 
 /// What Istio sorts configuration by: age, then name, then namespace (`sortConfigByCreationTime` in
-/// `pilot/pkg/model/config.go`).
-pub fn age(meta: &crate::resource::Meta) -> (Option<jiff::Timestamp>, &Symbol, &Symbol) {
-    (meta.created, &meta.name, &meta.namespace)
+/// `pilot/pkg/model/config.go`). What has not been created yet is the youngest.
+pub fn age(meta: &Meta) -> (bool, Option<jiff::Timestamp>, &Symbol, &Symbol) {
+    (meta.created.is_none(), meta.created, &meta.name, &meta.namespace)
 }
 
-fn sorted_by_age<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &crate::resource::Meta) -> Vec<&T> {
+/// Whether it is known which of the two is older: files say nothing of it, and within a second the name decides
+/// [s37].
+pub fn is_age_known(a: &Meta, b: &Meta) -> bool {
+    a.created != b.created
+}
+
+fn sorted_by_age<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {
     objects.sort_by(|a, b| age(meta(a)).cmp(&age(meta(b))));
     objects
 }
 
-fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &crate::resource::Meta) -> Vec<&T> {
+fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {
     objects.sort_by(|a, b| {
         let (a, b) = (meta(a), meta(b));
         (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))

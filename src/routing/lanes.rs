@@ -1,6 +1,9 @@
 //! The lanes of a group as the world shows them.
 
 mod member;
+mod reach;
+
+pub use reach::Reach;
 
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
@@ -254,10 +257,7 @@ impl<'w> Lanes<'_, 'w> {
     fn implied_entry(&self) -> Option<Entry> {
         let views = [Some(self.view), self.before].into_iter().flatten();
         views.into_iter().find_map(|view| {
-            let mut headers = view
-                .named_headers(&self.group.namespace)
-                .into_iter()
-                .filter(|header| *header != self.group.header && self.leads_to_lanes(view, header));
+            let mut headers = self.candidates(view);
             let first = headers.next()?;
             headers.next().is_none().then_some(Entry {
                 header: first,
@@ -266,26 +266,51 @@ impl<'w> Lanes<'_, 'w> {
         })
     }
 
+    /// Where callers outside name their lane in several headers, so that none of them is known to be the entry: these,
+    /// the one that names the most lanes first [s32].
+    pub fn entry_candidates(&self) -> Vec<Symbol> {
+        if !self.group.is_implicit() {
+            return Vec::new();
+        }
+        let namespace = &self.group.namespace;
+        let count = |header: &Symbol| {
+            let values = self.view.named_values(namespace, header);
+            values.iter().filter(|value| self.contains(value)).count()
+        };
+        let mut headers: Vec<Symbol> = self.candidates(self.view).collect();
+        headers.sort_by_cached_key(|header| (std::cmp::Reverse(count(header)), header.clone()));
+        if headers.len() < 2 { Vec::new() } else { headers }
+    }
+
+    /// The headers whose exact values lead, at a gateway, to the lanes that they name.
+    fn candidates(&self, view: &View<'w>) -> impl Iterator<Item = Symbol> {
+        let headers = view.named_headers(&self.group.namespace).into_iter();
+        headers.filter(move |header| *header != self.group.header && self.leads_to_lanes(view, header))
+    }
+
     /// The lane of a subset: the value of the lane label; where none is written down, the label value that is a
     /// lane; else the part of the subset's name that is one. `None` where that is not one lane of the group.
     pub fn lane_of_subset(&self, subset: &Subset) -> Option<Symbol> {
-        if let Some(label) = &self.group.lane_label {
-            return subset
-                .labels
-                .get(label)
-                .filter(|value| self.contains(value))
-                .cloned();
-        }
-        let values = subset
-            .labels
-            .pairs()
-            .iter()
-            .filter(|(key, _)| is_lane_key(key))
-            .map(|(_, value)| value);
-        only(values.filter(|value| self.contains(value)).cloned()).or_else(|| {
+        self.lane_of_labels(&subset.labels).or_else(|| {
+            let is_open = self.group.lane_label.is_none();
             let named = self.all().iter().filter(|lane| is_named_for(&subset.name, lane));
-            only(named.cloned())
+            is_open.then(|| only(named.cloned())).flatten()
         })
+    }
+
+    /// The lane that labels name: the value of the lane label; where none is written down, the value that is a lane.
+    /// `None` where that is not one lane of the group.
+    pub fn lane_of_labels(&self, labels: &Labels) -> Option<Symbol> {
+        if let Some(label) = &self.group.lane_label {
+            return labels.get(label).filter(|value| self.contains(value)).cloned();
+        }
+        let pairs = labels.pairs().iter().filter(|(key, _)| is_lane_key(key));
+        only(
+            pairs
+                .map(|(_, value)| value)
+                .filter(|value| self.contains(value))
+                .cloned(),
+        )
     }
 
     /// Whether the service at the full host `host` has a version for `lane`: a subset that something carries.

@@ -121,6 +121,12 @@ fn mesh_hosts(view: &View<'_>, root: &VirtualService) -> Vec<Symbol> {
     hosts
 }
 
+/// Whether a `VirtualService` on the mesh is for the full host `host`, by its name or by a wildcard.
+pub fn is_claimed_on_mesh(view: &View<'_>, host: &Symbol) -> bool {
+    let mut hosts = view.with_wildcards(host).into_iter();
+    hosts.any(|host| view.virtual_services_of(&host).into_iter().any(is_on_mesh))
+}
+
 /// The callers that the routes of `root` tell from others, and the others.
 pub fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'w>> {
     let mut sources = vec![Source::OTHER];

@@ -55,6 +55,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
         Resource::ServiceEntry(entry) => {
             for host in &entry.hosts {
                 add_service(view, host, &mut found);
+                if host.starts_with('*') {
+                    add_routes_within(view, namespace, host, &mut found);
+                }
             }
         }
         Resource::Gateway(gateway) => {
@@ -157,6 +160,22 @@ fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>
 
 fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
     found.extend(view.virtual_services_to(host).into_iter().map(reference));
+}
+
+/// The routes of `namespace` that lead to a host which the wildcard includes.
+fn add_routes_within(
+    view: &View<'_>,
+    namespace: &Symbol,
+    wildcard: &Symbol,
+    found: &mut BTreeSet<ObjectRef>,
+) {
+    let routes = view.virtual_services_in(namespace).into_iter();
+    let leads_there = |vs: &&VirtualService| {
+        hosts_of(view, vs)
+            .iter()
+            .any(|host| host_includes(wildcard, host))
+    };
+    found.extend(routes.filter(leads_there).map(reference));
 }
 
 /// The service of a full host, its rules, and what routes to it or for it.

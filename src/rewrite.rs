@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::lane::{Completeness, WithoutHeader};
@@ -110,8 +109,13 @@ fn trusts_callers(view: &View<'_>, vs: &VirtualService, header: &str) -> bool {
 /// Templates of another program in the lane header's value become Envoy's.
 fn templates(route: &EntryRoute<'_, '_>) -> Vec<Edit> {
     let header = &route.lanes.group.header;
-    let of_route = route.route.headers.iter().map(|headers| (None, &headers.request));
-    let of_destinations = route.route.route.iter().enumerate();
+    let of_route = route
+        .route
+        .route
+        .headers
+        .iter()
+        .map(|headers| (None, &headers.request));
+    let of_destinations = route.route.route.route.iter().enumerate();
     let of_destinations = of_destinations
         .filter_map(|(at, to)| to.headers.as_ref().map(|headers| (Some(at), &headers.request)));
     let mut edits = Vec::new();
@@ -125,7 +129,7 @@ fn templates(route: &EntryRoute<'_, '_>) -> Vec<Edit> {
                 continue;
             };
             let edit = |header: &str, change| Edit {
-                route: route.index,
+                route: route.route.index,
                 destination,
                 header: header.to_owned(),
                 change,
@@ -158,7 +162,7 @@ fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
     });
     let lanes: Vec<Option<Symbol>> = lanes.collect();
     let edit = |destination, lane: &Symbol| Edit {
-        route: route.index,
+        route: route.route.index,
         destination,
         header: group.header.to_string(),
         change: Change::Set(lane.to_string()),
@@ -170,7 +174,7 @@ fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
             vec![edit(None, lane)]
         }
         // With several destinations the route's removal would come after what they set [s29].
-        _ if route.route.route.len() > 1 && removes_on_route(route) => Vec::new(),
+        _ if route.route.route.route.len() > 1 && removes_on_route(route) => Vec::new(),
         _ => {
             let set = route.destinations.iter().zip(&lanes);
             set.filter_map(|(to, lane)| lane.as_ref().map(|lane| edit(Some(to.index), lane)))
@@ -181,7 +185,7 @@ fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
 
 /// Whether the route's own operations remove the lane header.
 fn removes_on_route(route: &EntryRoute<'_, '_>) -> bool {
-    let headers = route.route.headers.as_ref();
+    let headers = route.route.headers();
     headers.is_some_and(|headers| headers.request.removes(&route.lanes.group.header))
 }
 
@@ -189,8 +193,9 @@ fn removes_on_route(route: &EntryRoute<'_, '_>) -> bool {
 /// group, and none of them names the lane header itself [s30].
 fn covers_route(route: &EntryRoute<'_, '_>) -> bool {
     let names = |operations: &HeaderOperations| operations.name(&route.lanes.group.header);
-    route.destinations.len() == reached(route.route).count()
+    route.destinations.len() == reached(route.route.route).count()
         && !route
+            .route
             .route
             .route
             .iter()
@@ -205,7 +210,7 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
     let Some(entry) = &route.entry else {
         return Vec::new();
     };
-    let fits = |lane: &Symbol| patterns.iter().any(|pattern| matches(pattern, lane));
+    let fits = |lane: &Symbol| patterns.iter().any(|pattern| pattern.matches(lane));
     let leads_to_lanes = route.destinations.iter().all(|to| {
         matches!(to.header, HeaderState::AsSent | HeaderState::Removed) && to.lane.as_ref().is_some_and(fits)
     });
@@ -213,7 +218,7 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
         return set_lanes(route, &[]);
     }
     let edit = |change| Edit {
-        route: route.index,
+        route: route.route.index,
         destination: None,
         header: group.header.to_string(),
         change,
@@ -221,18 +226,6 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
     let set = edit(Change::Set(format!("%REQ({})%", entry.header)));
     let remove = (!removes_on_route(route)).then(|| edit(Change::Remove));
     [set].into_iter().chain(remove).collect()
-}
-
-/// Whether a value can match.
-fn matches(pattern: &StringMatch, value: &str) -> bool {
-    match pattern {
-        StringMatch::Exact(exact) => **exact == *value,
-        StringMatch::Prefix(prefix) => value.starts_with(&**prefix),
-        StringMatch::Regex(regex) => {
-            Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(value))
-        }
-        StringMatch::Present => true,
-    }
 }
 
 /// A route for requests that name no lane: the default lane is set, if the group promises it, and if the route
@@ -254,7 +247,7 @@ fn set_default(route: &EntryRoute<'_, '_>, earlier: &[EntryRoute<'_, '_>]) -> Ve
         return Vec::new();
     }
     vec![Edit {
-        route: route.index,
+        route: route.route.index,
         destination: None,
         header: group.header.to_string(),
         change: Change::Set(default.to_string()),

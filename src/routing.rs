@@ -1,7 +1,8 @@
 //! What Istio makes of the objects: hosts, protocols, rules, routes, headers, lanes.
 //!
 //! ```text
-//!   VirtualService ──routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
+//!   VirtualService ──virtual_hosts──▶ VirtualHost: the routes that are tried for one host, one port, one caller
+//!        └──────────routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
 //!                                            │            └──rule_for(caller)──▶ subset ──▶ carriers
 //!                                            └──header_after(operations)──▶ what the lane header becomes
 //!   LaneGroup, WasmPlugin ──Groups──▶ Lanes: which names are lanes, which lane a subset is
@@ -11,25 +12,34 @@
 //! is the business of the rules.
 
 mod caller;
+mod cover;
+mod delegate;
 mod destination_rule;
 mod entry;
 mod header;
+mod import;
 mod lanes;
 mod protocol;
 mod route;
 mod subset;
 mod target;
 mod upstream;
+mod virtual_host;
 mod visibility;
 
 pub use caller::{Caller, callers_of};
+pub use cover::{covers, is_presence};
+pub use delegate::{Broken, delegate_of, merged, roots_of};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use header::{HeaderState, header_after};
 pub use lanes::{Groups, Lanes, is_lane_key};
 pub use protocol::Protocol;
-pub use route::{Context, Route, destinations, reached, routes_at};
+pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
 pub use subset::{Carriers, carriers_of_subset, workload_labels};
 pub use target::{Port, Target, effective_port, home_of, target_of};
 pub use upstream::Upstream;
-pub use visibility::is_visible;
+pub use virtual_host::{
+    VirtualHost, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts,
+};
+pub use visibility::{Rank, is_visible, rank};

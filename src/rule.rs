@@ -10,8 +10,10 @@ mod finding;
 mod lk101;
 mod lk103;
 mod lk105;
+mod lk107;
 mod lk201;
 mod lk301;
+mod lk305;
 mod lk401;
 mod lk402;
 mod lk403;
@@ -23,8 +25,13 @@ pub(crate) use lk402::template_header;
 
 pub use finding::{Certainty, Finding, Identity, Level, Subject};
 
-use crate::resource::{HeaderOperations, HttpRoute, ObjectRef, Resource};
-use crate::routing::Groups;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
+use crate::routing::{Groups, VirtualHost, virtual_hosts};
 use crate::world::View;
 
 /// What a rule judges by.
@@ -36,7 +43,12 @@ pub struct Check<'v, 'w> {
     pub before: Option<&'v View<'w>>,
     /// The lane groups of both.
     pub groups: Groups<'v, 'w>,
+    /// What [`Check::virtual_hosts`] has worked out: most rules on routes ask for it.
+    hosts: RefCell<HashMap<ObjectRef, KnownHosts<'w>>>,
 }
+
+/// The virtual hosts of one object.
+type KnownHosts<'w> = Rc<[VirtualHost<'w>]>;
 
 impl<'v, 'w> Check<'v, 'w> {
     /// Judges `view`, which at admission is what the world `before` would become.
@@ -45,11 +57,23 @@ impl<'v, 'w> Check<'v, 'w> {
             view,
             before,
             groups: Groups::new(view, before),
+            hosts: RefCell::default(),
         }
     }
 }
 
 impl<'w> Check<'_, 'w> {
+    /// The lists of routes in which the routes of `vs` are tried ([`virtual_hosts`]).
+    pub fn virtual_hosts(&self, vs: &'w VirtualService) -> KnownHosts<'w> {
+        let object = vs.meta.reference(Kind::VirtualService);
+        if let Some(known) = self.hosts.borrow().get(&object) {
+            return Rc::clone(known);
+        }
+        let hosts: KnownHosts<'w> = virtual_hosts(self.view, vs).into();
+        self.hosts.borrow_mut().insert(object, Rc::clone(&hosts));
+        hosts
+    }
+
     /// All findings of `rules` on one object.
     pub fn object(&self, rules: &[Rule], object: &'w Resource) -> Vec<Finding> {
         let kind = object.kind();

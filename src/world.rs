@@ -21,8 +21,8 @@ mod key;
 mod read;
 mod view;
 
-pub use host::{Host, cluster_host, resolve};
+pub use host::{Host, cluster_host, includes as host_includes, resolve};
 pub use index::{Settings, World};
 pub use key::{Key, qualified};
 pub use read::Read;
-pub use view::{Layer, Scope, View};
+pub use view::{Layer, Scope, View, age, is_age_known};

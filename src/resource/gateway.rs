@@ -25,8 +25,32 @@ pub struct Server {
     pub protocol: Symbol,
     /// `tls.mode`, as written; `None`: no TLS.
     pub tls_mode: Option<Symbol>,
+    /// Whether every plain request is answered with a redirect to HTTPS (`tls.httpsRedirect`).
+    pub redirects: bool,
     /// The hosts, each possibly as `namespace/host`.
     pub hosts: Vec<Symbol>,
+}
+
+impl Server {
+    /// Whether it speaks TLS to its callers.
+    pub fn is_tls(&self) -> bool {
+        let protocol = self.protocol.as_str();
+        protocol.eq_ignore_ascii_case("HTTPS") || protocol.eq_ignore_ascii_case("TLS")
+    }
+
+    /// Whether HTTP routes apply to what it takes: HTTP in the clear, or TLS that it ends itself
+    /// (`IsHTTPServer` in `pkg/config/gateway/gateway.go`) [s23].
+    pub fn serves_http(&self) -> bool {
+        let protocol = self.protocol.as_str();
+        let is_plain = ["HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTP_PROXY"]
+            .iter()
+            .any(|name| protocol.eq_ignore_ascii_case(name));
+        let passes_through = self
+            .tls_mode
+            .as_ref()
+            .is_some_and(|mode| *mode == "PASSTHROUGH" || *mode == "AUTO_PASSTHROUGH");
+        is_plain || (protocol.eq_ignore_ascii_case("HTTPS") && !passes_through)
+    }
 }
 
 impl<'de> Deserialize<'de> for Gateway {
@@ -61,15 +85,17 @@ impl<'de> Deserialize<'de> for Gateway {
         }
 
         #[derive(Deserialize, Default)]
-        #[serde(default)]
+        #[serde(rename_all = "camelCase", default)]
         struct Tls {
             mode: Symbol,
+            https_redirect: bool,
         }
 
         let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
         let servers = spec.servers.into_iter().map(|server| Server {
             port: server.port.number,
             protocol: server.port.protocol,
+            redirects: server.tls.as_ref().is_some_and(|tls| tls.https_redirect),
             tls_mode: server.tls.map(|tls| tls.mode),
             hosts: server.hosts,
         });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::{Labels, Meta};
@@ -110,6 +111,8 @@ pub struct Delegate {
 pub struct HttpMatch {
     /// The path.
     pub uri: Option<StringMatch>,
+    /// Whether the case of the path does not matter.
+    pub ignore_uri_case: bool,
     /// The scheme.
     pub scheme: Option<StringMatch>,
     /// The method.
@@ -161,6 +164,19 @@ impl StringMatch {
         match self {
             Self::Exact(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// Whether `text` satisfies it; a regular expression is for the whole text, and one that cannot be read
+    /// matches nothing.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *text,
+            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Regex(regex) => {
+                Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(text))
+            }
+            Self::Present => true,
         }
     }
 }

@@ -3,20 +3,19 @@
 use std::rc::Rc;
 
 use super::{
-    Context, Groups, HeaderState, Lanes, header_after, reached as destinations_of, routes_at, rule_for,
+    Condition, Context, Groups, HeaderState, Lanes, Route, header_after, reached as destinations_of,
+    roots_of, routes_at, rule_for,
 };
 use crate::lane::Entry;
-use crate::resource::{HttpRoute, StringMatch, VirtualService};
+use crate::resource::{StringMatch, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
 
 /// A gateway route that leads to services of a lane group.
 #[derive(Debug, Clone)]
 pub struct EntryRoute<'v, 'w> {
-    /// Its place in `spec.http`.
-    pub index: usize,
     /// The route.
-    pub route: &'w HttpRoute,
+    pub route: Route<'w>,
     /// The group.
     pub lanes: Rc<Lanes<'v, 'w>>,
     /// The group's entry, where it has one.
@@ -69,100 +68,94 @@ impl EntryRoute<'_, '_> {
             EntryMatch::Exact(_) | EntryMatch::Pattern(_) | EntryMatch::Mixed
         )
     }
-
-    /// The path of the route, as Kubernetes writes fields.
-    pub fn path(&self) -> String {
-        format!("spec.http[{}]", self.index)
-    }
 }
 
 /// A group and its entry, where it has one.
 type Group<'v, 'w> = (Rc<Lanes<'v, 'w>>, Option<Entry>);
 
-/// The routes of `vs` that lead from a gateway to services of a lane group; none where the group's entry header
-/// is the lane header itself, or where the group enters by other gateways.
+/// The routes of `vs` that lead from a gateway to services of a lane group, whoever delegates to them; none where the
+/// group's entry header is the lane header itself, or where the group enters by other gateways.
 pub fn entry_routes<'v, 'w>(
     view: &View<'w>,
     groups: &Groups<'v, 'w>,
     vs: &'w VirtualService,
 ) -> Vec<EntryRoute<'v, 'w>> {
-    let home = &vs.meta.namespace;
-    let gateways: Vec<Symbol> = vs
-        .gateways
-        .iter()
-        .filter(|name| **name != "mesh")
-        .map(|name| qualified(name, home))
-        .collect();
     let mut found: Vec<EntryRoute<'v, 'w>> = Vec::new();
-    let on_mesh: Vec<usize> = routes_at(vs, Context::MESH)
-        .iter()
-        .map(|route| route.index)
-        .collect();
-    for gateway in &gateways {
-        for reached in routes_at(
-            vs,
-            Context {
-                gateway: Some(gateway),
-                port: None,
-            },
-        ) {
-            if found.iter().any(|entry| entry.index == reached.index) {
-                continue;
-            }
-            let mut group: Option<Group<'v, 'w>> = None;
-            let mut destinations = Vec::new();
-            for (index, to) in destinations_of(reached.route) {
-                let host = view.resolve(&to.destination.host, home);
-                let of_host = groups.of_host(&host).map(|lanes| (lanes.entry().cloned(), lanes));
-                let Some((entry, lanes)) = of_host else { continue };
-                let enters = entry.as_ref().is_none_or(|entry| {
-                    entry.header != lanes.group.header
-                        && (entry.gateways.is_empty() || entry.gateways.contains(gateway))
-                });
-                let same = group.as_ref().is_none_or(|(group, _)| {
-                    group.group.namespace == lanes.group.namespace && group.group.header == lanes.group.header
-                });
-                if !enters || !same {
+    for root in roots_of(view, vs) {
+        let on_mesh = routes_at(view, root, Context::MESH);
+        for name in root.gateways.iter().filter(|name| **name != "mesh") {
+            let gateway = qualified(name, &root.meta.namespace);
+            let context = Context {
+                gateway: Some(&gateway),
+                ..Context::MESH
+            };
+            for route in routes_at(view, root, context) {
+                let is_known = |entry: &EntryRoute<'_, '_>| entry.route.index == route.index;
+                if !route.is_of(vs) || found.iter().any(is_known) {
                     continue;
                 }
-                let subset = to.destination.subset.as_ref();
-                let service_home = view.read_host(&host).namespace();
-                let rule = subset
-                    .and_then(|_| rule_for(view, service_home.unwrap_or_default(), &host, service_home));
-                let defined = subset
-                    .zip(rule.as_ref())
-                    .and_then(|(name, rule)| rule.subset(name));
-                destinations.push(EntryDestination {
-                    index,
-                    subset,
-                    lane: defined.and_then(|defined| lanes.lane_of_subset(defined.subset)),
-                    is_undefined: subset.is_some() && defined.is_none(),
-                    header: header_after(reached.route, index, &lanes.group.header),
-                    host: host.clone(),
-                });
-                group = Some((lanes, entry));
+                let is_on_mesh = on_mesh
+                    .iter()
+                    .any(|other| other.is_of(vs) && other.index == route.index);
+                found.extend(entry_route(view, groups, route, &gateway, is_on_mesh));
             }
-            let Some((lanes, entry)) = group else { continue };
-            let conditions: Vec<_> = reached.matches.iter().map(|(_, condition)| *condition).collect();
-            found.push(EntryRoute {
-                index: reached.index,
-                route: reached.route,
-                by: told_by(&conditions, &lanes.group.header, entry.as_ref()),
-                on_mesh: on_mesh.contains(&reached.index),
-                lanes,
-                entry,
-                destinations,
-            });
         }
     }
     found
 }
 
-fn told_by<'w>(
-    conditions: &[&'w crate::resource::HttpMatch],
-    header: &str,
-    entry: Option<&Entry>,
-) -> EntryMatch<'w> {
+/// The route as one by which requests enter a lane group at `gateway`, if it leads to one.
+fn entry_route<'v, 'w>(
+    view: &View<'w>,
+    groups: &Groups<'v, 'w>,
+    route: Route<'w>,
+    gateway: &Symbol,
+    on_mesh: bool,
+) -> Option<EntryRoute<'v, 'w>> {
+    let mut group: Option<Group<'v, 'w>> = None;
+    let mut destinations = Vec::new();
+    for (index, to) in destinations_of(route.route) {
+        let host = view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        let of_host = groups.of_host(&host).map(|lanes| (lanes.entry().cloned(), lanes));
+        let Some((entry, lanes)) = of_host else { continue };
+        let enters = entry.as_ref().is_none_or(|entry| {
+            entry.header != lanes.group.header
+                && (entry.gateways.is_empty() || entry.gateways.contains(gateway))
+        });
+        let same = group.as_ref().is_none_or(|(group, _)| {
+            group.group.namespace == lanes.group.namespace && group.group.header == lanes.group.header
+        });
+        if !enters || !same {
+            continue;
+        }
+        let subset = to.destination.subset.as_ref();
+        let service_home = view.read_host(&host).namespace();
+        let rule = subset.and_then(|_| rule_for(view, service_home.unwrap_or_default(), &host, service_home));
+        let defined = subset
+            .zip(rule.as_ref())
+            .and_then(|(name, rule)| rule.subset(name));
+        destinations.push(EntryDestination {
+            index,
+            subset,
+            lane: defined.and_then(|defined| lanes.lane_of_subset(defined.subset)),
+            is_undefined: subset.is_some() && defined.is_none(),
+            header: header_after(&route, index, &lanes.group.header),
+            host: host.clone(),
+        });
+        group = Some((lanes, entry));
+    }
+    let (lanes, entry) = group?;
+    Some(EntryRoute {
+        by: told_by(&route.conditions, &lanes.group.header, entry.as_ref()),
+        route,
+        on_mesh,
+        lanes,
+        entry,
+        destinations,
+    })
+}
+
+fn told_by<'w>(conditions: &[Condition<'w>], header: &str, entry: Option<&Entry>) -> EntryMatch<'w> {
     let (by_lane, others): (Vec<_>, Vec<_>) = conditions
         .iter()
         .copied()

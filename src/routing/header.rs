@@ -1,6 +1,7 @@
 //! What becomes of a request header on its way through a route.
 
-use crate::resource::{HeaderOperations, HttpRoute};
+use super::Route;
+use crate::resource::HeaderOperations;
 
 /// A request header after the route's operations, as far as the configuration tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +22,14 @@ pub enum HeaderState<'a> {
 /// With two or more destinations Envoy applies the destination's operations first, then the route's; with one
 /// it is the other way round, so the destination's win. Within each, removals come first, then `set`, then
 /// `add` [s29].
-pub fn header_after<'a>(route: &'a HttpRoute, destination: usize, name: &str) -> HeaderState<'a> {
-    let of_route = route.headers.as_ref().map(|headers| &headers.request);
-    let of_destination = route
-        .route
+pub fn header_after<'w>(route: &Route<'w>, destination: usize, name: &str) -> HeaderState<'w> {
+    let of_route = route.headers().map(|headers| &headers.request);
+    let destinations = &route.route.route;
+    let of_destination = destinations
         .get(destination)
         .and_then(|to| to.headers.as_ref())
         .map(|headers| &headers.request);
-    let order = if route.route.len() > 1 {
+    let order = if destinations.len() > 1 {
         [of_destination, of_route]
     } else {
         [of_route, of_destination]
@@ -64,21 +65,35 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::resource::VirtualService;
 
-    fn route(of_route: &Value, of_destinations: &[Value]) -> HttpRoute {
+    fn route(of_route: &Value, of_destinations: &[Value]) -> VirtualService {
         let destinations: Vec<_> = of_destinations
             .iter()
             .map(|request| json!({"destination": {"host": "a"}, "headers": {"request": request}}))
             .collect();
-        serde_json::from_value(json!({"headers": {"request": of_route}, "route": destinations})).unwrap()
+        let route = json!({"headers": {"request": of_route}, "route": destinations});
+        serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"http": [route]}})).unwrap()
+    }
+
+    /// The header after the operations of the only route and its first destination.
+    fn after<'w>(vs: &'w VirtualService, name: &str) -> HeaderState<'w> {
+        let route = Route {
+            vs,
+            index: 0,
+            route: &vs.http[0],
+            root: None,
+            conditions: Vec::new(),
+        };
+        header_after(&route, 0, name)
     }
 
     #[test]
     fn with_one_destination_its_operations_come_last_and_win() {
         let one = route(&json!({"remove": ["bu"]}), &[json!({"set": {"Bu": "x"}})]);
-        assert_eq!(header_after(&one, 0, "bu"), HeaderState::Set("x"));
+        assert_eq!(after(&one, "bu"), HeaderState::Set("x"));
         let one = route(&json!({"set": {"bu": "x"}}), &[json!({"remove": ["bu"]})]);
-        assert_eq!(header_after(&one, 0, "bu"), HeaderState::Removed);
+        assert_eq!(after(&one, "bu"), HeaderState::Removed);
     }
 
     #[test]
@@ -87,20 +102,20 @@ mod tests {
             &json!({"remove": ["bu"]}),
             &[json!({"set": {"bu": "x"}}), json!({})],
         );
-        assert_eq!(header_after(&two, 0, "bu"), HeaderState::Removed);
+        assert_eq!(after(&two, "bu"), HeaderState::Removed);
         let two = route(
             &json!({"set": {"bu": "y"}}),
             &[json!({"set": {"bu": "x"}}), json!({})],
         );
-        assert_eq!(header_after(&two, 0, "bu"), HeaderState::Set("y"));
+        assert_eq!(after(&two, "bu"), HeaderState::Set("y"));
     }
 
     #[test]
     fn removals_come_first_and_an_addition_to_nothing_is_the_one_value() {
         let both = route(&json!({"remove": ["bu"], "add": {"bu": "x"}}), &[json!({})]);
-        assert_eq!(header_after(&both, 0, "bu"), HeaderState::Set("x"));
+        assert_eq!(after(&both, "bu"), HeaderState::Set("x"));
         let added = route(&json!({"add": {"bu": "x"}}), &[json!({})]);
-        assert_eq!(header_after(&added, 0, "bu"), HeaderState::Added("x"));
-        assert_eq!(header_after(&added, 0, "other"), HeaderState::AsSent);
+        assert_eq!(after(&added, "bu"), HeaderState::Added("x"));
+        assert_eq!(after(&added, "other"), HeaderState::AsSent);
     }
 }

@@ -69,7 +69,8 @@ impl<'v, 'w> Groups<'v, 'w> {
         found
     }
 
-    fn of_namespace(&self, namespace: &Symbol) -> Vec<Rc<Lanes<'v, 'w>>> {
+    /// The groups of a namespace.
+    pub fn of_namespace(&self, namespace: &Symbol) -> Vec<Rc<Lanes<'v, 'w>>> {
         if let Some(known) = self.of_namespaces.borrow().get(namespace) {
             return known.clone();
         }

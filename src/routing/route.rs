@@ -1,16 +1,39 @@
 //! Which routes of a `VirtualService` a proxy gets.
 
-use crate::resource::{Destination, HttpMatch, HttpRoute, HttpRouteDestination, StringMatch, VirtualService};
+use super::delegate::expanded;
+use crate::resource::{
+    Destination, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Kind, Labels, ObjectRef, StringMatch,
+    VirtualService,
+};
 use crate::symbol::Symbol;
-use crate::world::qualified;
+use crate::world::{View, qualified};
 
-/// Where a route is to apply: a gateway or the sidecars, and the port that the caller called.
+/// Where a route is to apply: a gateway or the sidecars, the port that the caller called, and who the caller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context<'a> {
     /// The gateway as `namespace/name`; `None`: the sidecars (`mesh`).
     pub gateway: Option<&'a Symbol>,
     /// The listener's port; `None`: any.
     pub port: Option<u32>,
+    /// The caller; `None`: any.
+    pub source: Option<Source<'a>>,
+}
+
+/// A caller as `sourceLabels` and `sourceNamespace` tell it from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// Its namespace; `None`: one that no route names.
+    pub namespace: Option<&'a Symbol>,
+    /// Its labels, as far as routes name them.
+    pub labels: Option<&'a Labels>,
+}
+
+impl Source<'_> {
+    /// A caller that no route names.
+    pub const OTHER: Self = Source {
+        namespace: None,
+        labels: None,
+    };
 }
 
 impl Context<'_> {
@@ -18,18 +41,147 @@ impl Context<'_> {
     pub const MESH: Self = Context {
         gateway: None,
         port: None,
+        source: None,
     };
 }
 
-/// A route as one proxy gets it.
+/// A route as one proxy gets it, merged with the route that delegates to it, if one does.
 #[derive(Debug, Clone)]
 pub struct Route<'w> {
-    /// Its place in `spec.http`.
+    /// The `VirtualService` that has it: the one that is bound, or one that it delegates to.
+    pub vs: &'w VirtualService,
+    /// Its place in `spec.http` there.
     pub index: usize,
     /// The route.
     pub route: &'w HttpRoute,
-    /// Those of its matches that can hold here, with their places; empty: it takes every request.
-    pub matches: Vec<(usize, &'w HttpMatch)>,
+    /// The route that delegates to it: where it is, and itself.
+    pub root: Option<Root<'w>>,
+    /// Those of its conditions that can hold here; empty: it takes every request.
+    pub conditions: Vec<Condition<'w>>,
+}
+
+/// A route with a `delegate`.
+#[derive(Debug, Clone, Copy)]
+pub struct Root<'w> {
+    /// The `VirtualService` that has it.
+    pub vs: &'w VirtualService,
+    /// Its place in `spec.http` there.
+    pub index: usize,
+    /// The route.
+    pub route: &'w HttpRoute,
+}
+
+/// One condition of a route: its own `match`, the delegating route's, or both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Condition<'w> {
+    /// Its own `match`, with its place.
+    pub own: Option<(usize, &'w HttpMatch)>,
+    /// The delegating route's `match`, with its place.
+    pub root: Option<(usize, &'w HttpMatch)>,
+}
+
+impl<'w> Condition<'w> {
+    /// A condition of a route that nobody delegates to.
+    pub const fn own(at: usize, condition: &'w HttpMatch) -> Self {
+        Self {
+            own: Some((at, condition)),
+            root: None,
+        }
+    }
+
+    /// The parts of which all must hold, its own first: where both say something, its own is the narrower.
+    pub fn parts(self) -> impl Iterator<Item = &'w HttpMatch> {
+        self.own.into_iter().chain(self.root).map(|(_, part)| part)
+    }
+
+    /// The condition on the header `name`, whose case does not matter.
+    pub fn header(self, name: &str) -> Option<&'w StringMatch> {
+        self.parts().find_map(|part| part.header(name))
+    }
+
+    /// The condition on the path.
+    pub fn uri(self) -> Option<&'w StringMatch> {
+        self.parts().find_map(|part| part.uri.as_ref())
+    }
+
+    /// Whether it takes every request of those for whom it is (`IsCatchAllRoute` in
+    /// `pilot/pkg/networking/core/route/route.go`): no header or query condition, and a path of `prefix: /` or
+    /// `regex: .*`, or none.
+    pub fn takes_every_request(self) -> bool {
+        let any_path = match self.uri() {
+            None | Some(StringMatch::Present) => true,
+            Some(StringMatch::Prefix(prefix)) => &**prefix == "/",
+            Some(StringMatch::Regex(regex)) => &**regex == ".*",
+            Some(StringMatch::Exact(_)) => false,
+        };
+        any_path
+            && self.parts().all(|part| {
+                part.headers.is_empty()
+                    && part.without_headers.is_empty()
+                    && part.query_params.is_empty()
+                    && part.method.is_none()
+                    && part.authority.is_none()
+                    && part.scheme.is_none()
+            })
+    }
+
+    /// The callers that it is for, of those that routes name; `None`: all. Where `gateways` are named, Istio
+    /// does not look at the source (`sourceMatchHTTP`).
+    pub fn source(self) -> Option<Source<'w>> {
+        if self.parts().any(|part| !part.gateways.is_empty()) {
+            return None;
+        }
+        let namespace = self.parts().find_map(|part| part.source_namespace.as_ref());
+        let mut labels = self
+            .parts()
+            .map(|part| &part.source_labels)
+            .filter(|labels| !labels.is_empty());
+        let labels = labels.next();
+        (namespace.is_some() || labels.is_some()).then_some(Source { namespace, labels })
+    }
+}
+
+impl<'w> Route<'w> {
+    /// Whether the object `vs` has this route.
+    pub fn is_of(&self, vs: &VirtualService) -> bool {
+        self.vs.meta.name == vs.meta.name && self.vs.meta.namespace == vs.meta.namespace
+    }
+
+    /// The object that has it.
+    pub fn reference(&self) -> ObjectRef {
+        self.vs.meta.reference(Kind::VirtualService)
+    }
+
+    /// Its path there, as Kubernetes writes fields.
+    pub fn path(&self) -> String {
+        format!("spec.http[{}]", self.index)
+    }
+
+    /// What is done to headers on the route itself: its own block, or where it has none the delegating route's
+    /// [s26].
+    pub fn headers(&self) -> Option<&'w Headers> {
+        let of_root = || self.root.and_then(|root| root.route.headers.as_ref());
+        self.route.headers.as_ref().or_else(of_root)
+    }
+
+    /// The object and the path of the block that [`Route::headers`] gives.
+    pub fn headers_at(&self) -> Option<(ObjectRef, String)> {
+        if self.route.headers.is_some() {
+            return Some((self.reference(), format!("{}.headers", self.path())));
+        }
+        let root = self.root.filter(|root| root.route.headers.is_some())?;
+        let object = root.vs.meta.reference(Kind::VirtualService);
+        Some((object, format!("spec.http[{}].headers", root.index)))
+    }
+
+    /// Whether it takes every request of the context that it was asked for.
+    pub fn takes_every_request(&self) -> bool {
+        self.conditions.is_empty()
+            || self
+                .conditions
+                .iter()
+                .any(|condition| condition.source().is_none() && condition.takes_every_request())
+    }
 }
 
 /// Whether the `VirtualService` is bound to the gateway (`namespace/name`), or to `mesh` for `None`.
@@ -43,80 +195,103 @@ pub(super) fn is_bound(vs: &VirtualService, gateway: Option<&Symbol>) -> bool {
     }
 }
 
-/// The routes of `vs` in a context, in order and as far as any request gets: matches are chosen by gateway
-/// and port first, and only then does a match-all end the list
-/// (`pilot/pkg/networking/core/route/route.go`, `BuildHTTPRoutesForVirtualService`) [s22].
-pub fn routes_at<'w>(vs: &'w VirtualService, context: Context<'_>) -> Vec<Route<'w>> {
-    let mut routes = Vec::new();
-    if !is_bound(vs, context.gateway) {
-        return routes;
-    }
-    for (index, route) in vs.http.iter().enumerate() {
-        let mut matches: Vec<(usize, &HttpMatch)> = Vec::new();
-        let mut takes_all = route.matches.is_empty();
-        for (at, condition) in route.matches.iter().enumerate() {
-            if holds_in(condition, vs, context) {
-                matches.push((at, condition));
-                // A match on a port leaves the others' requests, where the port is not known.
-                let is_for_all = condition.port.is_none() || context.port.is_some();
-                if is_for_all && takes_every_request(condition) {
-                    takes_all = true;
-                    break;
-                }
-            }
-        }
-        if route.matches.is_empty() || !matches.is_empty() {
-            routes.push(Route {
-                index,
-                route,
-                matches,
-            });
-        }
-        if takes_all {
-            break;
-        }
-    }
-    routes
+/// Whether sidecars use the `VirtualService`.
+pub fn is_on_mesh(vs: &VirtualService) -> bool {
+    is_bound(vs, None)
 }
 
-/// Whether a match can hold in the context at all.
-fn holds_in(condition: &HttpMatch, vs: &VirtualService, context: Context<'_>) -> bool {
-    if context
-        .port
-        .zip(condition.port)
-        .is_some_and(|(listener, port)| listener != port)
-    {
+/// The routes of `vs` in a context, in order and as far as any request gets: those it delegates to are put in their
+/// places, matches are chosen by gateway, port and source, and only then does a match-all end the list
+/// (`pilot/pkg/networking/core/route/route.go`, `BuildHTTPRoutesForVirtualService`) [s22, s26].
+pub fn routes_at<'w>(view: &View<'w>, vs: &'w VirtualService, context: Context<'_>) -> Vec<Route<'w>> {
+    all_routes_at(view, vs, context).0
+}
+
+/// The routes of `vs` in a context as [`routes_at`] gives them, and those that Istio leaves out because one before
+/// them takes every request.
+pub(super) fn all_routes_at<'w>(
+    view: &View<'w>,
+    vs: &'w VirtualService,
+    context: Context<'_>,
+) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
+    let (mut routes, mut dropped) = (Vec::new(), Vec::new());
+    if !is_bound(vs, context.gateway) {
+        return (routes, dropped);
+    }
+    let mut is_over = false;
+    for mut route in expanded(view, vs) {
+        let was_unconditional = route.conditions.is_empty();
+        let holds = |condition: &Condition<'_>| holds_in(*condition, &route, context);
+        let mut live: Vec<Condition<'_>> = route.conditions.iter().copied().filter(holds).collect();
+        if !was_unconditional && live.is_empty() {
+            continue;
+        }
+        let mut dead = Vec::new();
+        if !is_over {
+            if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
+                dead = live.split_off(last + 1);
+                is_over = true;
+            }
+            is_over |= was_unconditional;
+            if !dead.is_empty() {
+                dropped.push(Route {
+                    conditions: dead,
+                    ..route.clone()
+                });
+            }
+            route.conditions = live;
+            routes.push(route);
+        } else {
+            route.conditions = live;
+            dropped.push(route);
+        }
+    }
+    (routes, dropped)
+}
+
+/// Whether a condition takes every request of the context: one on a port or a source leaves the others', where
+/// that is not known.
+fn ends_in(condition: Condition<'_>, context: Context<'_>) -> bool {
+    let any_port = context.port.is_some() || condition.parts().all(|part| part.port.is_none());
+    let any_source = context.source.is_some() || condition.source().is_none();
+    any_port && any_source && condition.takes_every_request()
+}
+
+/// Whether a condition can hold in the context at all.
+fn holds_in(condition: Condition<'_>, route: &Route<'_>, context: Context<'_>) -> bool {
+    let is_for_port = |part: &HttpMatch| {
+        context
+            .port
+            .zip(part.port)
+            .is_none_or(|(listener, port)| listener == port)
+    };
+    if !condition.parts().all(is_for_port) {
         return false;
     }
-    if condition.gateways.is_empty() {
-        return true;
-    }
-    condition.gateways.iter().any(|name| match context.gateway {
-        None => *name == "mesh",
-        Some(gateway) => *name != "mesh" && qualified(name, &vs.meta.namespace) == *gateway,
-    })
-}
-
-/// Whether a match that holds in its context takes every request there: no header or query condition, and
-/// a path of `prefix: /` or `regex: .*`, or none (`IsCatchAllRoute`). A match by source takes only those of
-/// its sources.
-fn takes_every_request(condition: &HttpMatch) -> bool {
-    let any_path = match &condition.uri {
-        None | Some(StringMatch::Present) => true,
-        Some(StringMatch::Prefix(prefix)) => &**prefix == "/",
-        Some(StringMatch::Regex(regex)) => &**regex == ".*",
-        Some(StringMatch::Exact(_)) => false,
+    let home = &route.vs.meta.namespace;
+    let of_root = route.root.map_or(home, |root| &root.vs.meta.namespace);
+    let is_for_gateway = |part: Option<(usize, &HttpMatch)>, home: &Symbol| {
+        part.is_none_or(|(_, part)| {
+            part.gateways.is_empty()
+                || part.gateways.iter().any(|name| match context.gateway {
+                    None => *name == "mesh",
+                    Some(gateway) => *name != "mesh" && qualified(name, home) == *gateway,
+                })
+        })
     };
-    let by_source = condition.gateways.is_empty()
-        && (!condition.source_labels.is_empty() || condition.source_namespace.is_some());
-    any_path
-        && !by_source
-        && condition.headers.is_empty()
-        && condition.without_headers.is_empty()
-        && condition.query_params.is_empty()
-        && condition.method.is_none()
-        && condition.authority.is_none()
-        && condition.scheme.is_none()
+    if !is_for_gateway(condition.own, home) || !is_for_gateway(condition.root, of_root) {
+        return false;
+    }
+    let Some((caller, wanted)) = context.source.zip(condition.source()) else {
+        return true;
+    };
+    let in_namespace = wanted
+        .namespace
+        .is_none_or(|namespace| caller.namespace == Some(namespace));
+    let has_labels = wanted
+        .labels
+        .is_none_or(|wanted| caller.labels.is_some_and(|labels| wanted.select(labels)));
+    in_namespace && has_labels
 }
 
 /// The destinations of a route that get requests, with their places: among several those with a weight, for one that
@@ -133,9 +308,7 @@ pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
     let mut found: Vec<_> = reached(route)
         .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
         .collect();
-    found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
-    let mirrors = route.mirrors.iter().enumerate();
-    found.extend(mirrors.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)));
+    found.extend(route.copies());
     found
 }
 
@@ -144,6 +317,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::world::{Settings, World};
 
     fn vs(gateways: &[&str], http: &Value) -> VirtualService {
         let object = json!({"metadata": {"namespace": "cars", "name": "a"}, "spec": {"gateways": gateways, "http": http}});
@@ -151,7 +325,10 @@ mod tests {
     }
 
     fn indexes(vs: &VirtualService, context: Context<'_>) -> Vec<usize> {
-        routes_at(vs, context).iter().map(|route| route.index).collect()
+        let world = World::new(Settings::default());
+        let view = View::new(&world);
+        let routes = routes_at(&view, vs, context);
+        routes.iter().map(|route| route.index).collect()
     }
 
     #[test]
@@ -176,13 +353,45 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_gets_the_routes_for_its_labels_and_namespace_only() {
+        let vs = vs(
+            &[],
+            &json!([{"match": [{"sourceLabels": {"app": "a"}}]}, {"match": [{"sourceNamespace": "shop"}]}, {}]),
+        );
+        let labels = Labels::new([("app".into(), "a".into()), ("x".into(), "y".into())]);
+        let shop = Symbol::new("shop");
+        let of = |namespace, labels| {
+            let source = Some(Source { namespace, labels });
+            indexes(
+                &vs,
+                Context {
+                    source,
+                    ..Context::MESH
+                },
+            )
+        };
+        assert_eq!(of(None, Some(&labels)), [0]);
+        assert_eq!(of(Some(&shop), None), [1]);
+        assert_eq!(of(None, None), [2]);
+    }
+
+    #[test]
     fn matches_are_chosen_by_gateway_and_port_before_a_match_all_ends_the_list() {
         let gateway = Symbol::new("cars/gw");
         let vs = vs(
             &["mesh", "gw"],
             &json!([{"match": [{"port": 8080}]}, {"match": [{"gateways": ["gw"]}]}, {"match": [{"gateways": ["mesh"]}]}, {}]),
         );
-        let at = |gateway, port| indexes(&vs, Context { gateway, port });
+        let at = |gateway, port| {
+            indexes(
+                &vs,
+                Context {
+                    gateway,
+                    port,
+                    source: None,
+                },
+            )
+        };
         assert_eq!(at(None, Some(8080)), [0]);
         assert_eq!(at(None, Some(20885)), [2]);
         assert_eq!(at(Some(&gateway), Some(80)), [1]);
@@ -207,7 +416,7 @@ mod tests {
                 &vs(&[], &json!([{}])),
                 Context {
                     gateway: Some(&gateway),
-                    port: None
+                    ..Context::MESH
                 }
             ),
             Vec::<usize>::new()

@@ -110,10 +110,12 @@ mod tests {
         let mesh = Context {
             gateway: None,
             port: Some(8080),
+            source: None,
         };
         let edge = Context {
             gateway: Some(&gateway),
             port: Some(80),
+            source: None,
         };
         assert_eq!(
             effective_port(&unnamed, &Target::Service(&single), mesh),

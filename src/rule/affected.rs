@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::resource::{Kind, Labels, ObjectRef, Resource, VirtualService};
-use crate::routing::destinations;
+use crate::routing::{destinations, qualified_name, roots_of};
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{View, host_includes, qualified};
 
 /// The objects whose findings can differ once `object` comes, changes or goes: itself and what depends on it.
 /// To be asked for the object as it was and as it will be.
-pub fn affected(view: &View<'_>, object: &Resource) -> BTreeSet<ObjectRef> {
+pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef> {
     let mut found = BTreeSet::from([object.reference()]);
     let namespace = &object.meta().namespace;
     match object {
@@ -17,7 +17,11 @@ pub fn affected(view: &View<'_>, object: &Resource) -> BTreeSet<ObjectRef> {
             for host in hosts_of(view, vs) {
                 add_rules_for(view, &host, &mut found);
             }
-            found.extend(view.roots_of(vs).into_iter().map(reference));
+            add_delegates(vs, &mut found);
+            for root in roots_of(view, vs) {
+                found.insert(reference(root));
+                add_neighbours(view, root, &mut found);
+            }
         }
         Resource::DestinationRule(rule) => {
             let host = view.resolve(&rule.host, namespace);
@@ -50,8 +54,10 @@ pub fn affected(view: &View<'_>, object: &Resource) -> BTreeSet<ObjectRef> {
             }
         }
         Resource::Gateway(gateway) => {
-            let name = format!("{}/{}", gateway.meta.namespace, gateway.meta.name);
-            found.extend(view.virtual_services_at(&name.into()).into_iter().map(reference));
+            for gateway in view.gateways_with(gateway) {
+                let bound = view.virtual_services_at(&qualified_name(gateway));
+                found.extend(bound.into_iter().map(reference));
+            }
         }
         Resource::LaneGroup(group) => {
             let group = group.group();
@@ -68,6 +74,10 @@ pub fn affected(view: &View<'_>, object: &Resource) -> BTreeSet<ObjectRef> {
                 add_workloads(view, namespace, &selector, &mut found);
             }
         }
+        Resource::Sidecar(sidecar) => {
+            let of_namespace = view.virtual_services_in(&sidecar.meta.namespace);
+            found.extend(of_namespace.into_iter().map(reference));
+        }
         Resource::Mark(_) | Resource::MeshConfig(_) => {}
     }
     found
@@ -82,6 +92,49 @@ fn hosts_of(view: &View<'_>, vs: &VirtualService) -> BTreeSet<Symbol> {
     let all = vs.http.iter().flat_map(destinations);
     all.map(|(_, to)| view.resolve(&to.host, &vs.meta.namespace))
         .collect()
+}
+
+/// The `VirtualServices` whose routes a root's stand before: what they get depends on it.
+fn add_delegates(root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
+    let named = root.http.iter().filter_map(|route| route.delegate.as_ref());
+    found.extend(named.map(|delegate| {
+        let home = if delegate.namespace.is_empty() {
+            &root.meta.namespace
+        } else {
+            &delegate.namespace
+        };
+        ObjectRef::new(Kind::VirtualService, home, &delegate.name)
+    }));
+}
+
+/// The `VirtualServices` that may take requests of the same hosts: on the mesh, and at the same gateways.
+fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
+    let home = &root.meta.namespace;
+    let mesh = root.hosts.iter().map(|host| view.resolve(host, home));
+    found.extend(
+        mesh.flat_map(|host| view.virtual_services_of(&host))
+            .map(reference),
+    );
+    let share_a_host = |other: &&VirtualService| {
+        root.hosts.iter().any(|host| {
+            other
+                .hosts
+                .iter()
+                .any(|other| host_includes(host, other) || host_includes(other, host))
+        })
+    };
+    for name in root.gateways.iter().filter(|name| **name != "mesh") {
+        let names = match view.gateway(name, home) {
+            Some(gateway) => view
+                .gateways_with(gateway)
+                .into_iter()
+                .map(qualified_name)
+                .collect(),
+            None => vec![qualified(name, home)],
+        };
+        let neighbours = names.iter().flat_map(|name| view.virtual_services_at(name));
+        found.extend(neighbours.filter(share_a_host).map(reference));
+    }
 }
 
 fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {

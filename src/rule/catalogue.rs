@@ -1,7 +1,7 @@
 //! The list of rules, and their pages.
 
 use super::{Check, Finding, Level};
-use super::{lk101, lk103, lk105, lk201, lk301, lk401, lk402, lk403, lk601};
+use super::{lk101, lk103, lk105, lk107, lk201, lk301, lk305, lk401, lk402, lk403, lk601};
 use crate::resource::{Kind, Resource};
 
 /// A rule.
@@ -26,8 +26,10 @@ pub const RULES: &[Rule] = &[
     lk101::RULE,
     lk103::RULE,
     lk105::RULE,
+    lk107::RULE,
     lk201::RULE,
     lk301::RULE,
+    lk305::RULE,
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,

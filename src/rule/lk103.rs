@@ -5,7 +5,8 @@
 //! kind of caller (sidecars of the `VirtualService`'s own namespace, of those it is exported to and of any other;
 //! the gateways' pods, whose namespace is where they run) and looks for the subset there. Istio takes the
 //! caller's namespace first, then the service's, then the root namespace; in each the most specific host wins
-//! whole. Where there is no rule for the host at all it only warns: rules and routes are often applied together.
+//! whole. Where there is no rule for the host at all it only warns: rules and routes are often applied together. So
+//! it does, at admission, where a rule comes that does not define all that the routes already ask for.
 //!
 //! ## Why it matters
 //! Envoy has no cluster for an undefined subset and answers 503 without a body, for the lanes whose route
@@ -90,7 +91,11 @@ fn judge(
         .collect();
     if let Some(told) = not_in_the_rule(vs, &rules, subset, home) {
         let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
-        let found = finding.missing_if(!told.is_slip).from_objects(told.rules);
+        let takes_nothing = was_lacking(check, vs, &rules, &host, subset);
+        let found = finding
+            .missing_if(!told.is_slip)
+            .warning_if(takes_nothing)
+            .from_objects(told.rules);
         return Some(found.says(message, told.help));
     }
     if let Some((caller, _)) = rules.iter().find(|(_, rule)| rule.is_none()) {
@@ -110,6 +115,25 @@ fn judge(
             "define the subset there too, or remove that DestinationRule",
         )
     })
+}
+
+/// Whether the change under judgement leaves the routes as they are and takes the subset from no caller: a rule that
+/// comes in parts, one for each lane, would else be refused for what its other parts are yet to bring.
+fn was_lacking(
+    check: &Check<'_, '_>,
+    vs: &VirtualService,
+    rules: &[(&Caller, Option<EffectiveRule<'_>>)],
+    host: &Symbol,
+    subset: &str,
+) -> bool {
+    let Some(before) = check.before else { return false };
+    let old = before.get(&vs.meta.reference(Kind::VirtualService));
+    let is_as_it_was = matches!(old, Some(Resource::VirtualService(old)) if old == vs);
+    let has =
+        |rule: &Option<EffectiveRule<'_>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+    let home = home_of(before, host);
+    let had = |caller: &Caller| has(&rule_for(before, &caller.namespace, host, home));
+    is_as_it_was && !rules.iter().any(|(caller, rule)| !has(rule) && had(caller))
 }
 
 /// What is told of a rule that lacks the subset.

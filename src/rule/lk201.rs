@@ -34,12 +34,12 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Destination, HttpMatch, Kind, Resource, Server, StringMatch, VirtualService};
+use crate::resource::{Destination, Kind, Resource, Server, StringMatch, VirtualService};
 use crate::routing::{
-    Context, Port, Protocol, Route, Target, effective_port, home_of, reached, routes_at, rule_for, target_of,
+    Condition, Context, Port, Protocol, Route, Target, VirtualHost, effective_port, home_of, reached,
+    rule_for, target_of,
 };
 use crate::symbol::Symbol;
-use crate::world::qualified;
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -70,8 +70,18 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let mut broken = Broken::new();
-    on_mesh(check, vs, &mut broken);
-    at_gateways(check, vs, &mut broken);
+    for host in &*check.virtual_hosts(vs) {
+        let on_mesh = callers_on_mesh(check, host);
+        for route in host.routes.iter().filter(|route| route.is_of(vs)) {
+            let callers = match host.gateway {
+                None => on_mesh.clone(),
+                Some(_) => callers_at_gateway(host, route),
+            };
+            if let Some(callers) = callers {
+                broken_in(check, vs, route, host.context(), &callers, &mut broken);
+            }
+        }
+    }
     let findings = broken.into_iter();
     findings
         .map(|(place, (callers, port))| finding(check, vs, place, &callers, &port))
@@ -137,71 +147,26 @@ fn finding(
         )
 }
 
-/// The gRPC ports of the services that the `VirtualService` is for.
-fn on_mesh(check: &Check<'_, '_>, vs: &VirtualService, broken: &mut Broken) {
-    for host in &vs.hosts {
-        let host = check.view.resolve(host, &vs.meta.namespace);
-        for port in target_of(check.view, &host).ports() {
-            if port.protocol != Protocol::Grpc {
-                continue;
-            }
-            let context = Context {
-                gateway: None,
-                port: Some(port.number),
-            };
-            let callers = Callers {
-                at: format!("of port {} of {host}", named(&port)),
-                host: Some(host.clone()),
-                are_sure: true,
-            };
-            for route in routes_at(vs, context) {
-                broken_in(check, vs, &route, context, &callers, broken);
-            }
-        }
-    }
+/// The callers of a virtual host on the mesh, if its port is gRPC.
+fn callers_on_mesh(check: &Check<'_, '_>, host: &VirtualHost<'_>) -> Option<Callers> {
+    let port = target_of(check.view, &host.host).port(host.port?)?;
+    let at = format!("of port {} of {}", named(&port), host.host);
+    (port.protocol == Protocol::Grpc).then(|| Callers {
+        at,
+        host: Some(host.host.clone()),
+        are_sure: true,
+    })
 }
 
-fn at_gateways(check: &Check<'_, '_>, vs: &VirtualService, broken: &mut Broken) {
-    for name in vs.gateways.iter().filter(|name| **name != "mesh") {
-        let name = qualified(name, &vs.meta.namespace);
-        let gateway = check.view.gateway(&name, &vs.meta.namespace);
-        let servers = gateway.map(|gateway| gateway.servers.iter().filter(|server| serves(server, vs)));
-        // Of a gateway that is not known, the routes may show gRPC all the same.
-        let servers: Vec<Option<&Server>> =
-            servers.map_or_else(|| vec![None], |servers| servers.map(Some).collect());
-        for server in servers {
-            let context = Context {
-                gateway: Some(&name),
-                port: server.map(|server| server.port),
-            };
-            for route in routes_at(vs, context) {
-                if let Some((shown, are_sure)) = evidence(server, &route) {
-                    let callers = Callers {
-                        at: format!("at gateway {name} ({shown})"),
-                        host: None,
-                        are_sure,
-                    };
-                    broken_in(check, vs, &route, context, &callers, broken);
-                }
-            }
-        }
-    }
-}
-
-/// Whether a server takes requests for any host of the `VirtualService`.
-fn serves(server: &Server, vs: &VirtualService) -> bool {
-    let hosts = server
-        .hosts
-        .iter()
-        .map(|host| host.split_once('/').map_or(host.as_str(), |(_, host)| host));
-    let meet = |a: &str, b: &str| {
-        a == b
-            || a.strip_prefix('*').is_some_and(|end| b.ends_with(end))
-            || b.strip_prefix('*').is_some_and(|end| a.ends_with(end))
-    };
-    hosts
-        .into_iter()
-        .any(|served| vs.hosts.iter().any(|host| meet(served, host)))
+/// The callers of a route at a gateway, if it shows gRPC; where the gateway is not known, it may all the same.
+fn callers_at_gateway(host: &VirtualHost<'_>, route: &Route<'_>) -> Option<Callers> {
+    let (shown, are_sure) = evidence(host.server, route)?;
+    let name = host.gateway.as_ref()?;
+    Some(Callers {
+        at: format!("at gateway {name} ({shown})"),
+        host: None,
+        are_sure,
+    })
 }
 
 /// The destinations of `route` whose upstream speaks HTTP/1.
@@ -260,7 +225,7 @@ fn http1_port(
 fn evidence(server: Option<&Server>, route: &Route<'_>) -> Option<(&'static str, bool)> {
     let protocol = server.map(|server| server.protocol.as_str()).unwrap_or_default();
     let speaks = |name: &str| protocol.eq_ignore_ascii_case(name);
-    let any = |is: fn(&HttpMatch) -> bool| route.matches.iter().any(|(_, condition)| is(condition));
+    let any = |is: fn(Condition<'_>) -> bool| route.conditions.iter().any(|condition| is(*condition));
     if any(has_grpc_content_type) {
         Some(("by their content-type", true))
     } else if speaks("GRPC") {
@@ -273,7 +238,7 @@ fn evidence(server: Option<&Server>, route: &Route<'_>) -> Option<(&'static str,
 }
 
 /// `application/grpc` and what may follow it (`+proto`); gRPC-Web is another matter.
-fn has_grpc_content_type(condition: &HttpMatch) -> bool {
+fn has_grpc_content_type(condition: Condition<'_>) -> bool {
     match condition.header("content-type") {
         Some(StringMatch::Exact(value) | StringMatch::Prefix(value) | StringMatch::Regex(value)) => {
             value.starts_with("application/grpc") && !value.starts_with("application/grpc-web")
@@ -282,11 +247,11 @@ fn has_grpc_content_type(condition: &HttpMatch) -> bool {
     }
 }
 
-fn has_grpc_path(condition: &HttpMatch) -> bool {
+fn has_grpc_path(condition: Condition<'_>) -> bool {
     // `/package.Service` and what follows (gRPC over HTTP2, "Path").
     static SERVICE: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^/(?:[a-z_][a-z0-9_]*\.)+[A-Z][A-Za-z0-9_]*(?:/|$)").ok());
-    match &condition.uri {
+    match condition.uri() {
         Some(StringMatch::Exact(path) | StringMatch::Prefix(path)) => {
             SERVICE.as_ref().is_some_and(|service| service.is_match(path))
         }
@@ -306,14 +271,16 @@ fn named(port: &Port) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::HttpMatch;
 
     #[test]
     fn a_grpc_path_names_a_package_and_a_service() {
         let path = |prefix: &str| {
-            has_grpc_path(&HttpMatch {
+            let condition = HttpMatch {
                 uri: Some(StringMatch::Prefix(prefix.into())),
                 ..HttpMatch::default()
-            })
+            };
+            has_grpc_path(Condition::own(0, &condition))
         };
         assert!(path("/cars.v1.Adapter/"));
         assert!(path("/cars.Adapter"));

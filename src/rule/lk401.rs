@@ -120,13 +120,13 @@ struct Place {
 fn place(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Place {
     let header = &route.lanes.group.header;
     let removes = |headers: Option<&Headers>| headers.is_some_and(|headers| headers.request.removes(header));
-    let all = &route.route.route;
+    let all = &route.route.route.route;
     let own = all.get(to.index).and_then(|to| to.headers.as_ref());
     let of_one_lane = route.destinations.iter().all(|other| other.lane == to.lane);
     let is_alone = all.len() == 1 || (of_one_lane && route.destinations.len() == all.len());
-    let of_route = route.path();
+    let of_route = route.route.path();
     let of_destination = format!("{of_route}.route[{}]", to.index);
-    if all.len() > 1 && !is_alone && removes(route.route.headers.as_ref()) {
+    if all.len() > 1 && !is_alone && removes(route.route.headers()) {
         return Place {
             path: format!("{of_route}.headers.request.remove"),
             block: of_destination,

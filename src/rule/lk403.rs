@@ -141,9 +141,9 @@ fn wrong_value<'r>(
 /// The path of the operation that sets the header: with several destinations the route's wins, else the
 /// destination's [s29].
 fn path_of(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>, header: &str) -> String {
-    let several = route.route.route.len() > 1;
-    let own = format!("{}.route[{}]", route.path(), to.index);
-    let blocks = request_operations(route.route, route.index);
+    let several = route.route.route.route.len() > 1;
+    let own = format!("{}.route[{}]", route.route.path(), to.index);
+    let blocks = request_operations(route.route.route, route.route.index);
     let (of_route, of_destinations): (Vec<_>, Vec<_>) = blocks
         .into_iter()
         .partition(|(path, _)| !path.contains(".route["));
@@ -160,5 +160,5 @@ fn path_of(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>, header: &str) 
         let (verb, (name, _)) = all.find(|(_, (name, _))| name.eq_ignore_ascii_case(header))?;
         Some(format!("{path}.{verb}{}", field(name)))
     });
-    setter.unwrap_or_else(|| route.path())
+    setter.unwrap_or_else(|| route.route.path())
 }

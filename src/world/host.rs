@@ -52,6 +52,21 @@ impl<'a> Host<'a> {
     }
 }
 
+/// Whether every host that `narrow` stands for is one that `wide` stands for (`Name.SubsetOf` in `pkg/config/host`);
+/// each is a host or a wildcard (`*.b.c`, `*`).
+pub fn includes(wide: &str, narrow: &str) -> bool {
+    match wide.strip_prefix('*') {
+        None => wide.eq_ignore_ascii_case(narrow),
+        Some(end) => {
+            let narrow = narrow.strip_prefix('*').unwrap_or(narrow);
+            narrow.len() >= end.len()
+                && narrow
+                    .get(narrow.len() - end.len()..)
+                    .is_some_and(|rest| rest.eq_ignore_ascii_case(end))
+        }
+    }
+}
+
 /// `host` and the wildcards that include it, the most specific first: `a.b.c`, `*.b.c`, `*.c`, `*`.
 pub(super) fn with_wildcards(host: &Symbol) -> impl Iterator<Item = Symbol> + '_ {
     let suffixes = host

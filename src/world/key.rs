@@ -28,6 +28,8 @@ pub enum Key {
     Naming(Symbol, Symbol, Symbol),
     /// `VirtualServices` that are bound to a gateway `namespace/name`; `mesh` is not listed.
     BoundTo(Symbol),
+    /// Gateways whose selector is written so.
+    GatewayOf(Symbol),
     /// `VirtualServices` that delegate to a `VirtualService` `namespace/name`.
     DelegatingTo(Symbol),
     /// Objects of a kind in a namespace, except pods and `ReplicaSets`.
@@ -96,10 +98,15 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
             keys.extend(entry.hosts.iter().cloned().map(Key::ServiceEntryFor));
         }
         Resource::VirtualService(vs) => virtual_service_keys(vs, settings, &mut keys),
-        Resource::Gateway(_)
-        | Resource::LaneGroup(_)
+        Resource::Gateway(gateway) => {
+            if !gateway.selector.is_empty() {
+                keys.push(Key::GatewayOf(gateway.selector.to_string().into()));
+            }
+        }
+        Resource::LaneGroup(_)
         | Resource::Mark(_)
         | Resource::MeshConfig(_)
+        | Resource::Sidecar(_)
         | Resource::WasmPlugin(_) => {}
     }
     keys.push(Key::In(object.kind(), namespace.clone()));

@@ -10,8 +10,8 @@ use super::key::{Key, qualified};
 
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, ObjectRef, Resource, Service,
-    ServiceEntry, VirtualService, WasmPlugin, Workload,
+    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
+    ServiceEntry, Sidecar, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -373,9 +373,7 @@ impl<'w> View<'w> {
             Resource::DestinationRule(rule) => Some(rule),
             _ => None,
         });
-        let mut rules: Vec<_> = rules.collect();
-        rules.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
-        rules
+        sorted_by_age(rules.collect(), |rule| &rule.meta)
     }
 
     /// `host` and the wildcards that include it, the most specific first.
@@ -408,6 +406,22 @@ impl<'w> View<'w> {
     /// The `VirtualServices` that claim a full host as it stands.
     pub fn virtual_services_of(&self, host: &Symbol) -> Vec<&'w VirtualService> {
         self.virtual_services(&Key::VirtualServiceOf(host.clone()))
+    }
+
+    /// The `VirtualService` of this name.
+    pub fn virtual_service(&self, namespace: &Symbol, name: &Symbol) -> Option<&'w VirtualService> {
+        match self.get(&ObjectRef::new(Kind::VirtualService, namespace, name))? {
+            Resource::VirtualService(vs) => Some(vs),
+            _ => None,
+        }
+    }
+
+    /// The `VirtualServices` of a namespace, by name.
+    pub fn virtual_services_in(&self, namespace: &Symbol) -> Vec<&'w VirtualService> {
+        self.all_in(Kind::VirtualService, namespace, |object| match object {
+            Resource::VirtualService(vs) => Some(vs),
+            _ => None,
+        })
     }
 
     /// The `VirtualServices` that are bound to the gateway `namespace/name`.
@@ -506,6 +520,49 @@ impl<'w> View<'w> {
             Resource::Gateway(gateway) => Some(gateway),
             _ => None,
         }
+    }
+
+    /// The gateways whose pods are those of `gateway`, itself among them: Istio makes one of them
+    /// (`MergeGateways` in `pilot/pkg/model/gateway.go`).
+    pub fn gateways_with(&self, gateway: &'w Gateway) -> Vec<&'w Gateway> {
+        if gateway.selector.is_empty() {
+            return vec![gateway];
+        }
+        let found = self.find(&Key::GatewayOf(gateway.selector.to_string().into()));
+        let gateways = found.into_iter().filter_map(|object| match object {
+            Resource::Gateway(gateway) => Some(gateway),
+            _ => None,
+        });
+        let gateways = sorted_by_age(gateways.collect(), |gateway| &gateway.meta);
+        for gateway in &gateways {
+            self.record(Read::Object(gateway.meta.reference(Kind::Gateway)));
+        }
+        gateways
+    }
+
+    /// The `Sidecar` that counts for the sidecars of `namespace` for which no other is meant by their labels: of its
+    /// own the oldest, else that of the root namespace (`getSidecarScope`, `initSidecarScopes` in
+    /// `pilot/pkg/model/push_context.go`). For an empty namespace, one without any of its own.
+    pub fn sidecar_for(&self, namespace: &Symbol) -> Option<&'w Sidecar> {
+        let in_namespace = |namespace: &Symbol| {
+            let found = self.all_in(Kind::Sidecar, namespace, |object| match object {
+                Resource::Sidecar(sidecar) => Some(sidecar),
+                _ => None,
+            });
+            sorted_by_age(found, |sidecar| &sidecar.meta)
+        };
+        let selects_all =
+            |sidecar: &&Sidecar| sidecar.workload_selector.as_ref().is_some_and(Labels::is_empty);
+        let has_none = |sidecar: &&Sidecar| sidecar.workload_selector.is_none();
+        if !namespace.is_empty() {
+            let own = in_namespace(namespace);
+            let first = own.iter().copied().find(selects_all);
+            let first = first.or_else(|| own.iter().copied().find(has_none));
+            if first.is_some() {
+                return first;
+            }
+        }
+        in_namespace(self.root_namespace()).into_iter().find(has_none)
     }
 
     /// Istio's mesh configuration; of several revisions, that of the default one.
@@ -608,12 +665,24 @@ impl<'w> View<'w> {
     }
 }
 
-/// What Istio sorts configuration by: age, then name, then namespace.
-fn age(meta: &crate::resource::Meta) -> (Option<jiff::Timestamp>, &Symbol, &Symbol) {
-    (meta.created, &meta.name, &meta.namespace)
+/// What Istio sorts configuration by: age, then name, then namespace (`sortConfigByCreationTime` in
+/// `pilot/pkg/model/config.go`). What has not been created yet is the youngest.
+pub fn age(meta: &Meta) -> (bool, Option<jiff::Timestamp>, &Symbol, &Symbol) {
+    (meta.created.is_none(), meta.created, &meta.name, &meta.namespace)
 }
 
-fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &crate::resource::Meta) -> Vec<&T> {
+/// Whether it is known which of the two is older: files say nothing of it, and within a second the name decides
+/// [s37].
+pub fn is_age_known(a: &Meta, b: &Meta) -> bool {
+    a.created != b.created
+}
+
+fn sorted_by_age<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {
+    objects.sort_by(|a, b| age(meta(a)).cmp(&age(meta(b))));
+    objects
+}
+
+fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {
     objects.sort_by(|a, b| {
         let (a, b) = (meta(a), meta(b));
         (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name))

@@ -1,0 +1,448 @@
+//! The lists of routes that proxies try: what Envoy calls virtual hosts.
+//!
+//! At a gateway, the `VirtualServices` of one resulting host are put together, the oldest first, and what takes every
+//! request goes to the end of the list; Envoy takes the most specific host and never falls through to another
+//! (`buildGatewayHTTPRouteConfig` in `pilot/pkg/networking/core/gateway.go`, `SortVHostRoutes` in
+//! `pilot/pkg/networking/core/route/route.go`) [s23]. On the mesh, each `VirtualService` has its hosts for itself.
+
+use super::delegate::roots_of;
+use super::route::{all_routes_at, is_on_mesh};
+use super::{Context, Route, Source, rank, routes_at, target_of};
+use crate::resource::{Gateway, Server, VirtualService};
+use crate::symbol::Symbol;
+use crate::world::{View, age, host_includes, qualified};
+
+/// A list of routes that some proxies try in order, for the requests of one host.
+#[derive(Debug, Clone)]
+pub struct VirtualHost<'w> {
+    /// The host: on the mesh a full one, at a gateway as callers outside write it.
+    pub host: Symbol,
+    /// The gateway (`namespace/name`) that it was asked for; `None`: the sidecars.
+    pub gateway: Option<Symbol>,
+    /// The port that callers call; `None`: it is not known.
+    pub port: Option<u32>,
+    /// The server of the gateway; `None` on the mesh and where the gateway is not known.
+    pub server: Option<&'w Server>,
+    /// The caller, of those that routes tell apart.
+    pub source: Option<Source<'w>>,
+    /// The routes, in order and as far as any request gets.
+    pub routes: Vec<Route<'w>>,
+    /// The routes, or the rest of their conditions, that Istio leaves out: one before them in their own
+    /// `VirtualService` takes every request.
+    pub dropped: Vec<Route<'w>>,
+}
+
+impl VirtualHost<'_> {
+    /// Where it applies.
+    pub fn context(&self) -> Context<'_> {
+        Context {
+            gateway: self.gateway.as_ref(),
+            port: self.port,
+            source: self.source,
+        }
+    }
+}
+
+/// The virtual hosts on which the routes of `vs` are, or of those that delegate to it.
+pub fn virtual_hosts<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<VirtualHost<'w>> {
+    let mut found = Vec::new();
+    for root in roots_of(view, vs) {
+        on_mesh(view, root, &mut found);
+        for name in root.gateways.iter().filter(|name| **name != "mesh") {
+            at_gateway(view, root, name, &mut found);
+        }
+    }
+    found
+}
+
+/// The hosts of `root` on the mesh: for each of its ports, and for each caller that its routes tell from others.
+fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<VirtualHost<'w>>) {
+    if !is_on_mesh(root) {
+        return;
+    }
+    let sources = sources_of(view, root);
+    for host in mesh_hosts(view, root) {
+        let target = target_of(view, &host);
+        let ports = target.ports();
+        let routed = ports.iter().filter(|port| port.protocol.is_http());
+        let mut ports: Vec<Option<u32>> = if ports.is_empty() {
+            vec![None]
+        } else {
+            routed.map(|port| Some(port.number)).collect()
+        };
+        ports.dedup();
+        for port in ports {
+            for source in &sources {
+                let context = Context {
+                    gateway: None,
+                    port,
+                    source: Some(*source),
+                };
+                let (routes, dropped) = all_routes_at(view, root, context);
+                found.push(VirtualHost {
+                    host: host.clone(),
+                    gateway: None,
+                    port,
+                    server: None,
+                    source: Some(*source),
+                    routes,
+                    dropped,
+                });
+            }
+        }
+    }
+}
+
+/// The full hosts of `root`; for a wildcard over the services of a namespace, each of them for which no
+/// `VirtualService` is more specific.
+fn mesh_hosts(view: &View<'_>, root: &VirtualService) -> Vec<Symbol> {
+    let mut hosts = Vec::new();
+    for host in &root.hosts {
+        let host = view.resolve(host, &root.meta.namespace);
+        let of_namespace = host
+            .strip_prefix("*.")
+            .and_then(|rest| rest.strip_suffix(&*format!(".svc.{}", view.settings().cluster_domain)));
+        let Some(namespace) = of_namespace.filter(|namespace| !namespace.contains('.')) else {
+            hosts.push(host);
+            continue;
+        };
+        let services = view.services_in(&namespace.into()).into_iter();
+        let of_services = services.map(|service| view.host_of(service));
+        hosts.extend(of_services.filter(|host| view.virtual_services_of(host).is_empty()));
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// The callers that the routes of `root` tell from others, and the others.
+pub fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'w>> {
+    let mut sources = vec![Source::OTHER];
+    for route in routes_at(view, root, Context::MESH) {
+        for source in route.conditions.iter().filter_map(|condition| condition.source()) {
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+    }
+    sources
+}
+
+/// The hosts of `root` at one gateway.
+fn at_gateway<'w>(
+    view: &View<'w>,
+    root: &'w VirtualService,
+    name: &Symbol,
+    found: &mut Vec<VirtualHost<'w>>,
+) {
+    let home = &root.meta.namespace;
+    let name = qualified(name, home);
+    let Some(gateway) = view.gateway(&name, home) else {
+        for host in &root.hosts {
+            let context = Context {
+                gateway: Some(&name),
+                ..Context::MESH
+            };
+            let (routes, dropped) = all_routes_at(view, root, context);
+            found.push(VirtualHost {
+                host: host.clone(),
+                routes,
+                dropped,
+                gateway: Some(name.clone()),
+                port: None,
+                server: None,
+                source: None,
+            });
+        }
+        return;
+    };
+    let siblings = view.gateways_with(gateway);
+    for server in gateway.servers.iter().filter(|server| server.serves_http()) {
+        for host in served_hosts(server, gateway, root) {
+            let is_known = found.iter().any(|known| {
+                known.gateway.as_ref() == Some(&name)
+                    && known.host == host
+                    && known.port == Some(server.port)
+                    && known.server.is_none_or(|known| known.is_tls() == server.is_tls())
+            });
+            if is_known {
+                continue;
+            }
+            let (routes, dropped) = routes_of_host(view, (gateway, server), &siblings, &host);
+            found.push(VirtualHost {
+                routes,
+                dropped,
+                host,
+                gateway: Some(name.clone()),
+                port: Some(server.port),
+                server: Some(server),
+                source: None,
+            });
+        }
+    }
+}
+
+/// The routes that requests for `host` are tried against at a server: of all `VirtualServices` that have this very
+/// host there. Servers in the clear on one port are one listener, also of several `Gateways` for the same pods; a
+/// server with TLS stands alone. And the routes that their own `VirtualService` leaves out.
+pub fn routes_of_host<'w>(
+    view: &View<'w>,
+    (gateway, server): (&'w Gateway, &'w Server),
+    siblings: &[&'w Gateway],
+    host: &Symbol,
+) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
+    let listener: Vec<(&Gateway, &Server)> = if server.is_tls() {
+        vec![(gateway, server)]
+    } else {
+        let all = siblings
+            .iter()
+            .flat_map(|gateway| gateway.servers.iter().map(move |server| (*gateway, server)));
+        all.filter(|(_, other)| other.port == server.port && other.serves_http() && !other.is_tls())
+            .collect()
+    };
+    let (mut routes, mut dropped) = (Vec::new(), Vec::new());
+    let mut seen: Vec<(&Symbol, &Symbol, *const VirtualService)> = Vec::new();
+    for (gateway, server) in listener {
+        let name = qualified_name(gateway);
+        for vs in at_gateway_in_order(view, gateway) {
+            let key = (
+                &gateway.meta.namespace,
+                &gateway.meta.name,
+                std::ptr::from_ref(vs),
+            );
+            if seen.contains(&key) || !served_hosts(server, gateway, vs).contains(host) {
+                continue;
+            }
+            seen.push(key);
+            let context = Context {
+                gateway: Some(&name),
+                port: Some(server.port),
+                source: None,
+            };
+            let (of_vs, left_out) = all_routes_at(view, vs, context);
+            routes.extend(of_vs);
+            dropped.extend(left_out);
+        }
+    }
+    (catch_alls_last(routes), dropped)
+}
+
+/// The gateway's name as `VirtualServices` of any namespace write it.
+pub fn qualified_name(gateway: &Gateway) -> Symbol {
+    format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into()
+}
+
+/// The `VirtualServices` at a gateway in the order in which Istio takes them: those that only the pods' namespace
+/// sees, then those exported to it by name, then those for all; in each the oldest first
+/// (`VirtualServicesForGateway` in `pilot/pkg/model/push_context.go`).
+fn at_gateway_in_order<'w>(view: &View<'w>, gateway: &'w Gateway) -> Vec<&'w VirtualService> {
+    let pods = view.namespaces_with(&gateway.selector);
+    let pods = pods.first().unwrap_or(&gateway.meta.namespace);
+    let bound = view.virtual_services_at(&qualified_name(gateway)).into_iter();
+    let mut ranked: Vec<_> = bound
+        .filter(|vs| !vs.hosts.is_empty())
+        .filter_map(|vs| Some((rank(view, vs, pods)?, vs)))
+        .collect();
+    ranked.sort_by_key(|(rank, vs)| (*rank, age(&vs.meta)));
+    ranked.into_iter().map(|(_, vs)| vs).collect()
+}
+
+/// What takes every request is tried after all else, whichever `VirtualService` it is of.
+fn catch_alls_last(routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
+    let mut last = Vec::new();
+    let mut first = Vec::with_capacity(routes.len());
+    for mut route in routes {
+        if route.conditions.is_empty() {
+            last.push(route);
+            continue;
+        }
+        let conditions = std::mem::take(&mut route.conditions);
+        let (all, some): (Vec<_>, Vec<_>) = conditions
+            .into_iter()
+            .partition(|condition| condition.takes_every_request());
+        for (conditions, list) in [(some, &mut first), (all, &mut last)] {
+            if !conditions.is_empty() {
+                list.push(Route {
+                    conditions,
+                    ..route.clone()
+                });
+            }
+        }
+    }
+    first.append(&mut last);
+    first
+}
+
+/// The hosts for which a server takes requests to the routes of `vs`: of each pair of a server's and a
+/// `VirtualService`'s host the narrower one, where the server is for the namespace (`host.NamesForNamespace`,
+/// `Names.Intersection` in `pkg/config/host`).
+pub fn served_hosts(server: &Server, gateway: &Gateway, vs: &VirtualService) -> Vec<Symbol> {
+    let mut hosts = Vec::new();
+    for written in &server.hosts {
+        let offered = match written.split_once('/') {
+            None => written.as_str(),
+            Some(("*", host)) => host,
+            Some((".", host)) if vs.meta.namespace == gateway.meta.namespace => host,
+            Some((namespace, host)) if vs.meta.namespace == *namespace => host,
+            Some(_) => continue,
+        };
+        for host in &vs.hosts {
+            let narrower = if host_includes(offered, host) {
+                Some(host.as_str())
+            } else if host_includes(host, offered) {
+                Some(offered)
+            } else {
+                None
+            };
+            hosts.extend(narrower.map(|host| Symbol::from(host.to_ascii_lowercase())));
+        }
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resource::{Kind, Resource};
+    use crate::world::{Settings, World};
+
+    fn object(kind: Kind, name: &str, created: u8, spec: &Value) -> Resource {
+        let created = format!("2026-11-01T00:00:{created:02}Z");
+        let object = json!({"metadata": {"namespace": "cars", "name": name, "creationTimestamp": created}, "spec": spec});
+        Resource::parse(kind, object).unwrap()
+    }
+
+    fn gateway(servers: &Value) -> Resource {
+        object(
+            Kind::Gateway,
+            "gw",
+            0,
+            &json!({"selector": {"istio": "gw"}, "servers": servers}),
+        )
+    }
+
+    fn server(port: u16, hosts: &[&str]) -> Value {
+        json!({"port": {"number": port, "protocol": "HTTP"}, "hosts": hosts})
+    }
+
+    fn vs(name: &str, created: u8, hosts: &[&str], http: &Value) -> Resource {
+        object(
+            Kind::VirtualService,
+            name,
+            created,
+            &json!({"hosts": hosts, "gateways": ["gw"], "http": http}),
+        )
+    }
+
+    /// A virtual host: host, port, and its routes as object and place.
+    type Listed = (String, Option<u32>, Vec<(String, usize)>);
+
+    /// The virtual hosts of `cars/a`.
+    fn hosts(objects: Vec<Resource>) -> Vec<Listed> {
+        let world = World::of(Settings::default(), objects);
+        let view = View::new(&world);
+        let vs = view.virtual_service(&"cars".into(), &"a".into()).unwrap();
+        let hosts = virtual_hosts(&view, vs).into_iter();
+        hosts
+            .map(|host| {
+                let routes = host.routes.iter();
+                let routes = routes.map(|route| (route.vs.meta.name.to_string(), route.index));
+                (host.host.to_string(), host.port, routes.collect())
+            })
+            .collect()
+    }
+
+    fn all(routes: &[(&str, usize)]) -> Vec<(String, usize)> {
+        routes
+            .iter()
+            .map(|(name, index)| ((*name).to_owned(), *index))
+            .collect()
+    }
+
+    #[test]
+    fn of_a_servers_and_a_virtual_services_host_the_narrower_one_is_served() {
+        let servers = json!([server(80, &["*.x.com", "cars/y.com", "shop/z.com"])]);
+        let found = hosts(vec![
+            gateway(&servers),
+            vs("a", 1, &["a.x.com", "*.com", "y.org"], &json!([{}])),
+        ]);
+        let routes = all(&[("a", 0)]);
+        let expected =
+            ["*.x.com", "a.x.com", "y.com"].map(|host| (host.to_owned(), Some(80), routes.clone()));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_routes_of_one_host_stand_together_the_oldest_first_and_what_takes_all_last() {
+        let condition = json!({"match": [{"headers": {"bu": {"exact": "x"}}}]});
+        let older = vs(
+            "b",
+            1,
+            &["x.com"],
+            &json!([condition, {"match": [{"uri": {"exact": "/a"}}, {"uri": {"prefix": "/"}}]}]),
+        );
+        let younger = vs("a", 2, &["x.com"], &json!([condition, {}]));
+        let found = hosts(vec![gateway(&json!([server(80, &["*"])])), older, younger]);
+        let expected = all(&[("b", 0), ("b", 1), ("a", 0), ("b", 1), ("a", 1)]);
+        assert_eq!(found, [("x.com".to_owned(), Some(80), expected)]);
+    }
+
+    #[test]
+    fn gateways_for_the_same_pods_share_a_port_in_the_clear() {
+        let second = object(
+            Kind::Gateway,
+            "second",
+            3,
+            &json!({"selector": {"istio": "gw"}, "servers": [server(80, &["x.com"]), server(81, &["x.com"])]}),
+        );
+        let other = object(
+            Kind::VirtualService,
+            "b",
+            0,
+            &json!({"hosts": ["x.com"], "gateways": ["second"], "http": [{"match": [{"uri": {"exact": "/b"}}]}]}),
+        );
+        let own = vs("a", 1, &["x.com"], &json!([{}]));
+        let found = hosts(vec![gateway(&json!([server(80, &["*"])])), second, other, own]);
+        assert_eq!(
+            found,
+            [("x.com".to_owned(), Some(80), all(&[("b", 0), ("a", 0)]))]
+        );
+    }
+
+    #[test]
+    fn what_passes_tls_on_unopened_has_no_routes() {
+        let tls = |mode: &str, protocol: &str| json!([{"port": {"number": 443, "protocol": protocol}, "tls": {"mode": mode}, "hosts": ["*"]}]);
+        let own = || vs("a", 1, &["x.com"], &json!([{}]));
+        assert_eq!(hosts(vec![gateway(&tls("SIMPLE", "HTTPS")), own()]).len(), 1);
+        assert_eq!(hosts(vec![gateway(&tls("PASSTHROUGH", "HTTPS")), own()]), []);
+        assert_eq!(hosts(vec![gateway(&tls("SIMPLE", "TCP")), own()]), []);
+    }
+
+    #[test]
+    fn on_the_mesh_each_http_port_of_a_host_is_asked_for() {
+        let service = Resource::parse(
+            Kind::Service,
+            json!({"metadata": {"namespace": "cars", "name": "portal"}, "spec": {"ports": [
+                {"name": "http", "port": 80}, {"name": "tcp-x", "port": 81}, {"name": "grpc", "port": 82}]}}),
+        )
+        .unwrap();
+        let own = object(
+            Kind::VirtualService,
+            "a",
+            1,
+            &json!({"hosts": ["portal"], "http": [{"match": [{"port": 82}]}, {}]}),
+        );
+        let host = "portal.cars.svc.cluster.local".to_owned();
+        assert_eq!(
+            hosts(vec![service, own]),
+            [
+                (host.clone(), Some(80), all(&[("a", 1)])),
+                (host, Some(82), all(&[("a", 0)]))
+            ]
+        );
+    }
+}

@@ -17,9 +17,7 @@
 use std::collections::BTreeSet;
 
 use super::is_visible;
-use crate::resource::{
-    ConnectionPool, DestinationRule, H2Upgrade, Kind, Labels, LoadBalancer, ObjectRef, Subset, TrafficPolicy,
-};
+use crate::resource::{ConnectionPool, DestinationRule, Kind, Labels, ObjectRef, Subset, TrafficPolicy};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -55,53 +53,45 @@ impl<'w> EffectiveRule<'w> {
             .collect()
     }
 
-    /// Whether the policy makes the upstream speak HTTP/2 to `port` of the subset where its caller does, whatever
-    /// the port's own protocol: `Some(true)` upgrades, or keeps the caller's protocol; `Some(false)` refuses;
-    /// `None` leaves it to the mesh [s19].
-    pub fn upgrades(&self, subset: Option<&str>, port: u32) -> Option<bool> {
-        let pool = self.connection_pool(subset, port)?;
-        match (pool.use_client_protocol, pool.h2) {
-            (true, _) | (false, H2Upgrade::Upgrade) => Some(true),
-            (false, H2Upgrade::DoNotUpgrade) => Some(false),
-            (false, H2Upgrade::Default) => None,
-        }
-    }
-
-    /// How connections to `port` of the subset are kept; `None`: nothing is written for them.
+    /// The `connectionPool` that counts for `port` of the subset, or of the host where none is named; `None`: none is
+    /// written for it. The subset's counts where it has one, or a policy for the port, which inherits nothing; else the
+    /// rule's, for the port or at large (`MergeSubsetTrafficPolicy` in `pilot/pkg/networking/util/util.go`).
     pub fn connection_pool(&self, subset: Option<&str>, port: u32) -> Option<ConnectionPool> {
-        self.policy(subset, port, |policy| policy.connection_pool)
-    }
-
-    /// Whether connections to `port` of the subset keep the address that the caller chose
-    /// (`loadBalancer.simple: PASSTHROUGH`), so that no pod is chosen by the subset [s16].
-    pub fn is_passthrough(&self, subset: Option<&str>, port: u32) -> bool {
-        self.policy(subset, port, |policy| policy.load_balancer)
-            .is_some_and(|balancer: LoadBalancer| balancer.passthrough)
-    }
-
-    /// One part of the policy for `port` of the subset: the subset's, where it has that part at all or a policy
-    /// for the port, which inherits nothing; else the rule's, for the port or at large (`MergeSubsetTrafficPolicy`
-    /// in `pilot/pkg/networking/util/util.go`).
-    fn policy<T>(
-        &self,
-        subset: Option<&str>,
-        port: u32,
-        read: impl Fn(&TrafficPolicy) -> Option<T>,
-    ) -> Option<T> {
-        let by_port = |policy: &'w TrafficPolicy| {
-            let mut ports = policy.ports.iter();
-            ports.find(|(number, _)| *number == port).map(|(_, own)| own)
-        };
-        let of_subset = subset
-            .and_then(|name| self.subset(name))
-            .map(|defined| &defined.subset.traffic_policy);
-        if let Some(own) = of_subset.and_then(by_port) {
-            return read(own);
+        let of_subset = subset.and_then(|name| self.subset(name));
+        let of_subset = of_subset.map(|defined| &defined.subset.traffic_policy);
+        if let Some(own) = of_subset.and_then(|policy| by_port(policy, port)) {
+            return own.connection_pool;
         }
-        let of_rule = self.sources.iter().find_map(|rule| rule.traffic_policy.as_ref());
-        let of_rule = of_rule.map(|policy| by_port(policy).unwrap_or(policy));
-        of_subset.and_then(&read).or_else(|| of_rule.and_then(&read))
+        let of_rule = self.traffic_policy();
+        let of_rule = of_rule.map(|policy| by_port(policy, port).unwrap_or(policy));
+        let pool = |policy: &TrafficPolicy| policy.connection_pool;
+        of_subset.and_then(pool).or_else(|| of_rule.and_then(pool))
     }
+
+    /// Whether requests to `port` of the subset go to the address that the caller chose
+    /// (`loadBalancer.simple: PASSTHROUGH`): where the rule says so for the port, no subset takes it back
+    /// (`buildSubsetCluster` in `pilot/pkg/networking/core/cluster_builder.go`) [s16].
+    pub fn keeps_address(&self, subset: Option<&str>, port: u32) -> bool {
+        let keeps =
+            |policy: &TrafficPolicy| policy.load_balancer.is_some_and(|balancer| balancer.passthrough);
+        let of_rule = self.traffic_policy();
+        let by_rule = of_rule.is_some_and(|policy| keeps(by_port(policy, port).unwrap_or(policy)));
+        let of_subset = subset.and_then(|name| self.subset(name));
+        let of_subset = of_subset.map(|defined| &defined.subset.traffic_policy);
+        let by_subset = |policy: &TrafficPolicy| keeps(policy) || by_port(policy, port).is_some_and(keeps);
+        by_rule || of_subset.is_some_and(by_subset)
+    }
+
+    /// The policy for all subsets: of several rules, that of the first which has one.
+    fn traffic_policy(&self) -> Option<&'w TrafficPolicy> {
+        self.sources.iter().find_map(|rule| rule.traffic_policy.as_ref())
+    }
+}
+
+/// A policy's own settings for a port.
+fn by_port(policy: &TrafficPolicy, port: u32) -> Option<&TrafficPolicy> {
+    let mut own = policy.ports.iter();
+    own.find(|(number, _)| *number == port).map(|(_, policy)| policy)
 }
 
 /// What proxies of one namespace get for a host.
@@ -359,7 +349,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resource::Resource;
+    use crate::resource::{H2Upgrade, Resource};
     use crate::world::{Read, Settings, World};
 
     fn rule(namespace: &str, name: &str, created: u8, spec: &Value) -> Resource {
@@ -581,6 +571,27 @@ mod tests {
         assert_eq!(root(true), "istio-system");
     }
 
+    /// Whether the `connectionPool` that counts brings HTTP/2: `None` where it leaves that to the mesh.
+    fn upgrades(rule: &EffectiveRule<'_>, subset: Option<&str>, port: u32) -> Option<bool> {
+        let pool = rule.connection_pool(subset, port)?;
+        match (pool.use_client_protocol, pool.h2) {
+            (true, _) | (false, H2Upgrade::Upgrade) => Some(true),
+            (false, H2Upgrade::DoNotUpgrade) => Some(false),
+            (false, H2Upgrade::Default) => None,
+        }
+    }
+
+    #[test]
+    fn a_subset_cannot_take_back_that_the_rule_keeps_the_callers_address() {
+        let balancer = |simple: &str| json!({"loadBalancer": {"simple": simple}});
+        let spec = json!({"host": "portal", "trafficPolicy": balancer("PASSTHROUGH"),
+            "subsets": [{"name": "v1", "trafficPolicy": balancer("RANDOM")}]});
+        let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
+        let host = "portal.cars.svc.cluster.local".into();
+        let found = rule_for(&View::new(&world), "", &host, Some("cars")).unwrap();
+        assert!(found.keeps_address(None, 80) && found.keeps_address(Some("v1"), 80));
+    }
+
     #[test]
     fn a_part_of_a_policy_stands_in_whole_for_the_same_part_of_the_wider_one() {
         let upgrade = json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}});
@@ -603,11 +614,11 @@ mod tests {
         let world = World::of(Settings::default(), [first, second]);
         let host = "portal.cars.svc.cluster.local".into();
         let found = rule_for(&View::new(&world), "", &host, Some("cars")).unwrap();
-        assert_eq!(found.upgrades(None, 80), Some(true));
-        assert_eq!(found.upgrades(Some("limits"), 80), None);
-        assert_eq!(found.upgrades(Some("keeps"), 80), Some(true));
-        assert_eq!(found.upgrades(Some("passes"), 80), Some(true));
-        assert!(found.is_passthrough(Some("passes"), 80) && !found.is_passthrough(Some("keeps"), 80));
+        assert_eq!(upgrades(&found, None, 80), Some(true));
+        assert_eq!(upgrades(&found, Some("limits"), 80), None);
+        assert_eq!(upgrades(&found, Some("keeps"), 80), Some(true));
+        assert_eq!(upgrades(&found, Some("passes"), 80), Some(true));
+        assert!(found.keeps_address(Some("passes"), 80) && !found.keeps_address(Some("keeps"), 80));
     }
 
     #[test]
@@ -626,9 +637,9 @@ mod tests {
             Some("cars"),
         )
         .unwrap();
-        assert_eq!(found.upgrades(None, 8080), Some(true));
-        assert_eq!(found.upgrades(None, 80), Some(false));
-        assert_eq!(found.upgrades(Some("v1"), 8080), Some(false));
+        assert_eq!(upgrades(&found, None, 8080), Some(true));
+        assert_eq!(upgrades(&found, None, 80), Some(false));
+        assert_eq!(upgrades(&found, Some("v1"), 8080), Some(false));
     }
 
     #[test]
@@ -639,8 +650,8 @@ mod tests {
         let world = World::of(Settings::default(), [rule("cars", "a", 0, &spec)]);
         let host = "portal.cars.svc.cluster.local".into();
         let found = rule_for(&View::new(&world), "", &host, Some("cars")).unwrap();
-        assert_eq!(found.upgrades(None, 8080), Some(true));
-        assert_eq!(found.upgrades(None, 80), None);
+        assert_eq!(upgrades(&found, None, 8080), Some(true));
+        assert_eq!(upgrades(&found, None, 80), None);
     }
 
     #[test]

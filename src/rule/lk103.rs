@@ -25,8 +25,11 @@
 //! ```
 //!
 //! ## References
-//! Istio's analyzer IST0101 (`ReferencedResourceNotFound`) and Kiali KIA1107 look in any namespace; this rule
-//! follows the caller's lookup, so a rule that hides the service's own is found too.
+//! `istioctl analyze` has IST0101 (`ReferencedResourceNotFound`, "host+subset in destinationrule") and Kiali KIA1107, a
+//! warning. Both are content with any `DestinationRule` of any namespace that has the subset; this rule follows the
+//! caller's lookup, so that a rule which hides the service's own, or is not exported to the caller, is found too. Both
+//! look at TCP and TLS routes as well, which cannot go by a lane header; KIA1107 does not look at mirrors; neither passes over
+//! destinations of weight 0. The lookup is `destinationRule` in `pilot/pkg/model/push_context.go`.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::nearest;
@@ -85,8 +88,13 @@ fn judge(
         ..Subject::default()
     });
 
+    let may_be_seen = |caller: &&Caller| {
+        let is_unknown = caller.gateway.is_some() && caller.namespace.is_empty();
+        !(is_unknown && is_exported_by_name(view, &host, subset))
+    };
     let rules: Vec<(&Caller, Option<EffectiveRule<'_>>)> = callers
         .iter()
+        .filter(may_be_seen)
         .map(|caller| (caller, rule_for(view, &caller.namespace, &host, home)))
         .collect();
     if let Some(told) = not_in_the_rule(vs, &rules, subset, home) {
@@ -134,6 +142,15 @@ fn was_lacking(
     let home = home_of(before, host);
     let had = |caller: &Caller| has(&rule_for(before, &caller.namespace, host, home));
     is_as_it_was && !rules.iter().any(|(caller, rule)| !has(rule) && had(caller))
+}
+
+/// Whether some rule for the host has the subset and is exported to a namespace by its name: that may be the one where
+/// the pods of a gateway run of which none are known here.
+fn is_exported_by_name(view: &View<'_>, host: &Symbol, subset: &str) -> bool {
+    view.destination_rules_for(host).into_iter().any(|rule| {
+        let is_name = |entry: &Symbol| !matches!(entry.as_str(), "*" | "." | "~");
+        rule.subset(subset).is_some() && rule.export_to.iter().any(is_name)
+    })
 }
 
 /// What is told of a rule that lacks the subset.

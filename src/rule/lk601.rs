@@ -29,7 +29,7 @@
 //! ```
 //!
 //! ## References
-//! Istio's analyzers do not know lanes. Kiali marks any workload without a `version` label; this rule asks for the
+//! `istioctl analyze` does not know lanes. Kiali marks any workload without a `version` label; this rule asks for the
 //! label that tells the lane, of the members only, and for its value.
 
 use super::{Check, Finding, Level, Rule, Subject};

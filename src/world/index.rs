@@ -203,6 +203,15 @@ impl World {
             .flatten()
     }
 
+    /// The namespaces to whose services routes lead that name an exact value of `header`.
+    pub(super) fn namespaces_naming<'s>(&'s self, header: &'s Symbol) -> impl Iterator<Item = &'s Symbol> {
+        let naming = self
+            .named
+            .iter()
+            .filter(|(_, headers)| headers.contains_key(header));
+        naming.map(|(namespace, _)| namespace)
+    }
+
     /// The headers that routes to services of `namespace` name with an exact value.
     pub(super) fn named_headers(&self, namespace: &Symbol) -> impl Iterator<Item = &Symbol> {
         self.named.get(namespace).into_iter().flat_map(BTreeMap::keys)

@@ -462,6 +462,19 @@ impl<'w> View<'w> {
         values
     }
 
+    /// The namespaces to whose services routes lead that name an exact value of `header`, in the order of their names;
+    /// also those whose only such route a change takes away.
+    pub fn namespaces_naming(&self, header: &Symbol) -> Vec<Symbol> {
+        let worlds = self.layers.iter().map(|layer| layer.world);
+        let mut namespaces: Vec<Symbol> = worlds
+            .flat_map(|world| world.namespaces_naming(header))
+            .cloned()
+            .collect();
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
+    }
+
     /// The headers that routes to services of `namespace` name with an exact value.
     pub fn named_headers(&self, namespace: &Symbol) -> Vec<Symbol> {
         self.record(Read::List(Kind::VirtualService, namespace.clone()));

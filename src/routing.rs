@@ -26,13 +26,14 @@ mod protocol;
 mod route;
 mod subset;
 mod target;
+mod upstream;
 mod virtual_host;
 mod visibility;
+
 pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
-mod upstream;
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{HeaderState, header_after};

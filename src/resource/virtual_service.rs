@@ -135,6 +135,16 @@ impl StringMatch {
             _ => None,
         }
     }
+
+    /// Whether as a condition on the path it leaves out none.
+    pub fn is_any_path(&self) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Prefix(prefix) => &**prefix == "/",
+            Self::Regex(regex) => &**regex == ".*",
+            Self::Exact(_) => false,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for StringMatch {

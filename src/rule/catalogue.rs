@@ -1,7 +1,7 @@
 //! The list of rules, and their pages.
 
 use super::{Check, Finding, Level};
-use super::{lk101, lk103, lk105, lk201, lk301, lk401, lk402, lk403};
+use super::{lk101, lk103, lk105, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk401, lk402, lk403};
 use crate::resource::{Kind, Resource};
 
 /// A rule.
@@ -27,6 +27,11 @@ pub const RULES: &[Rule] = &[
     lk103::RULE,
     lk105::RULE,
     lk201::RULE,
+    lk202::RULE,
+    lk203::RULE,
+    lk204::RULE,
+    lk205::RULE,
+    lk206::RULE,
     lk301::RULE,
     lk401::RULE,
     lk402::RULE,

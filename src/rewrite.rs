@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::lane::{Completeness, WithoutHeader};
@@ -211,7 +210,7 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
     let Some(entry) = &route.entry else {
         return Vec::new();
     };
-    let fits = |lane: &Symbol| patterns.iter().any(|pattern| matches(pattern, lane));
+    let fits = |lane: &Symbol| patterns.iter().any(|pattern| pattern.matches(lane));
     let leads_to_lanes = route.destinations.iter().all(|to| {
         matches!(to.header, HeaderState::AsSent | HeaderState::Removed) && to.lane.as_ref().is_some_and(fits)
     });
@@ -227,18 +226,6 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
     let set = edit(Change::Set(format!("%REQ({})%", entry.header)));
     let remove = (!removes_on_route(route)).then(|| edit(Change::Remove));
     [set].into_iter().chain(remove).collect()
-}
-
-/// Whether a value can match.
-fn matches(pattern: &StringMatch, value: &str) -> bool {
-    match pattern {
-        StringMatch::Exact(exact) => **exact == *value,
-        StringMatch::Prefix(prefix) => value.starts_with(&**prefix),
-        StringMatch::Regex(regex) => {
-            Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(value))
-        }
-        StringMatch::Present => true,
-    }
 }
 
 /// A route for requests that name no lane: the default lane is set, if the group promises it, and if the route

@@ -13,12 +13,14 @@
 //! is the business of the rules.
 
 mod caller;
+mod cover;
 mod delegate;
 mod destination_rule;
 mod entry;
 mod grpc;
 mod header;
 mod hop;
+mod import;
 mod lanes;
 mod protocol;
 mod route;
@@ -26,18 +28,22 @@ mod subset;
 mod target;
 mod virtual_host;
 mod visibility;
-
 pub use caller::{Caller, callers_of};
+pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of};
-pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
+pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
+mod upstream;
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{HeaderState, header_after};
-pub use hop::{End, Hop, Upstream, hops, upstream};
-pub use lanes::{Groups, Lanes, is_lane_key};
+pub use hop::{End, Hop, hops, upstream};
+pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
-pub use route::{Condition, Context, Root, Route, Source, destinations, reached, routes_at};
-pub use subset::{Carriers, carriers_of_subset, workload_labels};
+pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
+pub use subset::{Carriers, carriers_of_subset, is_subset_routed, workload_labels};
 pub use target::{Port, Target, effective_port, home_of, target_of};
-pub use virtual_host::{VirtualHost, qualified_name, routes_of_host, served_hosts, virtual_hosts};
-pub use visibility::is_visible;
+pub use upstream::Upstream;
+pub use virtual_host::{
+    VirtualHost, is_claimed_on_mesh, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts,
+};
+pub use visibility::{Rank, is_visible, rank};

@@ -25,4 +25,4 @@ pub use host::{Host, cluster_host, includes as host_includes, resolve};
 pub use index::{Settings, World};
 pub use key::{Key, qualified};
 pub use read::Read;
-pub use view::{Layer, Scope, View, age};
+pub use view::{Layer, Scope, View, age, is_age_known};

@@ -6,9 +6,9 @@
 
 use super::route::destinations;
 use super::{
-    Caller, Port, Protocol, Route, Target, VirtualHost, effective_port, home_of, rule_for, target_of,
+    Caller, Port, Route, Target, Upstream, VirtualHost, effective_port, home_of, rule_for, target_of,
 };
-use crate::resource::{Destination, H2Upgrade, Service, VirtualService};
+use crate::resource::{Destination, Service, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -128,22 +128,7 @@ impl End<'_> {
     }
 }
 
-/// What a proxy speaks to a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upstream {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// What the caller speaks.
-    AsCaller,
-}
-
-/// What a proxy of namespace `caller` (a gateway's, or a sidecar) speaks to `port` of the subset at the end of a step:
-/// HTTP/2 if the port is declared so, or the `connectionPool` that counts, or else the mesh, upgrades it; what the
-/// caller speaks, if the `connectionPool` says so, or if nothing is declared and the proxy is a sidecar (`applyTrafficPolicy`,
-/// `shouldH2Upgrade` in `pilot/pkg/networking/core/cluster_traffic_policy.go`, `setUpstreamProtocol` in
-/// `cluster_builder.go`) [s19].
+/// What `caller` speaks to `port` of the subset at the end of a step, by the rule that counts for it ([`Upstream::of`]).
 pub fn upstream(
     view: &View<'_>,
     caller: &Caller,
@@ -152,30 +137,8 @@ pub fn upstream(
     port: &Port,
 ) -> Upstream {
     let home = home_of(view, &end.host);
-    let mesh = view.mesh_config();
-    let default = mesh.and_then(|mesh| mesh.default_traffic_policy.pool);
     let rule = rule_for(view, &caller.namespace, &end.host, home);
-    let pool = match rule {
-        Some(rule) => rule.connection_pool(subset, port.number, default),
-        None => default,
-    };
-    let pool = pool.unwrap_or_default();
-    let is_declared_http = port.protocol.is_http() && port.protocol != Protocol::Undeclared;
-    let upgrades = match pool.h2 {
-        H2Upgrade::Upgrade => true,
-        H2Upgrade::DoNotUpgrade => false,
-        H2Upgrade::Default => is_declared_http && mesh.is_some_and(|mesh| mesh.h2_upgrade),
-    };
-    let follows = port.protocol == Protocol::Undeclared && caller.gateway.is_none();
-    if pool.use_client_protocol {
-        Upstream::AsCaller
-    } else if upgrades || port.protocol.is_http2() {
-        Upstream::Http2
-    } else if follows {
-        Upstream::AsCaller
-    } else {
-        Upstream::Http1
-    }
+    Upstream::of(view, caller, rule.as_ref(), subset, port)
 }
 
 #[cfg(test)]

@@ -189,39 +189,65 @@ pub(super) fn is_bound(vs: &VirtualService, gateway: Option<&Symbol>) -> bool {
     }
 }
 
+/// Whether sidecars use the `VirtualService`.
+pub fn is_on_mesh(vs: &VirtualService) -> bool {
+    is_bound(vs, None)
+}
+
 /// The routes of `vs` in a context, in order and as far as any request gets: those it delegates to are put in their
 /// places, matches are chosen by gateway, port and source, and only then does a match-all end the list
 /// (`pilot/pkg/networking/core/route/route.go`, `BuildHTTPRoutesForVirtualService`) [s22, s26].
 pub fn routes_at<'w>(view: &View<'w>, vs: &'w VirtualService, context: Context<'_>) -> Vec<Route<'w>> {
-    let mut routes = Vec::new();
+    all_routes_at(view, vs, context).0
+}
+
+/// The routes of `vs` in a context as [`routes_at`] gives them, and those that Istio leaves out because one before
+/// them takes every request.
+pub(super) fn all_routes_at<'w>(
+    view: &View<'w>,
+    vs: &'w VirtualService,
+    context: Context<'_>,
+) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
+    let (mut routes, mut dropped) = (Vec::new(), Vec::new());
     if !is_bound(vs, context.gateway) {
-        return routes;
+        return (routes, dropped);
     }
+    let mut is_over = false;
     for mut route in expanded(view, vs) {
-        let all = std::mem::take(&mut route.conditions);
-        let is_unconditional = all.is_empty();
-        let mut takes_all = is_unconditional;
-        for condition in all {
-            if !holds_in(condition, &route, context) {
-                continue;
+        let was_unconditional = route.conditions.is_empty();
+        let holds = |condition: &Condition<'_>| holds_in(*condition, &route, context);
+        let mut live: Vec<Condition<'_>> = route.conditions.iter().copied().filter(holds).collect();
+        if !was_unconditional && live.is_empty() {
+            continue;
+        }
+        if is_over {
+            route.conditions = live;
+            dropped.push(route);
+            continue;
+        }
+        is_over = was_unconditional;
+        if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
+            is_over = true;
+            let rest = live.split_off(last + 1);
+            if !rest.is_empty() {
+                dropped.push(Route {
+                    conditions: rest,
+                    ..route.clone()
+                });
             }
-            route.conditions.push(condition);
-            // A match on a port or a source leaves the others' requests, where that is not known.
-            let any_port = context.port.is_some() || condition.parts().all(|part| part.port.is_none());
-            let any_source = context.source.is_some() || condition.source().is_none();
-            if any_port && any_source && condition.takes_every_request() {
-                takes_all = true;
-                break;
-            }
         }
-        if is_unconditional || !route.conditions.is_empty() {
-            routes.push(route);
-        }
-        if takes_all {
-            break;
-        }
+        route.conditions = live;
+        routes.push(route);
     }
-    routes
+    (routes, dropped)
+}
+
+/// Whether a condition takes every request of the context: one on a port or a source leaves the others', where
+/// that is not known.
+fn ends_in(condition: Condition<'_>, context: Context<'_>) -> bool {
+    let any_port = context.port.is_some() || condition.parts().all(|part| part.port.is_none());
+    let any_source = context.source.is_some() || condition.source().is_none();
+    any_port && any_source && condition.takes_every_request()
 }
 
 /// Whether a condition can hold in the context at all.
@@ -275,9 +301,7 @@ pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
     let mut found: Vec<_> = reached(route)
         .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
         .collect();
-    found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
-    let mirrors = route.mirrors.iter().enumerate();
-    found.extend(mirrors.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)));
+    found.extend(route.copies());
     found
 }
 

@@ -6,8 +6,8 @@
 //! `pilot/pkg/networking/core/route/route.go`) [s23]. On the mesh, each `VirtualService` has its hosts for itself.
 
 use super::delegate::roots_of;
-use super::route::is_bound;
-use super::{Context, Port, Route, Source, is_visible, routes_at, target_of};
+use super::route::{all_routes_at, is_on_mesh};
+use super::{Context, Port, Route, Source, rank, routes_at, target_of};
 use crate::resource::{Gateway, Server, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, age, host_includes, qualified};
@@ -27,6 +27,9 @@ pub struct VirtualHost<'w> {
     pub source: Option<Source<'w>>,
     /// The routes, in order and as far as any request gets.
     pub routes: Vec<Route<'w>>,
+    /// The routes, or the rest of their conditions, that Istio leaves out: one before them in their own
+    /// `VirtualService` takes every request.
+    pub dropped: Vec<Route<'w>>,
 }
 
 impl VirtualHost<'_> {
@@ -60,7 +63,7 @@ pub fn virtual_hosts<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Virtual
 
 /// The hosts of `root` on the mesh: for each of its ports, and for each caller that its routes tell from others.
 fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<VirtualHost<'w>>) {
-    if !is_bound(root, None) {
+    if !is_on_mesh(root) {
         return;
     }
     let sources = sources_of(view, root);
@@ -81,13 +84,15 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
                     port,
                     source: Some(*source),
                 };
+                let (tried, dropped) = all_routes_at(view, root, context);
                 found.push(VirtualHost {
                     host: host.clone(),
                     gateway: None,
                     port,
                     server: None,
                     source: Some(*source),
-                    routes: routes_at(view, root, context),
+                    routes: tried,
+                    dropped,
                 });
             }
         }
@@ -116,8 +121,14 @@ fn mesh_hosts(view: &View<'_>, root: &VirtualService) -> Vec<Symbol> {
     hosts
 }
 
+/// Whether a `VirtualService` on the mesh is for the full host `host`, by its name or by a wildcard.
+pub fn is_claimed_on_mesh(view: &View<'_>, host: &Symbol) -> bool {
+    let mut hosts = view.with_wildcards(host).into_iter();
+    hosts.any(|host| view.virtual_services_of(&host).into_iter().any(is_on_mesh))
+}
+
 /// The callers that the routes of `root` tell from others, and the others.
-fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'w>> {
+pub fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'w>> {
     let mut sources = vec![Source::OTHER];
     for route in routes_at(view, root, Context::MESH) {
         for source in route.conditions.iter().filter_map(|condition| condition.source()) {
@@ -144,9 +155,11 @@ fn at_gateway<'w>(
                 gateway: Some(&name),
                 ..Context::MESH
             };
+            let (tried, dropped) = all_routes_at(view, root, context);
             found.push(VirtualHost {
                 host: view.resolve(host, home),
-                routes: routes_at(view, root, context),
+                routes: tried,
+                dropped,
                 gateway: Some(name.clone()),
                 port: None,
                 server: None,
@@ -167,8 +180,10 @@ fn at_gateway<'w>(
             if is_known {
                 continue;
             }
+            let (routes, dropped) = routes_of_host(view, (gateway, server), &siblings, &host);
             found.push(VirtualHost {
-                routes: routes_of_host(view, (gateway, server), &siblings, &host),
+                routes,
+                dropped,
                 host,
                 gateway: Some(name.clone()),
                 port: Some(server.port),
@@ -181,13 +196,13 @@ fn at_gateway<'w>(
 
 /// The routes that requests for `host` are tried against at a server: of all `VirtualServices` that have this very
 /// host there. Servers in the clear on one port are one listener, also of several `Gateways` for the same pods; a
-/// server with TLS stands alone.
+/// server with TLS stands alone. And the routes that their own `VirtualService` leaves out.
 pub fn routes_of_host<'w>(
     view: &View<'w>,
     (gateway, server): (&'w Gateway, &'w Server),
     siblings: &[&'w Gateway],
     host: &Symbol,
-) -> Vec<Route<'w>> {
+) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
     let listener: Vec<(&Gateway, &Server)> = if server.is_tls() {
         vec![(gateway, server)]
     } else {
@@ -197,7 +212,7 @@ pub fn routes_of_host<'w>(
         all.filter(|(_, other)| other.port == server.port && other.serves_http() && !other.is_tls())
             .collect()
     };
-    let mut routes = Vec::new();
+    let (mut routes, mut dropped) = (Vec::new(), Vec::new());
     let mut seen: Vec<(&Symbol, &Symbol, *const VirtualService)> = Vec::new();
     for (gateway, server) in listener {
         let name = qualified_name(gateway);
@@ -216,10 +231,12 @@ pub fn routes_of_host<'w>(
                 port: Some(server.port),
                 source: None,
             };
-            routes.extend(routes_at(view, vs, context));
+            let (of_vs, left_out) = all_routes_at(view, vs, context);
+            routes.extend(of_vs);
+            dropped.extend(left_out);
         }
     }
-    catch_alls_last(routes)
+    (catch_alls_last(routes), dropped)
 }
 
 /// The gateway's name as `VirtualServices` of any namespace write it.
@@ -231,29 +248,15 @@ pub fn qualified_name(gateway: &Gateway) -> Symbol {
 /// sees, then those exported to it by name, then those for all; in each the oldest first
 /// (`VirtualServicesForGateway` in `pilot/pkg/model/push_context.go`).
 fn at_gateway_in_order<'w>(view: &View<'w>, gateway: &'w Gateway) -> Vec<&'w VirtualService> {
-    let default = view
-        .mesh_config()
-        .map_or(&[][..], |config| &config.default_virtual_service_export_to);
     let pods = view.namespaces_with(&gateway.selector);
     let pods = pods.first().unwrap_or(&gateway.meta.namespace);
-    let mut bound = view.virtual_services_at(&qualified_name(gateway));
-    bound.retain(|vs| !vs.hosts.is_empty() && is_visible(&vs.export_to, default, &vs.meta.namespace, pods));
-    bound.sort_by_key(|vs| (tier(vs, default, pods), age(&vs.meta)));
-    bound
-}
-
-/// 0: only the namespace itself sees it; 1: it is exported to the namespace by name; 2: all see it.
-pub(super) fn tier(vs: &VirtualService, default: &[Symbol], namespace: &str) -> u8 {
-    let export_to = if vs.export_to.is_empty() {
-        default
-    } else {
-        &vs.export_to
-    };
-    if export_to.is_empty() || export_to.iter().any(|entry| *entry == "*") {
-        2
-    } else {
-        u8::from(vs.meta.namespace != *namespace)
-    }
+    let bound = view.virtual_services_at(&qualified_name(gateway)).into_iter();
+    let mut ranked: Vec<_> = bound
+        .filter(|vs| !vs.hosts.is_empty())
+        .filter_map(|vs| Some((rank(view, vs, pods)?, vs)))
+        .collect();
+    ranked.sort_by_key(|(rank, vs)| (*rank, age(&vs.meta)));
+    ranked.into_iter().map(|(_, vs)| vs).collect()
 }
 
 /// What takes every request is tried after all else, whichever `VirtualService` it is of.

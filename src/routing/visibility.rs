@@ -1,6 +1,8 @@
 //! `exportTo`: which namespaces see an object.
 
+use crate::resource::VirtualService;
 use crate::symbol::Symbol;
+use crate::world::View;
 
 /// Whether `exportTo`, on an object of `home`, lets `namespace` see it; `default` stands in where it is empty
 /// (and `*` where that is empty too). `.` is the object's own namespace, `*` every one, `~` none.
@@ -15,6 +17,43 @@ pub fn is_visible(export_to: &[Symbol], default: &[Symbol], home: &str, namespac
         "~" => false,
         name => name == namespace,
     })
+}
+
+/// Why a namespace sees a `VirtualService`: the first of these comes first for Istio, whatever the age
+/// (`SelectVirtualServices`, `VirtualServicesForGateway` in `pilot/pkg/model`) [s21].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It is the namespace's own, and only that one sees it.
+    Private,
+    /// It is exported to the namespace by name.
+    Exported,
+    /// Every namespace sees it.
+    Public,
+}
+
+/// How `namespace` (empty: one that nobody names) sees `vs`; `None`: not at all.
+pub fn rank(view: &View<'_>, vs: &VirtualService, namespace: &str) -> Option<Rank> {
+    let default = view
+        .mesh_config()
+        .map_or(&[][..], |config| &config.default_virtual_service_export_to);
+    let home = &vs.meta.namespace;
+    if !is_visible(&vs.export_to, default, home, namespace) {
+        return None;
+    }
+    let effective = if vs.export_to.is_empty() {
+        default
+    } else {
+        &vs.export_to
+    };
+    Some(
+        if effective.is_empty() || effective.iter().any(|entry| *entry == "*") {
+            Rank::Public
+        } else if *home == namespace {
+            Rank::Private
+        } else {
+            Rank::Exported
+        },
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The list of rules, and their pages.
 
 use super::{Check, Finding, Level};
-use super::{lk101, lk103, lk105, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk401, lk402, lk403};
+use super::{
+    lk101, lk103, lk105, lk107, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk302, lk303, lk304, lk305,
+    lk306, lk307, lk308, lk401, lk402, lk403, lk601,
+};
 use crate::resource::{Kind, Resource};
 
 /// A rule.
@@ -26,6 +29,7 @@ pub const RULES: &[Rule] = &[
     lk101::RULE,
     lk103::RULE,
     lk105::RULE,
+    lk107::RULE,
     lk201::RULE,
     lk202::RULE,
     lk203::RULE,
@@ -33,9 +37,17 @@ pub const RULES: &[Rule] = &[
     lk205::RULE,
     lk206::RULE,
     lk301::RULE,
+    lk302::RULE,
+    lk303::RULE,
+    lk304::RULE,
+    lk305::RULE,
+    lk306::RULE,
+    lk307::RULE,
+    lk308::RULE,
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,
+    lk601::RULE,
 ];
 
 /// The rule that has this code or name, in any case.
@@ -43,6 +55,22 @@ pub fn find(code_or_name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| {
         rule.code.eq_ignore_ascii_case(code_or_name) || rule.name.eq_ignore_ascii_case(code_or_name)
     })
+}
+
+/// The page that lists every rule, in Markdown; the rules' own pages are beside it.
+pub fn index() -> String {
+    let mut page = String::from(
+        "# Rules\n\nLevel `deny` refuses at admission and fails `check`, unless the finding itself is less sure; `warn` \
+         warns.\n\n| code | name | level | what it proves |\n|---|---|---|---|\n",
+    );
+    for rule in RULES {
+        let what = rule.summary().trim().replace('|', "\\|");
+        let Rule {
+            code, name, level, ..
+        } = rule;
+        page.push_str(&format!("| [{code}]({code}.md) | {name} | {level} | {what} |\n"));
+    }
+    page
 }
 
 impl Rule {

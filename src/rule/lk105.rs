@@ -21,7 +21,9 @@
 //! ```
 //!
 //! ## References
-//! Istio's analyzer IST0101 reports the host only; Kiali KIA1101 the host.
+//! `istioctl analyze` has IST0101 (`ReferencedResourceNotFound`, "host:port"), which judges aliases (`ExternalName`) and
+//! destinations of weight 0 too and does not tell the pods' port from the service's. Kiali has no counterpart: KIA1101
+//! looks at the host only.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, TargetPort};

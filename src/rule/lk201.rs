@@ -27,8 +27,8 @@
 //! ```
 //!
 //! ## References
-//! Istio, "Protocol Selection"; `pilot/pkg/networking/core/cluster_traffic_policy.go`. No analyzer of Istio or
-//! validation of Kiali compares the two ports.
+//! Istio, "Protocol Selection"; `pilot/pkg/networking/core/cluster_traffic_policy.go`. `istioctl
+//! analyze` (IST0118) and Kiali (KIA0601, KIA0602) look at how a port is named, and compare no two ports.
 
 use std::collections::BTreeMap;
 

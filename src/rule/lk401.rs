@@ -31,7 +31,7 @@
 //!
 //! ## References
 //! Envoy, "HTTP header manipulation"; routes are chosen before headers are changed, so the gateway matches
-//! `buid`, never the `bu` that it is about to set.
+//! `buid`, never the `bu` that it is about to set. Neither `istioctl analyze` nor Kiali looks at what a route sets.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Headers, Kind, Resource};

@@ -24,7 +24,7 @@
 //!
 //! ## References
 //! Envoy, "Access logging, command operators" (the same formatters serve header values). Istio checks the
-//! syntax of `%…%` only.
+//! syntax of `%…%` only; neither `istioctl analyze` nor Kiali looks at the values.
 
 use super::{Check, Finding, Level, Rule, Subject, field, request_operations};
 use crate::resource::{Kind, Resource};

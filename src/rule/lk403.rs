@@ -26,7 +26,9 @@
 //! ```
 //!
 //! ## References
-//! Neither Istio's analyzers nor Kiali compare headers with subsets.
+//! Neither `istioctl analyze` nor Kiali compares headers with subsets. Which operation is the last one is told in
+//! Envoy, "HTTP header manipulation", and for one destination by how Istio writes its route
+//! (`pilot/pkg/networking/core/route/route.go`).
 
 use super::{Check, Finding, Level, Rule, Subject, field, request_operations};
 use crate::resource::{Kind, Resource};

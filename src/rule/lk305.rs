@@ -1,0 +1,387 @@
+//! An earlier route takes every request of a lane route, so that the lane is answered by another version.
+//!
+//! ## What it does
+//! For each list of routes that a proxy tries (a host at a gateway's port, or a service's port on the mesh, and the
+//! callers that the routes tell apart) it looks at the matches on the lane header or the entry header, and at all
+//! matches before them: is there one that every request of theirs satisfies? Routes of other `VirtualServices` for the
+//! same host at the gateway count, in Istio's order, and so do those of delegates. It is quiet where the earlier
+//! route leads to the same destinations or where the match is reached in some other list, and warns where the earlier
+//! route answers itself (a redirect, a direct response), or where only an age that files do not tell decides.
+//! It also tells of delegated routes that Istio leaves out: no such delegate, not exported, or a match that does not
+//! fit the root's.
+//!
+//! ## Why it matters
+//! Nothing fails. The earlier route answers 200 with the wrong version, and Istio does not even send the routes
+//! after a match-all to Envoy.
+//!
+//! ## Example
+//! ```yaml
+//! http:
+//! - match:
+//!   - uri: {prefix: /}
+//!   route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wtchk}
+//! - match:
+//!   - headers: {bu: {exact: wicph}}
+//!   route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wicph}
+//! ```
+//! Use instead:
+//! ```yaml
+//! http:
+//! - match:
+//!   - headers: {bu: {exact: wicph}}
+//!   route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wicph}
+//! - route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wtchk}
+//! ```
+//!
+//! ## References
+//! Istio, `BuildHTTPRoutesForVirtualService` in `pilot/pkg/networking/core/route/route.go` and `mergeHTTPRoute` in
+//! `pilot/pkg/model/virtualservice.go`. `istioctl analyze` has IST0130 (`VirtualServiceUnreachableRule`: a match that is
+//! written twice, or no match before the end) and IST0131 (`VirtualServiceIneffectiveMatch`), which compare equal
+//! matches of one object only; Kiali has nothing of the kind.
+
+use std::collections::BTreeMap;
+
+use super::{Check, Finding, Level, Rule, Subject};
+use crate::resource::{HttpMatch, HttpRoute, Kind, ObjectRef, Resource, StringMatch, VirtualService};
+use crate::routing::{
+    Broken, Condition, Root, Route, VirtualHost, covers, delegate_of, merged, reached, roots_of,
+};
+use crate::symbol::Symbol;
+use crate::world::is_age_known;
+
+/// The rule.
+pub(super) const RULE: Rule = Rule {
+    code: "LK305",
+    name: "route-shadowed",
+    level: Level::Deny,
+    kinds: &[Kind::VirtualService],
+    source: include_str!("lk305.rs"),
+    check,
+};
+
+fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
+    let Resource::VirtualService(vs) = object else {
+        return Vec::new();
+    };
+    let mut findings = shadowed(check, vs);
+    findings.extend(without_delegate(check, vs));
+    findings.extend(misfits(check, vs));
+    findings
+}
+
+/// A condition on a lane: the place of its route, its own place there, and that of the delegating route.
+type Place = (usize, Option<usize>, Option<(ObjectRef, usize, usize)>);
+
+/// A condition on a lane, and what takes its requests.
+struct Shadowed<'w> {
+    header: Symbol,
+    value: &'w StringMatch,
+    route: Route<'w>,
+    /// What takes its requests; `None`: in some list nothing does.
+    by: Option<Route<'w>>,
+}
+
+/// The lane conditions of `vs` that no request gets to.
+fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
+    let mut conditions: BTreeMap<Place, Shadowed<'w>> = BTreeMap::new();
+    for host in &*check.virtual_hosts(vs) {
+        let lists = [(&host.routes, false), (&host.dropped, true)];
+        for (list, is_dropped) in lists {
+            for (at, route) in list.iter().enumerate().filter(|(_, route)| route.is_of(vs)) {
+                let headers = lane_headers(check, route);
+                for condition in &route.conditions {
+                    let Some((header, value)) = named(*condition, &headers) else {
+                        continue;
+                    };
+                    let before = if is_dropped { host.routes.len() } else { at };
+                    let by = taken_by(host, before, route, *condition);
+                    let place = place(route, *condition);
+                    match conditions.get_mut(&place) {
+                        Some(known) if by.is_none() => known.by = None,
+                        Some(_) => {}
+                        None => {
+                            let (route, by) = (route.clone(), by.cloned());
+                            let shadowed = Shadowed {
+                                header,
+                                value,
+                                route,
+                                by,
+                            };
+                            conditions.insert(place, shadowed);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    conditions
+        .into_iter()
+        .filter_map(|(place, shadowed)| shadowed.by.clone().map(|by| (place, shadowed, by)))
+        .filter(|(_, shadowed, by)| !leads_alike(check, &shadowed.route, by))
+        .map(|(place, shadowed, by)| finding(&place, &shadowed, &by))
+        .collect()
+}
+
+fn place(route: &Route<'_>, condition: Condition<'_>) -> Place {
+    let root = route.root.zip(condition.root);
+    (
+        route.index,
+        condition.own.map(|(at, _)| at),
+        root.map(|(root, (at, _))| (root.vs.meta.reference(Kind::VirtualService), root.index, at)),
+    )
+}
+
+/// The lane and entry headers of the groups that the route leads to.
+fn lane_headers(check: &Check<'_, '_>, route: &Route<'_>) -> Vec<Symbol> {
+    let mut headers = Vec::new();
+    for (_, to) in reached(route.route) {
+        let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        if let Some(lanes) = check.groups.of_host(&host) {
+            headers.push(lanes.group.header.clone());
+            headers.extend(lanes.entry().map(|entry| entry.header.clone()));
+        }
+    }
+    headers
+}
+
+/// The first of `headers` that the condition names, and its value.
+fn named<'w>(condition: Condition<'w>, headers: &[Symbol]) -> Option<(Symbol, &'w StringMatch)> {
+    headers.iter().find_map(|header| {
+        let value = condition.header(header)?;
+        Some((header.clone(), value))
+    })
+}
+
+/// The route, of the first `before` of the list, that takes every request of the condition; of its own route only
+/// what stands before it there.
+fn taken_by<'h, 'w>(
+    host: &'h VirtualHost<'w>,
+    before: usize,
+    route: &Route<'w>,
+    condition: Condition<'w>,
+) -> Option<&'h Route<'w>> {
+    let earlier = host.routes.iter().take(before);
+    earlier.into_iter().find(|earlier| {
+        let is_same = earlier.is_of(route.vs) && earlier.index == route.index;
+        !is_same
+            && (earlier.conditions.is_empty()
+                || earlier
+                    .conditions
+                    .iter()
+                    .any(|wide| covers(*wide, condition, host.context())))
+    })
+}
+
+/// Whether both routes send requests to the same places.
+fn leads_alike(check: &Check<'_, '_>, a: &Route<'_>, b: &Route<'_>) -> bool {
+    let places = |route: &Route<'_>| {
+        let all = reached(route.route).map(|(_, to)| {
+            let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+            (host, to.destination.subset.clone(), to.destination.port)
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort();
+        all
+    };
+    !a.route.route.is_empty() && places(a) == places(b)
+}
+
+fn finding(place: &Place, shadowed: &Shadowed<'_>, by: &Route<'_>) -> Finding {
+    let Shadowed {
+        header, value, route, ..
+    } = shadowed;
+    let path = match place.1 {
+        Some(at) => format!("{}.match[{at}]", route.path()),
+        None => route.path(),
+    };
+    let is_own = by.is_of(route.vs);
+    let whose = if is_own {
+        by.path()
+    } else {
+        format!("{} {}", by.reference(), by.path())
+    };
+    let told = match value {
+        StringMatch::Exact(value) => format!("`{header}: {value}`"),
+        _ => format!("a pattern on `{header}`"),
+    };
+    // Only the order of creation puts the other object's route first.
+    let (of_route, of_other) = (root_of(route), root_of(by));
+    let is_by_age = !std::ptr::eq(of_route, of_other) && !takes_all_by_itself(by);
+    let is_unknown = is_by_age && !is_age_known(&of_route.meta, &of_other.meta);
+    let order = if is_unknown {
+        " (which of the two stands first depends on their age, which is not known here)"
+    } else {
+        ""
+    };
+    let answers = if by.route.answers_itself() {
+        "answers them itself".to_owned()
+    } else {
+        "they get its version".to_owned()
+    };
+    let help = if is_own {
+        format!("move {} before {}", route.path(), by.path())
+    } else {
+        format!(
+            "give {} a match that leaves these requests, or put both into one VirtualService with the lane's route first",
+            by.reference()
+        )
+    };
+    let lane = value.exact().map(Symbol::new);
+    Finding::new(&RULE, route.reference(), path)
+        .about(Subject {
+            lane,
+            header: Some(header.clone()),
+            ..Subject::default()
+        })
+        .warning_if(is_unknown || by.route.answers_itself())
+        .from_objects((!is_own).then(|| by.reference()))
+        .says(
+            format!(
+                "no request with {told} gets here: {whose} takes all of them before{order}, and {answers}"
+            ),
+            help,
+        )
+}
+
+/// The `VirtualService` that is bound.
+fn root_of<'w>(route: &Route<'w>) -> &'w VirtualService {
+    route.root.map_or(route.vs, |root| root.vs)
+}
+
+/// Whether the route takes every request wherever it stands: then it stands last, and age does not decide.
+fn takes_all_by_itself(route: &Route<'_>) -> bool {
+    route.conditions.is_empty()
+}
+
+/// The routes of `vs` whose delegate is not there for them.
+fn without_delegate<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
+    if vs.hosts.is_empty() {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for (index, route) in vs.http.iter().enumerate() {
+        let Some(Err(broken)) = delegate_of(check.view, vs, route) else {
+            continue;
+        };
+        let Some(named) = &route.delegate else { continue };
+        let home = if named.namespace.is_empty() {
+            &vs.meta.namespace
+        } else {
+            &named.namespace
+        };
+        let name = format!("{home}/{}", named.name);
+        let (why, help) = match broken {
+            Broken::Missing => (
+                format!("there is no VirtualService {name}"),
+                "create it first, or correct the name".to_owned(),
+            ),
+            Broken::HasHosts(_) => (
+                format!("VirtualService {name} has hosts, and is no delegate"),
+                "take `hosts` and `gateways` out of it".to_owned(),
+            ),
+            Broken::NotVisible(_) => (
+                format!(
+                    "VirtualService {name} is not exported to namespace {}",
+                    vs.meta.namespace
+                ),
+                format!("add `{}` to its exportTo", vs.meta.namespace),
+            ),
+        };
+        let is_of_lane = names_lane_header(check, home, route);
+        findings.push(
+            Finding::new(
+                &RULE,
+                vs.meta.reference(Kind::VirtualService),
+                format!("spec.http[{index}].delegate.name"),
+            )
+            .about(Subject {
+                host: Some(name.as_str().into()),
+                ..Subject::default()
+            })
+            .missing_if(broken == Broken::Missing)
+            .warning_if(!is_of_lane)
+            .says(
+                format!("{why}: Istio leaves the route out, and its requests go to the next one"),
+                help,
+            ),
+        );
+    }
+    findings
+}
+
+/// Whether the route's matches name a lane or entry header of the groups of `namespace`.
+fn names_lane_header(check: &Check<'_, '_>, namespace: &Symbol, route: &HttpRoute) -> bool {
+    let groups = check.groups.of_namespace(namespace);
+    groups.iter().any(|lanes| {
+        let entry = lanes.entry().map(|entry| &entry.header);
+        let mut headers = [Some(&lanes.group.header), entry].into_iter().flatten();
+        headers.any(|header| route.matches.iter().any(|part| part.header(header).is_some()))
+    })
+}
+
+/// The routes of the delegate `vs` that Istio leaves out because a match of theirs fits none of a root's.
+fn misfits<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !vs.hosts.is_empty() {
+        return findings;
+    }
+    for of_root in roots_of(check.view, vs) {
+        for (at, delegating) in of_root.http.iter().enumerate() {
+            let leads_here = delegate_of(check.view, of_root, delegating)
+                .is_some_and(|found| found.is_ok_and(|delegate| std::ptr::eq(delegate, vs)));
+            if !leads_here {
+                continue;
+            }
+            let root = Root {
+                vs: of_root,
+                index: at,
+                route: delegating,
+            };
+            for (index, route) in vs.http.iter().enumerate() {
+                if merged(root, vs, index, route).is_some() {
+                    continue;
+                }
+                let alone = Route {
+                    vs,
+                    index,
+                    route,
+                    root: Some(root),
+                    conditions: Vec::new(),
+                };
+                let headers = lane_headers(check, &alone);
+                let lane = route.matches.iter().find_map(|part| lane_of(part, &headers));
+                let is_of_lane = lane.is_some()
+                    || delegating
+                        .matches
+                        .iter()
+                        .any(|part| lane_of(part, &headers).is_some());
+                let of_root = of_root.meta.reference(Kind::VirtualService);
+                findings.push(
+                    Finding::new(&RULE, alone.reference(), format!("{}.match", alone.path()))
+                        .about(Subject {
+                            host: Some(of_root.to_string().into()),
+                            lane: lane.as_ref().and_then(|(_, value)| value.exact()).map(Symbol::new),
+                            header: lane.map(|(name, _)| name),
+                            ..Subject::default()
+                        })
+                        .warning_if(!is_of_lane)
+                        .from_objects([of_root.clone()])
+                        .says(
+                            format!("a match of this route fits none of {of_root} spec.http[{at}], which delegates to it: Istio leaves the whole route out, and its requests go on to the next one"),
+                            "ask only for what is within the delegating route's match; two regular expressions never fit",
+                        ),
+                );
+            }
+        }
+    }
+    findings
+}
+
+/// The first of `headers` that the match names, and its value.
+fn lane_of<'w>(part: &'w HttpMatch, headers: &[Symbol]) -> Option<(Symbol, &'w StringMatch)> {
+    named(Condition::own(0, part), headers)
+}

@@ -108,13 +108,7 @@ impl<'w> Condition<'w> {
     /// `pilot/pkg/networking/core/route/route.go`): no header or query condition, and a path of `prefix: /` or
     /// `regex: .*`, or none.
     pub fn takes_every_request(self) -> bool {
-        let any_path = match self.uri() {
-            None | Some(StringMatch::Present) => true,
-            Some(StringMatch::Prefix(prefix)) => &**prefix == "/",
-            Some(StringMatch::Regex(regex)) => &**regex == ".*",
-            Some(StringMatch::Exact(_)) => false,
-        };
-        any_path
+        self.uri().is_none_or(StringMatch::is_any_path)
             && self.parts().all(|part| {
                 part.headers.is_empty()
                     && part.without_headers.is_empty()

@@ -132,11 +132,10 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
             .map(reference),
     );
     let share_a_host = |other: &&VirtualService| {
-        root.hosts.iter().any(|host| {
-            other
-                .hosts
-                .iter()
-                .any(|other| host_includes(host, other) || host_includes(other, host))
+        let full = |vs: &VirtualService, host: &Symbol| view.resolve(host, &vs.meta.namespace);
+        root.hosts.iter().map(|host| full(root, host)).any(|host| {
+            let mut others = other.hosts.iter().map(|host| full(other, host));
+            others.any(|other| host_includes(&host, &other) || host_includes(&other, &host))
         })
     };
     for name in root.gateways.iter().filter(|name| **name != "mesh") {

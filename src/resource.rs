@@ -25,8 +25,8 @@ mod wasm_plugin;
 mod workload;
 mod workload_entry;
 
-pub use config_map::MeshConfig;
-pub use destination_rule::{DestinationRule, H2Upgrade, Subset, TrafficPolicy};
+pub use config_map::{MeshConfig, NamespaceSelector, Requirement};
+pub use destination_rule::{ConnectionPool, DestinationRule, H2Upgrade, LoadBalancer, Subset, TrafficPolicy};
 pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
 pub use label::Labels;

@@ -13,7 +13,13 @@ mod lk105;
 mod lk107;
 mod lk201;
 mod lk301;
+mod lk302;
+mod lk303;
+mod lk304;
 mod lk305;
+mod lk306;
+mod lk307;
+mod lk308;
 mod lk401;
 mod lk402;
 mod lk403;
@@ -26,12 +32,14 @@ pub(crate) use lk402::template_header;
 pub use finding::{Certainty, Finding, Identity, Level, Subject};
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{Groups, VirtualHost, virtual_hosts};
+use crate::routing::{Groups, Lanes, VirtualHost, reached, virtual_hosts};
+use crate::symbol::Symbol;
 use crate::world::View;
 
 /// What a rule judges by.
@@ -62,7 +70,20 @@ impl<'v, 'w> Check<'v, 'w> {
     }
 }
 
-impl<'w> Check<'_, 'w> {
+impl<'v, 'w> Check<'v, 'w> {
+    /// The lane groups of the services that a route of `vs` sends requests to, each once.
+    pub fn groups_of(&self, vs: &VirtualService, route: &HttpRoute) -> Vec<Rc<Lanes<'v, 'w>>> {
+        let hosts = reached(route).map(|(_, to)| self.view.resolve(&to.destination.host, &vs.meta.namespace));
+        let hosts: BTreeSet<Symbol> = hosts.collect();
+        let mut found: Vec<Rc<Lanes<'v, 'w>>> = Vec::new();
+        for lanes in hosts.iter().filter_map(|host| self.groups.of_host(host)) {
+            if !found.iter().any(|known| Rc::ptr_eq(known, &lanes)) {
+                found.push(lanes);
+            }
+        }
+        found
+    }
+
     /// The lists of routes in which the routes of `vs` are tried ([`virtual_hosts`]).
     pub fn virtual_hosts(&self, vs: &'w VirtualService) -> KnownHosts<'w> {
         let object = vs.meta.reference(Kind::VirtualService);

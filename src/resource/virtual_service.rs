@@ -311,6 +311,12 @@ impl<V> Default for Pairs<V> {
     }
 }
 
+impl<V> FromIterator<(Box<str>, V)> for Pairs<V> {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl<V> std::ops::Deref for Pairs<V> {
     type Target = [(Box<str>, V)];
 

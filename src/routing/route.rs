@@ -226,25 +226,24 @@ pub(super) fn all_routes_at<'w>(
         if !was_unconditional && live.is_empty() {
             continue;
         }
-        let mut dead = Vec::new();
-        if !is_over {
-            if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
-                dead = live.split_off(last + 1);
-                is_over = true;
-            }
-            is_over |= was_unconditional;
-            if !dead.is_empty() {
+        if is_over {
+            route.conditions = live;
+            dropped.push(route);
+            continue;
+        }
+        is_over = was_unconditional;
+        if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
+            is_over = true;
+            let rest = live.split_off(last + 1);
+            if !rest.is_empty() {
                 dropped.push(Route {
-                    conditions: dead,
+                    conditions: rest,
                     ..route.clone()
                 });
             }
-            route.conditions = live;
-            routes.push(route);
-        } else {
-            route.conditions = live;
-            dropped.push(route);
         }
+        route.conditions = live;
+        routes.push(route);
     }
     (routes, dropped)
 }

@@ -7,7 +7,7 @@
 
 use super::delegate::roots_of;
 use super::route::{all_routes_at, is_on_mesh};
-use super::{Context, Route, Source, rank, routes_at, target_of};
+use super::{Context, Port, Route, Source, rank, routes_at, target_of};
 use crate::resource::{Gateway, Server, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, age, host_includes, qualified};
@@ -40,6 +40,12 @@ impl VirtualHost<'_> {
             port: self.port,
             source: self.source,
         }
+    }
+
+    /// The port that its callers call, on the mesh; `None` at a gateway, and where it is not known.
+    pub fn called_port(&self, view: &View<'_>) -> Option<Port> {
+        let number = self.port.filter(|_| self.gateway.is_none())?;
+        target_of(view, &self.host).port(number)
     }
 }
 
@@ -78,14 +84,14 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
                     port,
                     source: Some(*source),
                 };
-                let (routes, dropped) = all_routes_at(view, root, context);
+                let (tried, dropped) = all_routes_at(view, root, context);
                 found.push(VirtualHost {
                     host: host.clone(),
                     gateway: None,
                     port,
                     server: None,
                     source: Some(*source),
-                    routes,
+                    routes: tried,
                     dropped,
                 });
             }
@@ -113,6 +119,12 @@ fn mesh_hosts(view: &View<'_>, root: &VirtualService) -> Vec<Symbol> {
     hosts.sort();
     hosts.dedup();
     hosts
+}
+
+/// Whether a `VirtualService` on the mesh is for the full host `host`, by its name or by a wildcard.
+pub fn is_claimed_on_mesh(view: &View<'_>, host: &Symbol) -> bool {
+    let mut hosts = view.with_wildcards(host).into_iter();
+    hosts.any(|host| view.virtual_services_of(&host).into_iter().any(is_on_mesh))
 }
 
 /// The callers that the routes of `root` tell from others, and the others.
@@ -143,10 +155,10 @@ fn at_gateway<'w>(
                 gateway: Some(&name),
                 ..Context::MESH
             };
-            let (routes, dropped) = all_routes_at(view, root, context);
+            let (tried, dropped) = all_routes_at(view, root, context);
             found.push(VirtualHost {
                 host: host.clone(),
-                routes,
+                routes: tried,
                 dropped,
                 gateway: Some(name.clone()),
                 port: None,

@@ -16,11 +16,15 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
         Resource::VirtualService(vs) => {
             for host in hosts_of(view, vs) {
                 add_rules_for(view, &host, &mut found);
+                add_service_at(view, &host, &mut found);
             }
             add_delegates(vs, &mut found);
             for root in roots_of(view, vs) {
                 found.insert(reference(root));
                 add_neighbours(view, root, &mut found);
+                for host in &root.hosts {
+                    add_service_at(view, &view.resolve(host, &root.meta.namespace), &mut found);
+                }
             }
         }
         Resource::DestinationRule(rule) => {
@@ -30,11 +34,11 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 for service in view.services_in(namespace) {
                     let host_of_service = view.host_of(service);
                     if view.with_wildcards(&host_of_service).contains(&host) {
-                        add_routes_to(view, &host_of_service, &mut found);
+                        add_service(view, &host_of_service, &mut found);
                     }
                 }
             } else {
-                add_routes_to(view, &host, &mut found);
+                add_service(view, &host, &mut found);
             }
         }
         Resource::Service(service) => {
@@ -68,15 +72,20 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             for header in [Some(&group.header), entry].into_iter().flatten() {
                 add_routes_naming(view, namespace, header, &mut found);
             }
-            // Routes by a pattern name no lane, and groups seldom change.
-            for service in view.services_in(namespace) {
-                add_routes_to(view, &view.host_of(service), &mut found);
-            }
+            add_services_of(view, namespace, &mut found);
             add_workloads(view, namespace, &Labels::new(group.workloads), &mut found);
         }
         Resource::WasmPlugin(plugin) => {
             if let Some(header) = &plugin.lane_header {
-                add_routes_naming(view, namespace, header, &mut found);
+                // One of the root namespace makes a group wherever its lanes are routed to.
+                let mut namespaces = vec![namespace.clone()];
+                if namespace == view.root_namespace() {
+                    namespaces.extend(view.namespaces_naming(header));
+                }
+                for namespace in &namespaces {
+                    add_routes_naming(view, namespace, header, &mut found);
+                    add_services_of(view, namespace, &mut found);
+                }
                 let selector = plugin.selector.clone().unwrap_or_default();
                 add_workloads(view, namespace, &selector, &mut found);
             }
@@ -169,10 +178,24 @@ fn add_routes_within(
     found.extend(routes.filter(leads_there).map(reference));
 }
 
+/// The service of a full host, its rules, and what routes to it or for it.
 fn add_service(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    add_service_at(view, host, found);
     add_rules_for(view, host, found);
     add_routes_to(view, host, found);
     found.extend(view.virtual_services_of(host).into_iter().map(reference));
+}
+
+fn add_service_at(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    let service = view.service_of(host);
+    found.extend(service.map(|service| service.meta.reference(Kind::Service)));
+}
+
+/// The services of a namespace: a lane group says what all of them are to have.
+fn add_services_of(view: &View<'_>, namespace: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    for service in view.services_in(namespace) {
+        add_service(view, &view.host_of(service), found);
+    }
 }
 
 fn add_services_selecting(
@@ -182,9 +205,7 @@ fn add_services_selecting(
     found: &mut BTreeSet<ObjectRef>,
 ) {
     for service in view.services_selecting(namespace, labels) {
-        let host = view.host_of(service);
-        add_rules_for(view, &host, found);
-        add_routes_to(view, &host, found);
+        add_service(view, &view.host_of(service), found);
     }
 }
 

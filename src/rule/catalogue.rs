@@ -1,7 +1,10 @@
 //! The list of rules, and their pages.
 
 use super::{Check, Finding, Level};
-use super::{lk101, lk103, lk105, lk107, lk201, lk301, lk305, lk401, lk402, lk403, lk601};
+use super::{
+    lk101, lk103, lk105, lk107, lk201, lk301, lk302, lk303, lk304, lk305, lk306, lk307, lk308, lk401, lk402,
+    lk403, lk601,
+};
 use crate::resource::{Kind, Resource};
 
 /// A rule.
@@ -29,7 +32,13 @@ pub const RULES: &[Rule] = &[
     lk107::RULE,
     lk201::RULE,
     lk301::RULE,
+    lk302::RULE,
+    lk303::RULE,
+    lk304::RULE,
     lk305::RULE,
+    lk306::RULE,
+    lk307::RULE,
+    lk308::RULE,
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,

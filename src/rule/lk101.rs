@@ -43,7 +43,9 @@ use crate::lane::{is_near, nearest};
 use crate::resource::{
     DestinationRule, Endpoint, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset,
 };
-use crate::routing::{Carriers, Target, carriers_of_subset, is_lane_key, target_of, workload_labels};
+use crate::routing::{
+    Carriers, Target, carriers_of_subset, is_lane_key, is_subset_routed, target_of, workload_labels,
+};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -267,16 +269,7 @@ impl<'w> Judged<'_, '_, 'w> {
 
     /// Whether any route leads to the subset.
     fn is_used(&self) -> bool {
-        let view = self.check.view;
-        view.virtual_services_to(self.host).into_iter().any(|vs| {
-            vs.http
-                .iter()
-                .flat_map(crate::routing::destinations)
-                .any(|(_, to)| {
-                    to.subset.as_ref() == Some(&self.subset.name)
-                        && view.resolve(&to.host, &vs.meta.namespace) == *self.host
-                })
-        })
+        is_subset_routed(self.check.view, self.host, &self.subset.name)
     }
 
     /// The label of a carrier of which one of `wanted` is a near miss [s3].

@@ -111,15 +111,6 @@ fn behind(target: &Target<'_>, number: u32) -> Option<u16> {
 }
 
 fn list(ports: &[Port]) -> String {
-    let names: Vec<_> = ports
-        .iter()
-        .map(|port| {
-            if port.name.is_empty() {
-                port.number.to_string()
-            } else {
-                format!("{} ({})", port.number, port.name)
-            }
-        })
-        .collect();
+    let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
     names.join(", ")
 }

@@ -23,8 +23,8 @@ pub enum Key {
     VirtualServiceOf(Symbol),
     /// `VirtualServices` that send requests or copies to a full host.
     VirtualServiceTo(Symbol),
-    /// `VirtualServices` that send requests to a service of a namespace and whose routes name a header's
-    /// exact value, in a match or a set.
+    /// `VirtualServices` that send requests to a service of a namespace, or delegate to one, and whose routes name
+    /// a header's exact value, in a match or a set.
     Naming(Symbol, Symbol, Symbol),
     /// `VirtualServices` that are bound to a gateway `namespace/name`; `mesh` is not listed.
     BoundTo(Symbol),
@@ -126,6 +126,10 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
     let gateways = vs.gateways.iter().filter(|gateway| **gateway != "mesh");
     keys.extend(gateways.map(|gateway| Key::BoundTo(qualified(gateway, namespace))));
     for route in &vs.http {
+        let naming = |home: Symbol| {
+            named_values(route)
+                .map(move |(header, value)| Key::Naming(home.clone(), header, Symbol::new(value)))
+        };
         if let Some(delegate) = &route.delegate {
             let home = if delegate.namespace.is_empty() {
                 namespace
@@ -133,6 +137,7 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
                 &delegate.namespace
             };
             keys.push(Key::DelegatingTo(format!("{home}/{}", delegate.name).into()));
+            keys.extend(naming(home.clone()));
         }
         let mirrors = route
             .mirrors
@@ -142,11 +147,7 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
         for destination in route.route.iter().map(|route| &route.destination).chain(mirrors) {
             let host = host::resolve(&destination.host, namespace, domain);
             if let Some(home) = host::Host::read(&host, domain).namespace() {
-                let home = Symbol::new(home);
-                keys.extend(
-                    named_values(route)
-                        .map(|(header, value)| Key::Naming(home.clone(), header, Symbol::new(value))),
-                );
+                keys.extend(naming(home.into()));
             }
             keys.push(Key::VirtualServiceTo(host));
         }

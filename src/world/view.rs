@@ -1,6 +1,6 @@
 //! A world with changes laid over it, and the questions that rules ask.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
@@ -61,6 +61,8 @@ pub struct View<'w> {
     reads: RefCell<HashSet<Read>>,
     /// The `DestinationRules` that were found for a host, which each of its routes asks for again.
     rules: RefCell<HashMap<Symbol, KnownRules<'w>>>,
+    /// The mesh configurations, which every look-up of a rule asks for.
+    mesh: OnceCell<Vec<&'w MeshConfig>>,
 }
 
 /// What [`View::destination_rules_including`] has found for a host.
@@ -83,6 +85,7 @@ impl<'w> View<'w> {
             freeing: None,
             reads: RefCell::default(),
             rules: RefCell::default(),
+            mesh: OnceCell::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl<'w> View<'w> {
             freeing: self.freeing.clone(),
             reads: RefCell::default(),
             rules: RefCell::default(),
+            mesh: OnceCell::new(),
         }
     }
 
@@ -115,9 +119,13 @@ impl<'w> View<'w> {
             .map_or(&DEFAULT, |layer| layer.world.settings())
     }
 
-    /// Istio's root namespace.
+    /// Istio's root namespace: as given, else as the mesh configuration has it [s10].
     pub fn root_namespace(&self) -> &'w Symbol {
-        &self.settings().root_namespace
+        let settings = self.settings();
+        let config = self.mesh_config().filter(|_| !settings.is_root_given);
+        config
+            .and_then(|config| config.root_namespace.as_ref())
+            .unwrap_or(&settings.root_namespace)
     }
 
     /// The full name of `host` as an object in `namespace` names it.
@@ -454,6 +462,19 @@ impl<'w> View<'w> {
         values
     }
 
+    /// The namespaces to whose services routes lead that name an exact value of `header`, in the order of their names;
+    /// also those whose only such route a change takes away.
+    pub fn namespaces_naming(&self, header: &Symbol) -> Vec<Symbol> {
+        let worlds = self.layers.iter().map(|layer| layer.world);
+        let mut namespaces: Vec<Symbol> = worlds
+            .flat_map(|world| world.namespaces_naming(header))
+            .cloned()
+            .collect();
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
+    }
+
     /// The headers that routes to services of `namespace` name with an exact value.
     pub fn named_headers(&self, namespace: &Symbol) -> Vec<Symbol> {
         self.record(Read::List(Kind::VirtualService, namespace.clone()));
@@ -559,11 +580,59 @@ impl<'w> View<'w> {
 
     /// Istio's mesh configuration; of several revisions, that of the default one.
     pub fn mesh_config(&self) -> Option<&'w MeshConfig> {
-        let configs = self.all_in(Kind::ConfigMap, self.root_namespace(), |object| match object {
-            Resource::MeshConfig(config) => Some(config),
-            _ => None,
-        });
-        configs.into_iter().next()
+        self.mesh_configs().first().copied()
+    }
+
+    /// The mesh configuration of the control plane that serves the proxies of `namespace` (empty: of any), by the
+    /// revision in its label: `istio-<revision>`, and `istio` for the default one (`getMeshConfigMapName` in
+    /// `pilot/pkg/bootstrap/mesh.go`; the label `istio-injection` comes first). A revision that has no `ConfigMap` of
+    /// its own may be a tag: it is taken for the default one [s10].
+    pub fn mesh_config_of(&self, namespace: &str) -> Option<&'w MeshConfig> {
+        let configs = self.mesh_configs();
+        if namespace.is_empty() || configs.len() < 2 {
+            return configs.first().copied();
+        }
+        let namespace = self.get(&ObjectRef::new(Kind::Namespace, "", namespace));
+        let labels = namespace.map(|namespace| &namespace.meta().labels);
+        let labels = labels.filter(|labels| labels.get("istio-injection").is_none());
+        let revision = labels.and_then(|labels| labels.get("istio.io/rev"));
+        let named = revision.map(|revision| Symbol::from(format!("istio-{revision}")));
+        let of_revision = configs
+            .iter()
+            .find(|config| named.as_ref().is_some_and(|name| config.meta.name == *name));
+        of_revision.or(configs.first()).copied()
+    }
+
+    /// Every mesh configuration, that of the default revision first.
+    fn mesh_configs(&self) -> &[&'w MeshConfig] {
+        self.mesh.get_or_init(|| {
+            let home = &self.settings().root_namespace;
+            self.all_in(Kind::ConfigMap, home, |object| match object {
+                Resource::MeshConfig(config) => Some(config),
+                _ => None,
+            })
+        })
+    }
+
+    /// Whether Istio looks at a namespace at all (`discoverySelectors`). One whose labels are not known here is
+    /// looked at.
+    pub fn is_discovered(&self, namespace: &str) -> bool {
+        let Some(config) = self
+            .mesh_config()
+            .filter(|config| !config.discovery_selectors.is_empty())
+        else {
+            return true;
+        };
+        let Some(known) = self.get(&ObjectRef::new(Kind::Namespace, "", namespace)) else {
+            return true;
+        };
+        // The API server adds this label to each; files do not have it.
+        let own = ("kubernetes.io/metadata.name".into(), namespace.into());
+        let labels = Labels::new(known.meta().labels.pairs().iter().cloned().chain([own]));
+        config
+            .discovery_selectors
+            .iter()
+            .any(|selector| selector.selects(&labels))
     }
 
     /// The objects of one kind in a namespace that `pick` takes, by name.

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::{Groups, Lanes, MOST, is_lane_key, names, subset_of};
+use super::{Groups, Lanes, MOST, is_lane_key, names, routes_with, subset_of};
 use crate::resource::{HttpRoute, Labels, Service};
-use crate::routing::{Protocol, reached, rule_for, workload_labels};
+use crate::routing::{Protocol, reached, roots_of, rule_for, workload_labels};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -60,17 +60,21 @@ impl<'w> Lanes<'_, 'w> {
     /// In a Strict group, where every service has every lane, one with an HTTP port does so whatever
     /// leads to it. What was a member before a change still is one [s32].
     pub fn has_member(&self, service: &Service) -> bool {
+        (self.group.is_strict() && has_http_port(service)) || self.takes_part(service)
+    }
+
+    /// Whether `service`, which belongs to the group by its workloads, shows by a route or a subset that it takes part
+    /// in the lanes, whatever the group expects.
+    pub fn takes_part(&self, service: &Service) -> bool {
         let host = self.view.host_of(service);
         if let Some(known) = self.members.borrow().get(&host) {
             return *known;
         }
-        let views = [Some(self.view), self.before].into_iter().flatten();
-        let is_member = (self.group.is_strict() && has_http_port(service))
-            || views
-                .into_iter()
-                .any(|view| self.is_routed(view, &host) || self.has_lane_subset(view, &host, service));
-        self.members.borrow_mut().insert(host, is_member);
-        is_member
+        let mut views = [Some(self.view), self.before].into_iter().flatten();
+        let takes_part =
+            views.any(|view| self.is_routed(view, &host) || self.has_lane_subset(view, &host, service));
+        self.members.borrow_mut().insert(host, takes_part);
+        takes_part
     }
 
     /// The lanes of a workload of the group's namespace with these pod labels: the one that its lane label names;
@@ -107,10 +111,8 @@ impl<'w> Lanes<'_, 'w> {
         let mut votes: HashMap<Symbol, usize> = HashMap::new();
         for value in view.named_values(namespace, header).into_iter().take(MOST) {
             let naming = view.virtual_services_naming(namespace, header, &value);
-            let routes = naming.into_iter().flat_map(|vs| {
-                let http = vs.http.iter().filter(|route| names(route, header, &value));
-                http.map(move |route| (vs, route))
-            });
+            let naming = naming.into_iter();
+            let routes = naming.flat_map(|vs| routes_with(view, vs, |route| names(route, header, &value)));
             for (vs, route) in routes.take(MOST_VOTES) {
                 for (_, to) in reached(route) {
                     let host = view.resolve(&to.destination.host, &vs.meta.namespace);
@@ -130,13 +132,19 @@ impl<'w> Lanes<'_, 'w> {
         votes.into_iter().next().map(|(key, _)| key)
     }
 
-    /// Whether a route that leads to the full host `host` matches or sets the lane header.
+    /// Whether a route that leads to the full host `host`, or one that delegates to it, matches or sets the lane
+    /// header.
     fn is_routed(&self, view: &View<'w>, host: &Symbol) -> bool {
         view.virtual_services_to(host).into_iter().any(|vs| {
-            vs.http.iter().any(|route| {
-                uses(route, &self.group.header)
-                    && reached(route)
-                        .any(|(_, to)| view.resolve(&to.destination.host, &vs.meta.namespace) == *host)
+            let with_header = |vs| routes_with(view, vs, |route| uses(route, &self.group.header));
+            let roots = if vs.hosts.is_empty() {
+                roots_of(view, vs)
+            } else {
+                Vec::new()
+            };
+            let mut routes = [vs].into_iter().chain(roots).flat_map(with_header);
+            routes.any(|(vs, route)| {
+                reached(route).any(|(_, to)| view.resolve(&to.destination.host, &vs.meta.namespace) == *host)
             })
         })
     }
@@ -340,5 +348,39 @@ mod tests {
         assert_eq!(of(&[("app", "orders"), ("track", "t")]), ["blue"]);
         assert!(of(&[("app", "cart"), ("version", "greeen")]).is_empty());
         assert!(of(&[("app", "cart")]).is_empty());
+    }
+
+    #[test]
+    fn a_lane_that_a_root_names_and_a_delegates_subset_carries_is_one_and_its_service_a_member() {
+        let vs = |name: &str, spec: &Value| object(Kind::VirtualService, name, spec);
+        let matches = json!([{"headers": {"lane": {"exact": "green"}}}]);
+        let to = json!([{"destination": {"host": "cart", "subset": "g"}}]);
+        let mut all = vec![
+            plugin(),
+            rule("cart", &json!([{"name": "g", "labels": {"version": "green"}}])),
+            vs(
+                "root",
+                &json!({"hosts": ["cart"], "http": [{"match": matches, "delegate": {"name": "own"}}]}),
+            ),
+            vs("own", &json!({"http": [{"route": to}]})),
+        ];
+        all.extend(service("cart", &[json!({"version": "green"})]));
+        let is_lane = |all: Vec<Resource>| {
+            let world = World::of(Settings::default(), all);
+            let view = View::new(&world);
+            let groups = Groups::new(&view, None);
+            let cart = view.service("shop", "cart").unwrap();
+            let lanes = lanes(&groups);
+            (
+                lanes.contains("green"),
+                lanes.has_member(cart),
+                lanes.lane_label().cloned(),
+            )
+        };
+        assert_eq!(is_lane(all.clone()), (true, true, Some("version".into())));
+        // A delegate whose match does not fit the root's is left out.
+        let other = json!([{"headers": {"lane": {"exact": "red"}}}]);
+        all[3] = vs("own", &json!({"http": [{"match": other, "route": to}]}));
+        assert!(!is_lane(all).0);
     }
 }

@@ -59,18 +59,18 @@ pub fn find(code_or_name: &str) -> Option<&'static Rule> {
 
 /// The page that lists every rule, in Markdown; the rules' own pages are beside it.
 pub fn index() -> String {
-    let mut page = String::from(
-        "# Rules\n\nLevel `deny` refuses at admission and fails `check`, unless the finding itself is less sure; `warn` \
-         warns.\n\n| code | name | level | what it proves |\n|---|---|---|---|\n",
-    );
-    for rule in RULES {
+    let row = |rule: &Rule| {
         let what = rule.summary().trim().replace('|', "\\|");
         let Rule {
             code, name, level, ..
         } = rule;
-        page.push_str(&format!("| [{code}]({code}.md) | {name} | {level} | {what} |\n"));
-    }
-    page
+        format!("| [{code}]({code}.md) | {name} | {level} | {what} |\n")
+    };
+    let rows: String = RULES.iter().map(row).collect();
+    format!(
+        "# Rules\n\nLevel `deny` refuses at admission and fails `check`, unless the finding itself is less sure; `warn` warns.\n\n\
+         | code | name | level | what it proves |\n|---|---|---|---|\n{rows}"
+    )
 }
 
 impl Rule {

@@ -4,7 +4,7 @@
 //!   VirtualService ──virtual_hosts──▶ VirtualHost: the routes that are tried for one host, one port, one caller
 //!        └──────────routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
 //!                                            │            └──rule_for(caller)──▶ subset ──▶ carriers
-//!                                            └──header_after(operations)──▶ what the lane header becomes
+//!                                            └──header_after(destination)──▶ what the lane header becomes
 //!   LaneGroup, WasmPlugin ──Groups──▶ Lanes: which names are lanes, which lane a subset is
 //! ```
 //!
@@ -27,10 +27,12 @@ mod visibility;
 
 pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
-pub use delegate::{Broken, delegate_of, merged, roots_of};
+pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
-pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
-pub use header::{HeaderState, header_after};
+pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_route, entry_routes, trusts_lane_header};
+pub use header::{
+    Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
+};
 pub use lanes::{Groups, Lanes, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};

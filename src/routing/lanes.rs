@@ -247,16 +247,24 @@ impl<'w> Lanes<'_, 'w> {
     fn implied_entry(&self) -> Option<Entry> {
         let views = [Some(self.view), self.before].into_iter().flatten();
         views.into_iter().find_map(|view| {
-            let mut headers = view
-                .named_headers(&self.group.namespace)
-                .into_iter()
-                .filter(|header| *header != self.group.header && self.leads_to_lanes(view, header));
+            let mut headers = self.entry_headers(view);
             let first = headers.next()?;
             headers.next().is_none().then_some(Entry {
                 header: first,
                 gateways: Vec::new(),
             })
         })
+    }
+
+    /// The headers whose exact values lead, at a gateway, to the lanes that they name: of an implied group, the entry
+    /// header is the one of which there is no other.
+    pub fn entry_candidates(&self) -> Vec<Symbol> {
+        self.entry_headers(self.view).collect()
+    }
+
+    fn entry_headers(&self, view: &View<'w>) -> impl Iterator<Item = Symbol> {
+        let named = view.named_headers(&self.group.namespace).into_iter();
+        named.filter(|header| *header != self.group.header && self.leads_to_lanes(view, header))
     }
 
     /// The lane of a subset: the value of the lane label; where none is written down, the label value that is a

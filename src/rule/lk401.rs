@@ -190,6 +190,8 @@ fn place(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Place {
         };
     }
     // Of several destinations the route's removal comes last and spoils all that they set [s29].
+    let operations = route.route.operations(own);
+    let is_set = operations.is_some_and(|operations| operations.set_value(header).is_some());
     let line = format!(
         "`{}.set: {{{header}: {lane}}}`",
         route.route.place_of_block(own).1
@@ -198,7 +200,10 @@ fn place(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Place {
         HeaderState::Removed(removal) => route.route.place_of(removal),
         _ => route.route.place_of_block(own),
     };
-    let help = format!("take `{header}` out of {path}, which comes last, and add {line}");
+    let mut help = format!("take `{header}` out of {path}, which comes last");
+    if !is_set {
+        help = format!("{help}, and add {line}");
+    }
     Place { object, path, help }
 }
 

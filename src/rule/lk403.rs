@@ -65,13 +65,15 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
         return None;
     }
     let header = &group.header;
-    let help = if route.lanes.contains(value) {
-        format!("set `{header}: {lane}`, or route to the subset of lane `{value}`")
-    } else {
-        format!("set `{header}: {lane}`")
-    };
     let (owner, path) = route.route.place_of(&effect.operation);
-    let leads = (owner != route.route.reference()).then(|| route.route.reference());
+    let delegate = Some(route.route.reference()).filter(|delegate| *delegate != owner);
+    let mut help = format!("set `{header}: {lane}`");
+    if let Some(delegate) = &delegate {
+        help = format!("{help} in {} of {delegate} instead", route.route.path());
+    }
+    if route.lanes.contains(value) {
+        help = format!("{help}, or route to the subset of lane `{value}`");
+    }
     let finding = Finding::new(&RULE, owner, path)
         .about(Subject {
             host: Some(to.host.clone()),
@@ -81,11 +83,17 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
             ..Subject::default()
         })
         .warning_if(stands_in && group.is_implicit())
-        .from_objects(leads);
-    Some(finding.says(message(effect.operation.written, value, lane, route, to), help))
+        .from_objects(delegate.clone());
+    let who = delegate.map_or_else(
+        || "the route".to_owned(),
+        |delegate| format!("{} of {delegate}", route.route.path()),
+    );
+    let message = message(&who, effect.operation.written, value, lane, route, to);
+    Some(finding.says(message, help))
 }
 
 fn message(
+    who: &str,
     written: &str,
     value: &str,
     lane: &str,
@@ -104,7 +112,7 @@ fn message(
         format!("`{value}` is no lane, and the services behind it answer 404 or in the default lane")
     };
     format!(
-        "the route leads to lane `{lane}` of {} and sets `{header}: {written}`{copied}: {then}",
+        "{who} leads to lane `{lane}` of {} and sends `{header}: {written}`{copied}: {then}",
         to.host
     )
 }

@@ -18,6 +18,9 @@ mod lk305;
 mod lk401;
 mod lk402;
 mod lk403;
+mod lk404;
+mod lk405;
+mod lk406;
 
 pub use affected::affected;
 pub use catalogue::{RULES, Rule, find};

@@ -1,7 +1,7 @@
 //! The list of rules, and their pages.
 
 use super::{Check, Finding, Level};
-use super::{lk101, lk103, lk105, lk107, lk201, lk301, lk305, lk401, lk402, lk403};
+use super::{lk101, lk103, lk105, lk107, lk201, lk301, lk305, lk401, lk402, lk403, lk404, lk405, lk406};
 use crate::resource::{Kind, Resource};
 
 /// A rule.
@@ -33,6 +33,9 @@ pub const RULES: &[Rule] = &[
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,
+    lk404::RULE,
+    lk405::RULE,
+    lk406::RULE,
 ];
 
 /// The rule that has this code or name, in any case.

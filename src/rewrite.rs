@@ -12,7 +12,7 @@ use crate::lane::{Completeness, WithoutHeader};
 use crate::resource::{StringMatch, VirtualService};
 use crate::routing::{
     Block, EntryMatch, EntryRoute, Groups, HeaderOutcome, HeaderState, VirtualHost, entry_route,
-    entry_routes, reached, trusts_lane_header, virtual_hosts,
+    entry_routes, header_after, reached, trusts_lane_header, virtual_hosts,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -255,17 +255,18 @@ fn has_all_in_group(route: &EntryRoute<'_, '_>) -> bool {
     route.destinations.len() == reached(route.route.route).count()
 }
 
-/// A lane route by a pattern on the entry header: the header's value is copied if the lane fits the pattern, and
-/// a lane header of the caller's own goes; else the destination's lane is set.
+/// A lane route by a pattern on the entry header: the header's value is copied if the lane fits the pattern and
+/// nothing is done to it on the way, and a lane header of the caller's own goes; else the destination's lane is set.
 fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit> {
     let Some(entry) = &route.entry else {
         return Vec::new();
     };
     let fits = |lane: &Symbol| patterns.iter().any(|pattern| pattern.matches(lane));
+    let is_there = |at| header_after(&route.route, at, &entry.header).state == HeaderState::AsSent;
     let leads_to_lanes = route
         .destinations
         .iter()
-        .all(|to| to.header.is_untouched() && to.lane.as_ref().is_some_and(fits));
+        .all(|to| to.header.is_untouched() && to.lane.as_ref().is_some_and(fits) && is_there(to.index));
     if !leads_to_lanes || !covers_route(route) {
         return set_lanes(route, &[]);
     }

@@ -258,7 +258,7 @@ mod tests {
             ("http", None, &mesh, [Http2; 2]),
             ("web", None, &mesh, [AsCaller, Http1]),
             ("http", policy("UPGRADE"), &nothing, [Http2; 2]),
-            ("web", policy("UPGRADE"), &nothing, [Http2; 2]),
+            ("web", policy("UPGRADE"), &nothing, [AsCaller, Http2]),
             ("http", policy("DO_NOT_UPGRADE"), &mesh, [Http1; 2]),
             ("grpc", policy("DO_NOT_UPGRADE"), &mesh, [Http2; 2]),
         ] {

@@ -13,27 +13,41 @@ mod lk103;
 mod lk105;
 mod lk107;
 mod lk201;
+mod lk202;
+mod lk203;
+mod lk204;
+mod lk205;
+mod lk206;
 mod lk301;
+mod lk302;
+mod lk303;
+mod lk304;
 mod lk305;
+mod lk306;
+mod lk307;
+mod lk308;
 mod lk401;
 mod lk402;
 mod lk403;
 mod lk404;
 mod lk405;
 mod lk406;
+mod lk601;
 
 pub use affected::affected;
-pub use catalogue::{RULES, Rule, find};
+pub use catalogue::{RULES, Rule, find, index};
 
 pub use finding::{Certainty, Finding, Identity, Level, Subject};
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{EntryRoute, Groups, VirtualHost, entry_routes, virtual_hosts};
+use crate::routing::{EntryRoute, Groups, Lanes, VirtualHost, entry_routes, reached, virtual_hosts};
+use crate::symbol::Symbol;
 use crate::world::View;
 use crate::yaml::field;
 
@@ -72,6 +86,19 @@ impl<'v, 'w> Check<'v, 'w> {
 }
 
 impl<'v, 'w> Check<'v, 'w> {
+    /// The lane groups of the services that a route of `vs` sends requests to, each once.
+    pub fn groups_of(&self, vs: &VirtualService, route: &HttpRoute) -> Vec<Rc<Lanes<'v, 'w>>> {
+        let hosts = reached(route).map(|(_, to)| self.view.resolve(&to.destination.host, &vs.meta.namespace));
+        let hosts: BTreeSet<Symbol> = hosts.collect();
+        let mut found: Vec<Rc<Lanes<'v, 'w>>> = Vec::new();
+        for lanes in hosts.iter().filter_map(|host| self.groups.of_host(host)) {
+            if !found.iter().any(|known| Rc::ptr_eq(known, &lanes)) {
+                found.push(lanes);
+            }
+        }
+        found
+    }
+
     /// The routes of `vs` by which requests enter lane groups ([`entry_routes`]).
     pub fn entry_routes(&self, vs: &'w VirtualService) -> KnownEntries<'v, 'w> {
         let object = vs.meta.reference(Kind::VirtualService);

@@ -130,8 +130,8 @@ async fn living_pods_do_not_hide_that_their_workload_is_relabelled() {
     );
     let reply = cluster.asked(update(&deployment("wicph"), &relabelled)).await;
     reply
-        .is_denied_for(&["LK101"])
-        .says("did you mean `version: wicphx`?");
+        .is_denied_for(&["LK101", "LK601"])
+        .says("did you mean `wicph`?");
 }
 
 #[tokio::test]
@@ -145,6 +145,21 @@ async fn a_rule_does_not_lose_a_subset_that_routes_use() {
         .asked(update(&rule(&LANES), &rule(&["wtchk"])))
         .await
         .is_allowed();
+}
+
+#[tokio::test]
+async fn a_rule_that_comes_in_two_parts_is_not_refused_for_what_the_other_part_brings() {
+    let part = |lane: &str| with(&rule(&[lane]), "/metadata/name", json!(format!("portal-{lane}")));
+    let bare = Cluster::new().without(Kind::DestinationRule, "portal");
+    let reply = bare.asked(create(&part("wtchk"))).await;
+    assert_eq!(reply.is_allowed().warnings(), [""; 0]);
+    // What the other part defines is not given up.
+    let whole = bare.and(&part("wtchk")).and(&part("wicph"));
+    let renamed = with(&part("wicph"), "/spec/subsets/0/name", json!("portal-new"));
+    whole
+        .asked(update(&part("wicph"), &renamed))
+        .await
+        .is_denied_for(&["LK103"]);
 }
 
 #[tokio::test]
@@ -539,7 +554,8 @@ async fn pods_and_workloads_of_before_do_not_outlive_a_fresh_read() {
         json!("wtchd"),
     );
     let reply = stale.but_really(real).asked(create(&near)).await;
-    reply.is_denied_for(&["LK101", "LK103"]);
+    // The routes to `wicph` had no subset before either.
+    reply.is_denied_for(&["LK101"]);
     let message = reply.status("message").to_string();
     assert!(
         message.contains("version=wicpd") && !message.contains("version=wicph"),
@@ -783,6 +799,104 @@ async fn a_second_entry_header_of_an_implied_group_is_told_of_its_plugin() {
 // ---- The cluster ----
 
 const LANES: [&str; 2] = ["wtchk", "wicph"];
+
+// ---- What a change takes from the routes of others ----
+
+#[tokio::test]
+async fn a_younger_virtual_service_for_a_host_that_is_claimed_is_refused_and_is_the_one_to_change() {
+    let known = with(
+        &routes(&[to_lane("wicph"), to_lane("wtchk")]),
+        "/metadata/creationTimestamp",
+        json!(OLD),
+    );
+    let second = with(
+        &routes(&[to_lane("wicph")]),
+        "/metadata/name",
+        json!("portal-again"),
+    );
+    let reply = Cluster::new().and(&known).asked(create(&second)).await;
+    reply
+        .is_denied_for(&["LK107"])
+        .says("VirtualService cars/portal-again");
+}
+
+#[tokio::test]
+async fn a_change_by_which_another_is_ignored_is_refused_for_the_other() {
+    let known = with(
+        &routes(&[to_lane("wicph"), to_lane("wtchk")]),
+        "/metadata/creationTimestamp",
+        json!(YOUNG),
+    );
+    let elsewhere = with(
+        &with(&known, "/metadata/name", json!("moved")),
+        "/metadata/creationTimestamp",
+        json!(OLD),
+    );
+    let elsewhere = with(&elsewhere, "/spec/hosts", json!(["other.example.com"]));
+    let moved = with(&elsewhere, "/spec/hosts", json!(["portal"]));
+    let moved = with(&moved, "/spec/http", json!([to_lane("wtchk")]));
+    let reply = Cluster::new()
+        .and(&known)
+        .and(&elsewhere)
+        .asked(update(&elsewhere, &moved))
+        .await;
+    reply
+        .is_denied_for(&["LK107"])
+        .says("VirtualService cars/portal spec.hosts[0]");
+}
+
+#[tokio::test]
+async fn a_change_of_a_root_that_loses_its_delegates_lane_route_is_refused_for_the_delegate() {
+    let under = |prefix: &str| {
+        routes(&[
+            json!({"match": [{"uri": {"prefix": prefix}}], "delegate": {"name": "api"}}),
+            to_subset("portal-wtchk"),
+        ])
+    };
+    let matched = json!({"uri": {"prefix": "/api/v2"}, "headers": {"bu": {"exact": "wicph"}}});
+    let delegate = json!([{"match": [matched], "route": [{"destination": {"host": "portal", "subset": "portal-wicph"}}]}]);
+    let delegate = with(
+        &with(&routes(&[]), "/metadata/name", json!("api")),
+        "/spec",
+        json!({"http": delegate}),
+    );
+    let cluster = Cluster::new().and(&under("/api")).and(&delegate);
+    let reply = cluster.asked(update(&under("/api"), &under("/web"))).await;
+    reply
+        .is_denied_for(&["LK305"])
+        .says("VirtualService cars/api spec.http[0].match");
+    let within = cluster.asked(update(&under("/api"), &under("/api/v2"))).await;
+    assert_eq!(within.is_allowed().warnings(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_route_at_a_gateway_that_takes_anothers_requests_is_refused_for_the_other() {
+    let entry = with(
+        &gateway_routes(),
+        "/spec/http/0/headers",
+        json!({"request": {"set": {"bu": "wicph"}}}),
+    );
+    let entry = with(&entry, "/metadata/creationTimestamp", json!(YOUNG));
+    let all = |header: &str| {
+        let match_ = json!([{"headers": {header: {"regex": ".+"}}}]);
+        let http = json!([{"match": match_, "headers": {"request": {"set": {"bu": "wtchk"}}},
+            "route": [{"destination": {"host": "portal", "subset": "portal-wtchk"}}]}]);
+        let older = with(
+            &with(&entry, "/metadata/name", json!("all")),
+            "/metadata/creationTimestamp",
+            json!(OLD),
+        );
+        with(&older, "/spec/http", http)
+    };
+    let cluster = Cluster::new().and(&gateway()).and(&entry).and(&all("x-other"));
+    let reply = cluster.asked(update(&all("x-other"), &all("buid"))).await;
+    reply
+        .is_denied_for(&["LK305"])
+        .says("VirtualService cars/entry spec.http[0].match[0]");
+}
+
+const OLD: &str = "2026-11-01T00:00:00Z";
+const YOUNG: &str = "2026-11-02T00:00:00Z";
 
 /// The objects that the engine knows, what the API server would tell it, and how it is configured.
 #[derive(Clone)]

@@ -99,6 +99,30 @@ pub(super) fn expanded<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Route
     routes
 }
 
+/// The routes that stand for the one of `vs` at `index`, with the object that has them: itself, or, where it delegates,
+/// those of the delegate.
+pub(super) fn standing_for<'w>(
+    view: &View<'w>,
+    vs: &'w VirtualService,
+    index: usize,
+) -> Vec<(&'w VirtualService, &'w HttpRoute)> {
+    let Some(route) = vs.http.get(index) else {
+        return Vec::new();
+    };
+    match delegate_of(view, vs, route) {
+        None => vec![(vs, route)],
+        Some(Ok(delegate)) => {
+            let root = Root { vs, index, route };
+            let of_delegate = delegate.http.iter().enumerate();
+            of_delegate
+                .filter(|(index, route)| merged(root, delegate, *index, route).is_some())
+                .map(|(_, route)| (delegate, route))
+                .collect()
+        }
+        Some(Err(_)) => Vec::new(),
+    }
+}
+
 fn numbered(route: &HttpRoute) -> impl Iterator<Item = (usize, &HttpMatch)> {
     route.matches.iter().enumerate()
 }

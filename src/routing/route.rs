@@ -108,13 +108,7 @@ impl<'w> Condition<'w> {
     /// `pilot/pkg/networking/core/route/route.go`): no header or query condition, and a path of `prefix: /` or
     /// `regex: .*`, or none.
     pub fn takes_every_request(self) -> bool {
-        let any_path = match self.uri() {
-            None | Some(StringMatch::Present) => true,
-            Some(StringMatch::Prefix(prefix)) => &**prefix == "/",
-            Some(StringMatch::Regex(regex)) => &**regex == ".*",
-            Some(StringMatch::Exact(_)) => false,
-        };
-        any_path
+        self.uri().is_none_or(StringMatch::is_any_path)
             && self.parts().all(|part| {
                 part.headers.is_empty()
                     && part.without_headers.is_empty()
@@ -242,25 +236,24 @@ pub(super) fn all_routes_at<'w>(
         if !was_unconditional && live.is_empty() {
             continue;
         }
-        let mut dead = Vec::new();
-        if !is_over {
-            if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
-                dead = live.split_off(last + 1);
-                is_over = true;
-            }
-            is_over |= was_unconditional;
-            if !dead.is_empty() {
+        if is_over {
+            route.conditions = live;
+            dropped.push(route);
+            continue;
+        }
+        is_over = was_unconditional;
+        if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
+            is_over = true;
+            let rest = live.split_off(last + 1);
+            if !rest.is_empty() {
                 dropped.push(Route {
-                    conditions: dead,
+                    conditions: rest,
                     ..route.clone()
                 });
             }
-            route.conditions = live;
-            routes.push(route);
-        } else {
-            route.conditions = live;
-            dropped.push(route);
         }
+        route.conditions = live;
+        routes.push(route);
     }
     (routes, dropped)
 }
@@ -324,9 +317,7 @@ pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
     let mut found: Vec<_> = reached(route)
         .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
         .collect();
-    found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
-    let mirrors = route.mirrors.iter().enumerate();
-    found.extend(mirrors.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)));
+    found.extend(route.copies());
     found
 }
 

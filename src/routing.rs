@@ -34,7 +34,7 @@ pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
-pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_route, entry_routes, trusts_lane_header};
+pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{
     Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,

@@ -28,6 +28,8 @@ mod lk308;
 mod lk401;
 mod lk402;
 mod lk403;
+mod lk407;
+mod lk408;
 mod lk601;
 
 pub use affected::affected;

@@ -47,6 +47,7 @@ pub use subset::{Carriers, carriers_of_subset, is_subset_routed, workload_labels
 pub use target::{Port, Target, effective_port, home_of, target_of};
 pub use upstream::Upstream;
 pub use virtual_host::{
-    VirtualHost, is_claimed_on_mesh, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts,
+    VirtualHost, is_claimed_on_mesh, more_specific_hosts, qualified_name, routes_of_host, served_for,
+    served_hosts, sources_of, virtual_hosts,
 };
 pub use visibility::{Rank, is_visible, rank};

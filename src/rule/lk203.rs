@@ -26,7 +26,7 @@
 //! ```
 //!
 //! ## References
-//! `GetDestinationCluster` in `pilot/pkg/networking/core/route/route.go`. Istio's analyzer IST0112 reports every
+//! `GetDestinationCluster` in `pilot/pkg/networking/core/route/route.go`. `istioctl analyze` (IST0112) reports every
 //! destination without a port whose host has several: also where each caller gets the port that it called, and not
 //! where the one port of the host is another than the listener's. Kiali does not look at it.
 

@@ -27,7 +27,7 @@
 //! `convertResolution` in `pilot/pkg/networking/core/cluster.go`, `buildSubsetCluster` in `cluster_builder.go`,
 //! `applyLoadBalancer` in `cluster_traffic_policy.go`; Envoy, "Original destination". With istiod's
 //! `PILOT_ENABLE_EDS_FOR_HEADLESS_SERVICES` sidecars do balance over headless Services: then allow the rule. Neither
-//! Istio's analyzers nor Kiali look at it.
+//! `istioctl analyze` nor Kiali look at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

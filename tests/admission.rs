@@ -689,6 +689,113 @@ async fn a_namespace_that_only_warns_is_told_the_lines_and_not_patched() {
     assert_eq!(reply.body["response"]["patch"], Value::Null);
 }
 
+#[tokio::test]
+async fn what_argo_cd_tracks_is_not_patched_and_the_denial_has_the_lines_to_add() {
+    let cluster = Cluster::new().and(&gateway());
+    let labelled = |key: &str| with(&gateway_routes(), "/metadata/labels", json!({key: "cars"}));
+    let tracked = [
+        create(&labelled("argocd.argoproj.io/instance")),
+        create(&annotated(
+            &gateway_routes(),
+            &[("argocd.argoproj.io/tracking-id", "cars:x")],
+        )),
+        // The older label is on what Helm installs too: it counts where Argo CD itself sends the object.
+        create(&labelled("app.kubernetes.io/instance")).option("fieldManager", "argocd-controller"),
+        create(&labelled("app.kubernetes.io/instance"))
+            .by("system:serviceaccount:argocd:argocd-application-controller"),
+    ];
+    let line = "add spec.http[0].headers.request.set: {bu: wicph}";
+    for review in tracked {
+        let reply = cluster.asked_to_mutate(review.clone()).await;
+        reply.is_allowed().warns(line);
+        assert_eq!(reply.body["response"]["patch"], Value::Null);
+        cluster
+            .asked(review)
+            .await
+            .is_denied_for(&["LK401"])
+            .says("add `spec.http[0].headers.request.set: {bu: wicph}`");
+    }
+    let by_helm = create(&labelled("app.kubernetes.io/instance"));
+    let reply = cluster.asked_to_mutate(by_helm).await;
+    assert!(!reply.patch().is_empty());
+}
+
+// ---- Delegates ----
+
+/// The gateway's routes with `headers`, of which the `VirtualService` `portal-entry` has the route itself.
+fn delegating(request: &Value) -> Value {
+    let route = json!({"match": [{"headers": {"buid": {"exact": "wicph"}}}], "headers": {"request": request},
+        "delegate": {"name": "portal-entry"}});
+    with(&gateway_routes(), "/spec/http", json!([route]))
+}
+
+/// A delegate with one route to a lane.
+fn delegate(lane: &str) -> Value {
+    let mut delegate = routes(&[json!({"route": to_lane(lane)["route"]})]);
+    delegate["metadata"]["name"] = json!("portal-entry");
+    delegate["spec"].as_object_mut().unwrap().remove("hosts");
+    delegate
+}
+
+#[tokio::test]
+async fn what_a_delegates_change_breaks_of_the_route_that_delegates_is_told_there() {
+    let root = delegating(&json!({"set": {"bu": "wicph"}}));
+    let cluster = Cluster::new().and(&gateway()).and(&root).and(&delegate("wicph"));
+    let other = cluster
+        .asked(update(&delegate("wicph"), &delegate("wtchk")))
+        .await;
+    other
+        .is_denied_for(&["LK403"])
+        .says("VirtualService cars/entry spec.http[0].headers.request.set.bu");
+    // And so it is where the lane behind it changes under both.
+    let mut relabelled = rule(&LANES);
+    relabelled["spec"]["subsets"][1]["labels"]["version"] = json!("wtchk");
+    let reply = cluster.asked(update(&rule(&LANES), &relabelled)).await;
+    assert_eq!(reply.status("code"), 403);
+    reply.says("[LK403 wrong-rewrite] VirtualService cars/entry spec.http[0].headers.request.set.bu");
+}
+
+#[tokio::test]
+async fn what_a_change_of_the_route_that_delegates_breaks_is_told_of_its_delegate() {
+    let root = delegating(&json!({"set": {"bu": "wicph"}}));
+    let cluster = Cluster::new().and(&gateway()).and(&root).and(&delegate("wicph"));
+    let without = delegating(&json!({"set": {"x-by": "edge"}}));
+    let reply = cluster.asked(update(&root, &without)).await;
+    reply
+        .is_denied_for(&["LK401"])
+        .says("VirtualService cars/portal-entry spec.http[0].route[0].headers.request.set");
+    // The delegate may be on its way in the same set.
+    let by_helm = update(&root, &without).option("fieldManager", "helm");
+    cluster
+        .asked(by_helm)
+        .await
+        .is_allowed()
+        .warns_of("LK401", "cars/portal-entry");
+}
+
+#[tokio::test]
+async fn a_second_entry_header_of_an_implied_group_is_told_of_its_plugin() {
+    let plugin = json!({"apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
+        "metadata": {"namespace": "cars", "name": "lanes"},
+        "spec": {"selector": {"matchLabels": {"app": "portal"}},
+            "pluginConfig": {"lane_header": "bu", "traffic_lane": "wtchk"}}});
+    let setting = with(
+        &gateway_routes(),
+        "/spec/http/0/headers",
+        json!({"request": {"set": {"bu": "wicph"}}}),
+    );
+    let mut second = setting.clone();
+    second["metadata"]["name"] = json!("second");
+    second["spec"]["hosts"] = json!(["second.example.com"]);
+    second["spec"]["http"][0]["match"] = json!([{"headers": {"x-lane": {"exact": "wicph"}}}]);
+    let cluster = Cluster::new().without(Kind::LaneGroup, "cars").and(&plugin);
+    let cluster = cluster.and(&gateway()).and(&setting);
+    let reply = cluster.asked(create(&second)).await;
+    reply.is_allowed().warns_of("LK401", "WasmPlugin cars/lanes");
+    let again = cluster.and(&second).asked(update(&second, &second)).await;
+    assert_eq!(again.is_allowed().warnings(), [""; 0]);
+}
+
 // ---- The cluster ----
 
 const LANES: [&str; 2] = ["wtchk", "wicph"];

@@ -167,6 +167,16 @@ impl StringMatch {
         }
     }
 
+    /// Whether as a condition on the path it leaves out none.
+    pub fn is_any_path(&self) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Prefix(prefix) => &**prefix == "/",
+            Self::Regex(regex) => &**regex == ".*",
+            Self::Exact(_) => false,
+        }
+    }
+
     /// Whether `text` satisfies it; a regular expression is for the whole text, and one that cannot be read
     /// matches nothing.
     pub fn matches(&self, text: &str) -> bool {

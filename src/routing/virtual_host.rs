@@ -157,7 +157,7 @@ fn at_gateway<'w>(
             };
             let (tried, dropped) = all_routes_at(view, root, context);
             found.push(VirtualHost {
-                host: host.clone(),
+                host: view.resolve(host, home),
                 routes: tried,
                 dropped,
                 gateway: Some(name.clone()),
@@ -170,7 +170,7 @@ fn at_gateway<'w>(
     };
     let siblings = view.gateways_with(gateway);
     for server in gateway.servers.iter().filter(|server| server.serves_http()) {
-        for host in served_hosts(server, gateway, root) {
+        for host in served_hosts(view, server, gateway, root) {
             let is_known = found.iter().any(|known| {
                 known.gateway.as_ref() == Some(&name)
                     && known.host == host
@@ -222,7 +222,7 @@ pub fn routes_of_host<'w>(
                 &gateway.meta.name,
                 std::ptr::from_ref(vs),
             );
-            if seen.contains(&key) || !served_hosts(server, gateway, vs).contains(host) {
+            if seen.contains(&key) || !served_hosts(view, server, gateway, vs).contains(host) {
                 continue;
             }
             seen.push(key);
@@ -286,9 +286,11 @@ fn catch_alls_last(routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
 }
 
 /// The hosts for which a server takes requests to the routes of `vs`: of each pair of a server's and a
-/// `VirtualService`'s host the narrower one, where the server is for the namespace (`host.NamesForNamespace`,
+/// `VirtualService`'s host, a short one completed, the narrower one, where the server is for the namespace (`host.NamesForNamespace`,
 /// `Names.Intersection` in `pkg/config/host`).
-pub fn served_hosts(server: &Server, gateway: &Gateway, vs: &VirtualService) -> Vec<Symbol> {
+pub fn served_hosts(view: &View<'_>, server: &Server, gateway: &Gateway, vs: &VirtualService) -> Vec<Symbol> {
+    let wanted = vs.hosts.iter().map(|host| view.resolve(host, &vs.meta.namespace));
+    let wanted: Vec<Symbol> = wanted.collect();
     let mut hosts = Vec::new();
     for written in &server.hosts {
         let offered = match written.split_once('/') {
@@ -298,7 +300,7 @@ pub fn served_hosts(server: &Server, gateway: &Gateway, vs: &VirtualService) -> 
             Some((namespace, host)) if vs.meta.namespace == *namespace => host,
             Some(_) => continue,
         };
-        for host in &vs.hosts {
+        for host in &wanted {
             let narrower = if host_includes(offered, host) {
                 Some(host.as_str())
             } else if host_includes(host, offered) {
@@ -377,14 +379,17 @@ mod tests {
 
     #[test]
     fn of_a_servers_and_a_virtual_services_host_the_narrower_one_is_served() {
-        let servers = json!([server(80, &["*.x.com", "cars/y.com", "shop/z.com"])]);
+        let servers = json!([server(
+            80,
+            &["*.x.com", "cars/y.com", "shop/z.com", "*.cars.svc.cluster.local"]
+        )]);
         let found = hosts(vec![
             gateway(&servers),
-            vs("a", 1, &["a.x.com", "*.com", "y.org"], &json!([{}])),
+            vs("a", 1, &["a.x.com", "*.com", "y.org", "portal"], &json!([{}])),
         ]);
         let routes = all(&[("a", 0)]);
-        let expected =
-            ["*.x.com", "a.x.com", "y.com"].map(|host| (host.to_owned(), Some(80), routes.clone()));
+        let expected = ["*.x.com", "a.x.com", "portal.cars.svc.cluster.local", "y.com"]
+            .map(|host| (host.to_owned(), Some(80), routes.clone()));
         assert_eq!(found, expected);
     }
 

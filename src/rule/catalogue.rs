@@ -2,8 +2,8 @@
 
 use super::{Check, Finding, Level};
 use super::{
-    lk101, lk103, lk105, lk107, lk201, lk301, lk302, lk303, lk304, lk305, lk306, lk307, lk308, lk401, lk402,
-    lk403, lk601,
+    lk101, lk103, lk105, lk107, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk302, lk303, lk304, lk305,
+    lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk601,
 };
 use crate::resource::{Kind, Resource};
 
@@ -31,6 +31,11 @@ pub const RULES: &[Rule] = &[
     lk105::RULE,
     lk107::RULE,
     lk201::RULE,
+    lk202::RULE,
+    lk203::RULE,
+    lk204::RULE,
+    lk205::RULE,
+    lk206::RULE,
     lk301::RULE,
     lk302::RULE,
     lk303::RULE,
@@ -42,6 +47,9 @@ pub const RULES: &[Rule] = &[
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,
+    lk404::RULE,
+    lk405::RULE,
+    lk406::RULE,
     lk601::RULE,
 ];
 

@@ -186,30 +186,20 @@ impl Place<'_, '_, '_> {
             return None;
         }
         let entry = lanes.entry().map(|entry| entry.header.clone());
-        let candidates = lanes.entry_candidates();
-        let expected = match (&self.host.gateway, entry, candidates.first()) {
-            (Some(_), Some(entry), _) => entry,
-            // Of several headers that could be the entry, the one that names the most lanes is taken for it.
-            (Some(_), None, Some(first)) if *first == lower => return None,
-            (Some(_), None, Some(first)) => first.clone(),
+        let expected = match (&self.host.gateway, entry) {
+            (Some(_), Some(entry)) => entry,
+            // Which of several headers is the entry is not known: LK401 tells of that.
+            (Some(_), None) if !lanes.entry_candidates().is_empty() => return None,
             _ => group.header.clone(),
         };
-        let what = match &self.host.gateway {
-            Some(gateway) if candidates.contains(&lower) => {
-                format!(
-                    "at gateway {gateway} both `{name}` and `{expected}` name lanes of {}, so which of them callers use is not known",
-                    group.title()
-                )
-            }
-            Some(gateway) => format!(
-                "`{name}` is matched against `{lane}`, a lane of {}, which callers at gateway {gateway} name in `{expected}`",
-                group.title()
-            ),
-            None => format!(
-                "`{name}` is matched against `{lane}`, a lane of {}, which the mesh carries in `{expected}`",
-                group.title()
-            ),
+        let whose = match &self.host.gateway {
+            Some(gateway) => format!("callers at gateway {gateway} name"),
+            None => "the mesh carries".to_owned(),
         };
+        let what = format!(
+            "`{name}` is matched against `{lane}`, a lane of {}, which {whose} in `{expected}`",
+            group.title()
+        );
         Some(self.finding(name, value).warning_if(true).says(
             format!("{what}: unless callers send `{name}`, the match takes no request"),
             format!("did you mean `{expected}`? If the header is another matter, say so with the annotation lanekeeper.dev/allow: LK302"),
@@ -228,5 +218,5 @@ impl Place<'_, '_, '_> {
 /// Whether the route gives what it takes the lane header: requests enter their lane here.
 fn sets(route: &Route<'_>, header: &str) -> bool {
     let mut states = reached(route.route).map(|(at, _)| header_after(route, at, header));
-    states.any(|state| matches!(state, HeaderState::Set(_) | HeaderState::Added(_)))
+    states.any(|state| matches!(state.state, HeaderState::Set(_) | HeaderState::Added(_)))
 }

@@ -18,6 +18,8 @@ pub struct ServiceEntry {
     pub endpoints: Vec<Endpoint>,
     /// The workloads and `WorkloadEntry` objects behind it.
     pub workload_selector: Option<Labels>,
+    /// Whether its addresses come from DNS (`resolution: DNS`, `DNS_ROUND_ROBIN`).
+    pub by_dns: bool,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
     pub export_to: Vec<Symbol>,
 }
@@ -58,6 +60,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             ports: Vec<EntryPort>,
             endpoints: Vec<Endpoint>,
             workload_selector: Option<Selector>,
+            resolution: Box<str>,
             export_to: Vec<Symbol>,
         }
 
@@ -74,6 +77,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             ports: spec.ports,
             endpoints: spec.endpoints,
             workload_selector: spec.workload_selector.map(|selector| selector.labels),
+            by_dns: spec.resolution.starts_with("DNS"),
             export_to: spec.export_to,
         })
     }

@@ -7,6 +7,8 @@
     reason = "a test fails by a panic that says why"
 )]
 
+#[path = "support/lanes.rs"]
+mod lanes;
 #[path = "support/memory.rs"]
 mod memory;
 #[path = "support/worlds.rs"]
@@ -91,24 +93,17 @@ const fn applier(manager: &'static str, order: Order) -> Applier {
     }
 }
 
-const fn by_hand(order: Order) -> Applier {
-    Applier {
-        is_known: false,
-        ..applier(By::KUBECTL.manager, order)
-    }
-}
-
-const APPLIERS: [Applier; 7] = [
+const APPLIERS: [Applier; 4] = [
     applier("helm", Order::Helm),
     applier("argocd-controller", Order::ArgoCd),
     Applier {
         tries: true,
-        ..applier("kustomize-controller", Order::Helm)
+        ..applier("kustomize-controller", Order::Reversed)
     },
-    applier("kustomize-controller", Order::Reversed),
-    by_hand(Order::Helm),
-    by_hand(Order::ArgoCd),
-    by_hand(Order::Reversed),
+    Applier {
+        is_known: false,
+        ..applier(By::KUBECTL.manager, Order::Reversed)
+    },
 ];
 
 /// What is wrong with how a world comes by one applier, and goes again.
@@ -183,4 +178,96 @@ fn the_objects_of_a_world_come_in_any_order_and_go_again() {
         faults.len(),
         faults.join("\n")
     );
+}
+
+/// The worlds that a lane is added to.
+const GROWING: [&str; 3] = [
+    "a-plugin-implies-the-group",
+    "a-group-is-written-down",
+    "the-lane-label-is-not-version",
+];
+
+#[test]
+fn a_lane_is_added_step_by_step_and_taken_away_by_the_same_steps_back() {
+    for name in GROWING {
+        let good = worlds::named(name);
+        let mut memory = Memory::new(good.settings.clone());
+        let apply = |memory: &mut Memory, object: &_, step: &str| {
+            let refused = memory.apply(object, By::KUBECTL).refused;
+            assert!(
+                refused.is_none(),
+                "{name}, {step}: {} is refused: {refused:?}",
+                name_of(object)
+            );
+        };
+        for object in Order::Helm.of(&good.objects) {
+            apply(&mut memory, &object, "before");
+        }
+        let steps = lanes::steps(&good.objects);
+        assert!(steps.len() >= 4, "{name} has {steps:#?}");
+        for step in &steps {
+            for change in &step.changes {
+                apply(&mut memory, &change.after, step.name);
+            }
+        }
+        for step in steps.iter().rev() {
+            for change in &step.changes {
+                match &change.before {
+                    Some(before) => apply(&mut memory, before, step.name),
+                    None => {
+                        let refused = memory.delete(&change.after, Mode::Protect, By::KUBECTL).refused;
+                        assert!(
+                            refused.is_none(),
+                            "{name}: {} stays: {refused:?}",
+                            name_of(&change.after)
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lane_is_added_and_taken_away_in_one_go() {
+    for name in GROWING {
+        let good = worlds::named(name);
+        for (manager, rounds) in [("helm", 1), ("kustomize-controller", 1), (By::KUBECTL.manager, 2)] {
+            let by = By {
+                manager,
+                dry_run: false,
+            };
+            let mut memory = Memory::new(good.settings.clone());
+            let changes = lanes::steps(&good.objects)
+                .into_iter()
+                .flat_map(|step| step.changes);
+            let (before, after): (Vec<_>, Vec<_>) =
+                changes.map(|change| (change.before, change.after)).unzip();
+            let before: Vec<_> = before.into_iter().flatten().collect();
+            for set in [&good.objects, &after, &before] {
+                let mut refused = Vec::new();
+                for _ in 0..rounds {
+                    let applied = Order::Helm.of(set).into_iter();
+                    refused = applied
+                        .filter_map(|object| memory.apply(&object, by).refused)
+                        .collect();
+                }
+                assert!(refused.is_empty(), "{name} by {manager}: {refused:#?}");
+            }
+            // What is no longer in the set goes last.
+            let gone = after.iter().filter(|object| {
+                !before
+                    .iter()
+                    .any(|other| memory::reference(other) == memory::reference(object))
+            });
+            for object in gone {
+                let refused = memory.delete(object, Mode::Protect, by).refused;
+                assert!(
+                    refused.is_none(),
+                    "{name}: {} stays: {refused:?}",
+                    name_of(object)
+                );
+            }
+        }
+    }
 }

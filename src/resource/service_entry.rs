@@ -16,6 +16,9 @@ pub struct ServiceEntry {
     pub ports: Vec<EntryPort>,
     /// Endpoints that are written down.
     pub endpoints: Vec<Endpoint>,
+    /// Whether requests go to the address that their caller asked for: resolution NONE, which is also meant where
+    /// none is written.
+    pub keeps_address: bool,
     /// The workloads and `WorkloadEntry` objects behind it.
     pub workload_selector: Option<Labels>,
     /// Whether its addresses come from DNS (`resolution: DNS`, `DNS_ROUND_ROBIN`).
@@ -59,6 +62,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             hosts: Vec<Symbol>,
             ports: Vec<EntryPort>,
             endpoints: Vec<Endpoint>,
+            resolution: Symbol,
             workload_selector: Option<Selector>,
             resolution: Box<str>,
             export_to: Vec<Symbol>,
@@ -76,6 +80,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             hosts: spec.hosts,
             ports: spec.ports,
             endpoints: spec.endpoints,
+            keeps_address: spec.resolution.is_empty() || spec.resolution == "NONE",
             workload_selector: spec.workload_selector.map(|selector| selector.labels),
             by_dns: spec.resolution.starts_with("DNS"),
             export_to: spec.export_to,

@@ -28,6 +28,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 for host in &root.hosts {
                     add_service_at(view, &view.resolve(host, &root.meta.namespace), &mut found);
                 }
+                if root.gateways.iter().any(|name| *name != "mesh") {
+                    add_lane_plugins(view, vs, &mut found);
+                }
             }
         }
         Resource::DestinationRule(rule) => {
@@ -128,6 +131,16 @@ fn add_delegates(root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     }));
 }
 
+/// The plugins that imply lane groups of the services which `vs` sends requests to: its routes tell their entry header.
+fn add_lane_plugins(view: &View<'_>, vs: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
+    let hosts = hosts_of(view, vs);
+    let homes = hosts.iter().filter_map(|host| view.read_host(host).namespace());
+    let mut homes: BTreeSet<Symbol> = homes.map(Symbol::new).collect();
+    homes.insert(view.root_namespace().clone());
+    let plugins = homes.iter().flat_map(|home| view.lane_plugins(home));
+    found.extend(plugins.map(|plugin| plugin.meta.reference(plugin.kind)));
+}
+
 /// The `VirtualServices` that may take requests of the same hosts: on the mesh, and at the same gateways.
 fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     let home = &root.meta.namespace;
@@ -137,11 +150,10 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
             .map(reference),
     );
     let share_a_host = |other: &&VirtualService| {
-        root.hosts.iter().any(|host| {
-            other
-                .hosts
-                .iter()
-                .any(|other| host_includes(host, other) || host_includes(other, host))
+        let full = |vs: &VirtualService, host: &Symbol| view.resolve(host, &vs.meta.namespace);
+        root.hosts.iter().map(|host| full(root, host)).any(|host| {
+            let mut others = other.hosts.iter().map(|host| full(other, host));
+            others.any(|other| host_includes(&host, &other) || host_includes(&other, &host))
         })
     };
     for name in root.gateways.iter().filter(|name| **name != "mesh") {
@@ -170,7 +182,15 @@ fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>
 }
 
 fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
-    found.extend(view.virtual_services_to(host).into_iter().map(reference));
+    add_with_roots(view, view.virtual_services_to(host), found);
+}
+
+/// `VirtualServices`, and those that delegate to them: a delegate's routes have their headers from these [s26].
+fn add_with_roots<'w>(view: &View<'w>, all: Vec<&'w VirtualService>, found: &mut BTreeSet<ObjectRef>) {
+    for vs in all {
+        found.insert(reference(vs));
+        found.extend(roots_of(view, vs).into_iter().map(reference));
+    }
 }
 
 /// The routes of `namespace` that lead to a host which the wildcard includes, and the rules for these hosts.
@@ -243,10 +263,7 @@ fn add_workloads(view: &View<'_>, namespace: &Symbol, selector: &Labels, found: 
 
 fn add_routes_naming(view: &View<'_>, namespace: &Symbol, header: &Symbol, found: &mut BTreeSet<ObjectRef>) {
     for value in view.named_values(namespace, header) {
-        found.extend(
-            view.virtual_services_naming(namespace, header, &value)
-                .into_iter()
-                .map(reference),
-        );
+        let naming = view.virtual_services_naming(namespace, header, &value);
+        add_with_roots(view, naming, found);
     }
 }

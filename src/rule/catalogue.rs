@@ -2,8 +2,8 @@
 
 use super::{Check, Finding, Level};
 use super::{
-    lk101, lk103, lk105, lk107, lk201, lk301, lk302, lk303, lk304, lk305, lk306, lk307, lk308, lk401, lk402,
-    lk403, lk601,
+    lk101, lk103, lk105, lk107, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk302, lk303, lk304, lk305,
+    lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk407, lk408, lk601,
 };
 use crate::resource::{Kind, Resource};
 
@@ -31,6 +31,11 @@ pub const RULES: &[Rule] = &[
     lk105::RULE,
     lk107::RULE,
     lk201::RULE,
+    lk202::RULE,
+    lk203::RULE,
+    lk204::RULE,
+    lk205::RULE,
+    lk206::RULE,
     lk301::RULE,
     lk302::RULE,
     lk303::RULE,
@@ -42,6 +47,11 @@ pub const RULES: &[Rule] = &[
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,
+    lk404::RULE,
+    lk405::RULE,
+    lk406::RULE,
+    lk407::RULE,
+    lk408::RULE,
     lk601::RULE,
 ];
 
@@ -54,18 +64,18 @@ pub fn find(code_or_name: &str) -> Option<&'static Rule> {
 
 /// The page that lists every rule, in Markdown; the rules' own pages are beside it.
 pub fn index() -> String {
-    let mut page = String::from(
-        "# Rules\n\nLevel `deny` refuses at admission and fails `check`, unless the finding itself is less sure; `warn` \
-         warns.\n\n| code | name | level | what it proves |\n|---|---|---|---|\n",
-    );
-    for rule in RULES {
+    let row = |rule: &Rule| {
         let what = rule.summary().trim().replace('|', "\\|");
         let Rule {
             code, name, level, ..
         } = rule;
-        page.push_str(&format!("| [{code}]({code}.md) | {name} | {level} | {what} |\n"));
-    }
-    page
+        format!("| [{code}]({code}.md) | {name} | {level} | {what} |\n")
+    };
+    let rows: String = RULES.iter().map(row).collect();
+    format!(
+        "# Rules\n\nLevel `deny` refuses at admission and fails `check`, unless the finding itself is less sure; `warn` warns.\n\n\
+         | code | name | level | what it proves |\n|---|---|---|---|\n{rows}"
+    )
 }
 
 impl Rule {

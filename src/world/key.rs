@@ -184,11 +184,32 @@ fn named_values(route: &HttpRoute) -> impl Iterator<Item = (Symbol, &str)> {
         .map(|(header, value)| (Symbol::from(header.to_ascii_lowercase()), value))
 }
 
-/// A gateway's name as an object in `namespace` writes it, as `namespace/name`.
+/// A gateway's name as an object in `namespace` writes it, as `namespace/name`; also `./name`, and the old
+/// `name.namespace` with whatever follows (`resolveGatewayName` in `pilot/pkg/model/config.go`).
 pub fn qualified(gateway: &Symbol, namespace: &Symbol) -> Symbol {
-    if gateway.contains('/') {
-        gateway.clone()
-    } else {
-        format!("{namespace}/{gateway}").into()
+    let in_namespace = |namespace: &str, name: &str| format!("{namespace}/{name}").into();
+    match (gateway.split_once('/'), gateway.split_once('.')) {
+        (Some((".", name)), _) => in_namespace(namespace, name),
+        (Some(_), _) => gateway.clone(),
+        (None, Some((name, rest))) => in_namespace(rest.split('.').next().unwrap_or(rest), name),
+        (None, None) => in_namespace(namespace, gateway),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateways_name_tells_its_namespace_in_each_way_that_istio_reads() {
+        for (written, expected) in [
+            ("edge", "cars/edge"),
+            ("shop/edge", "shop/edge"),
+            ("./edge", "cars/edge"),
+            ("edge.shop", "shop/edge"),
+            ("edge.shop.svc.cluster.local", "shop/edge"),
+        ] {
+            assert_eq!(qualified(&written.into(), &"cars".into()), expected, "{written}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::resource::{Kind, Labels, ObjectRef, Resource, VirtualService};
-use crate::routing::{destinations, qualified_name, roots_of};
+use crate::routing::{alias_at, destinations, home_of, qualified_name, roots_of};
 use crate::symbol::Symbol;
 use crate::world::{View, host_includes, qualified};
 
@@ -17,6 +17,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             for host in hosts_of(view, vs) {
                 add_rules_for(view, &host, &mut found);
                 add_service_at(view, &host, &mut found);
+                if let Some((_, of)) = alias_at(view, &host) {
+                    add_rules_for(view, of, &mut found);
+                }
             }
             add_delegates(vs, &mut found);
             for root in roots_of(view, vs) {
@@ -40,6 +43,8 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                         add_service(view, &host_of_service, &mut found);
                     }
                 }
+                // And for every service that is called from there.
+                add_routes_within(view, namespace, &host, &mut found);
             } else {
                 add_service(view, &host, &mut found);
             }
@@ -165,9 +170,15 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
     }
 }
 
+/// The `DestinationRules` for a full host, and for the wildcards that include it.
 fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
-    let rules = view.destination_rules_for(host).into_iter();
-    found.extend(rules.map(|rule| rule.meta.reference(Kind::DestinationRule)));
+    let home = home_of(view, host).unwrap_or_default();
+    let rules = view.destination_rules_including(host, &[home]).into_iter();
+    found.extend(
+        rules
+            .flatten()
+            .map(|rule| rule.meta.reference(Kind::DestinationRule)),
+    );
 }
 
 fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
@@ -182,20 +193,26 @@ fn add_with_roots<'w>(view: &View<'w>, all: Vec<&'w VirtualService>, found: &mut
     }
 }
 
-/// The routes of `namespace` that lead to a host which the wildcard includes.
+/// The routes of `namespace` that lead to a host which the wildcard includes, and the rules for these hosts.
 fn add_routes_within(
     view: &View<'_>,
     namespace: &Symbol,
     wildcard: &Symbol,
     found: &mut BTreeSet<ObjectRef>,
 ) {
-    let routes = view.virtual_services_in(namespace).into_iter();
-    let leads_there = |vs: &&VirtualService| {
-        hosts_of(view, vs)
+    for vs in view.virtual_services_in(namespace) {
+        let hosts = hosts_of(view, vs);
+        let mut within = hosts
             .iter()
-            .any(|host| host_includes(wildcard, host))
-    };
-    found.extend(routes.filter(leads_there).map(reference));
+            .filter(|host| host_includes(wildcard, host))
+            .peekable();
+        if within.peek().is_some() {
+            found.insert(reference(vs));
+        }
+        for host in within {
+            add_rules_for(view, host, found);
+        }
+    }
 }
 
 /// The service of a full host, its rules, and what routes to it or for it.
@@ -203,6 +220,9 @@ fn add_service(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) 
     add_service_at(view, host, found);
     add_rules_for(view, host, found);
     add_routes_to(view, host, found);
+    for alias in view.aliases_of(host) {
+        add_routes_to(view, &view.host_of(alias), found);
+    }
     found.extend(view.virtual_services_of(host).into_iter().map(reference));
 }
 
@@ -226,6 +246,11 @@ fn add_services_selecting(
 ) {
     for service in view.services_selecting(namespace, labels) {
         add_service(view, &view.host_of(service), found);
+    }
+    for entry in view.service_entries_selecting(namespace, labels) {
+        for host in &entry.hosts {
+            add_service(view, host, found);
+        }
     }
 }
 

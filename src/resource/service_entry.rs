@@ -64,7 +64,6 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             endpoints: Vec<Endpoint>,
             resolution: Symbol,
             workload_selector: Option<Selector>,
-            resolution: Box<str>,
             export_to: Vec<Symbol>,
         }
 

@@ -93,12 +93,12 @@ fn edits_of(world: &World, object: &ObjectRef) -> Vec<Edit> {
     }
 }
 
-/// What the rules on gateway headers find on the portal's routes.
+/// What the rules on header operations find on the portal's routes.
 fn findings_in(world: &World) -> Vec<Finding> {
     let view = View::new(world);
     let check = Check::new(&view, None);
     let mut findings = check.objects(RULES, [&portal()]);
-    findings.retain(|finding| finding.code.starts_with("LK40"));
+    findings.retain(|finding| ("LK401"..="LK406").contains(&finding.code));
     findings
 }
 

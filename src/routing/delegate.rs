@@ -22,6 +22,18 @@ pub fn roots_of<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<&'w VirtualS
     }
 }
 
+/// The routes of `vs` under each route that delegates to them, and those of its delegates that have their block of
+/// headers from it. The routes of a delegate that nobody names yet are given as they stand.
+pub fn routes_concerning<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Route<'w>> {
+    let roots = roots_of(view, vs);
+    let alone = if roots.is_empty() { Some(vs) } else { None };
+    let all = roots
+        .into_iter()
+        .chain(alone)
+        .flat_map(|root| expanded(view, root));
+    all.filter(|route| route.concerns(vs)).collect()
+}
+
 /// Why a route with a `delegate` leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Broken<'w> {
@@ -212,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::resource::{Kind, Resource};
-    use crate::routing::{Context, routes_at};
+    use crate::routing::{Block, Context, routes_at};
     use crate::world::{Settings, World};
 
     fn vs(namespace: &str, name: &str, spec: &Value) -> Resource {
@@ -301,10 +313,10 @@ mod tests {
                 .and_then(|headers| headers.request.set_value("bu"))
         };
         assert_eq!((set(0), set(1)), (None, Some("x")));
-        let (object, path) = routes[1].headers_at().unwrap();
+        let (object, path) = routes[1].place_of_block(Block::Route);
         assert_eq!(
             (object.name.as_str(), path.as_str()),
-            ("root", "spec.http[0].headers")
+            ("root", "spec.http[0].headers.request")
         );
     }
 }

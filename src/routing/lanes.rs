@@ -267,18 +267,12 @@ impl<'w> Lanes<'_, 'w> {
     }
 
     /// Where callers outside name their lane in several headers, so that none of them is known to be the entry: these,
-    /// the one that names the most lanes first [s32].
+    /// by name [s32].
     pub fn entry_candidates(&self) -> Vec<Symbol> {
         if !self.group.is_implicit() {
             return Vec::new();
         }
-        let namespace = &self.group.namespace;
-        let count = |header: &Symbol| {
-            let values = self.view.named_values(namespace, header);
-            values.iter().filter(|value| self.contains(value)).count()
-        };
-        let mut headers: Vec<Symbol> = self.candidates(self.view).collect();
-        headers.sort_by_cached_key(|header| (std::cmp::Reverse(count(header)), header.clone()));
+        let headers: Vec<Symbol> = self.candidates(self.view).collect();
         if headers.len() < 2 { Vec::new() } else { headers }
     }
 

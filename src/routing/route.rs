@@ -138,7 +138,7 @@ impl<'w> Condition<'w> {
 impl<'w> Route<'w> {
     /// Whether the object `vs` has this route.
     pub fn is_of(&self, vs: &VirtualService) -> bool {
-        self.vs.meta.name == vs.meta.name && self.vs.meta.namespace == vs.meta.namespace
+        is_same(self.vs, vs)
     }
 
     /// The object that has it.
@@ -158,14 +158,26 @@ impl<'w> Route<'w> {
         self.route.headers.as_ref().or_else(of_root)
     }
 
-    /// The object and the path of the block that [`Route::headers`] gives.
-    pub fn headers_at(&self) -> Option<(ObjectRef, String)> {
-        if self.route.headers.is_some() {
-            return Some((self.reference(), format!("{}.headers", self.path())));
-        }
-        let root = self.root.filter(|root| root.route.headers.is_some())?;
-        let object = root.vs.meta.reference(Kind::VirtualService);
-        Some((object, format!("spec.http[{}].headers", root.index)))
+    /// Whether [`Route::headers`] is the delegating route's block: one of its own would replace it whole.
+    pub fn inherits_headers(&self) -> bool {
+        let has_root = |root: &Root<'_>| root.route.headers.is_some();
+        self.route.headers.is_none() && self.root.as_ref().is_some_and(has_root)
+    }
+
+    /// Whether `vs` has it, or has the block of headers that it inherits.
+    pub fn concerns(&self, vs: &VirtualService) -> bool {
+        let is_root = |root: Root<'_>| is_same(root.vs, vs);
+        self.is_of(vs) || (self.inherits_headers() && self.root.is_some_and(is_root))
+    }
+
+    /// Whether both are one route under one delegating route, perhaps in different contexts.
+    pub fn is_same(&self, other: &Route<'_>) -> bool {
+        let roots = match (self.root, other.root) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.index == other.index && is_same(own.vs, other.vs),
+            _ => false,
+        };
+        roots && self.index == other.index && self.is_of(other.vs)
     }
 
     /// Whether it takes every request of the context that it was asked for.
@@ -176,6 +188,10 @@ impl<'w> Route<'w> {
                 .iter()
                 .any(|condition| condition.source().is_none() && condition.takes_every_request())
     }
+}
+
+fn is_same(a: &VirtualService, b: &VirtualService) -> bool {
+    a.meta.name == b.meta.name && a.meta.namespace == b.meta.namespace
 }
 
 /// Whether the `VirtualService` is bound to the gateway (`namespace/name`), or to `mesh` for `None`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::resource::{Kind, Labels, ObjectRef, Resource, VirtualService};
-use crate::routing::{destinations, is_on_mesh, qualified_name, roots_of};
+use crate::routing::{alias_at, destinations, home_of, is_on_mesh, qualified_name, roots_of};
 use crate::symbol::Symbol;
 use crate::world::{View, host_includes, qualified};
 
@@ -17,6 +17,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             for host in hosts_of(view, vs) {
                 add_rules_for(view, &host, &mut found);
                 add_service_at(view, &host, &mut found);
+                if let Some((_, of)) = alias_at(view, &host) {
+                    add_rules_for(view, of, &mut found);
+                }
             }
             add_delegates(vs, &mut found);
             for root in roots_of(view, vs) {
@@ -24,6 +27,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 add_neighbours(view, root, &mut found);
                 for host in &root.hosts {
                     add_service_at(view, &view.resolve(host, &root.meta.namespace), &mut found);
+                }
+                if root.gateways.iter().any(|name| *name != "mesh") {
+                    add_lane_plugins(view, vs, &mut found);
                 }
             }
         }
@@ -37,6 +43,8 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                         add_service(view, &host_of_service, &mut found);
                     }
                 }
+                // And for every service that is called from there.
+                add_routes_within(view, namespace, &host, &mut found);
             } else {
                 add_service(view, &host, &mut found);
             }
@@ -130,6 +138,16 @@ fn add_delegates(root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     }));
 }
 
+/// The plugins that imply lane groups of the services which `vs` sends requests to: its routes tell their entry header.
+fn add_lane_plugins(view: &View<'_>, vs: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
+    let hosts = hosts_of(view, vs);
+    let homes = hosts.iter().filter_map(|host| view.read_host(host).namespace());
+    let mut homes: BTreeSet<Symbol> = homes.map(Symbol::new).collect();
+    homes.insert(view.root_namespace().clone());
+    let plugins = homes.iter().flat_map(|home| view.lane_plugins(home));
+    found.extend(plugins.map(|plugin| plugin.meta.reference(plugin.kind)));
+}
+
 /// The `VirtualServices` that may take requests of the same hosts: on the mesh, and at the same gateways.
 fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     let home = &root.meta.namespace;
@@ -160,29 +178,49 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
     }
 }
 
+/// The `DestinationRules` for a full host, and for the wildcards that include it.
 fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
-    let rules = view.destination_rules_for(host).into_iter();
-    found.extend(rules.map(|rule| rule.meta.reference(Kind::DestinationRule)));
+    let home = home_of(view, host).unwrap_or_default();
+    let rules = view.destination_rules_including(host, &[home]).into_iter();
+    found.extend(
+        rules
+            .flatten()
+            .map(|rule| rule.meta.reference(Kind::DestinationRule)),
+    );
 }
 
 fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
-    found.extend(view.virtual_services_to(host).into_iter().map(reference));
+    add_with_roots(view, view.virtual_services_to(host), found);
 }
 
-/// The routes of `namespace` that lead to a host which the wildcard includes.
+/// `VirtualServices`, and those that delegate to them: a delegate's routes have their headers from these [s26].
+fn add_with_roots<'w>(view: &View<'w>, all: Vec<&'w VirtualService>, found: &mut BTreeSet<ObjectRef>) {
+    for vs in all {
+        found.insert(reference(vs));
+        found.extend(roots_of(view, vs).into_iter().map(reference));
+    }
+}
+
+/// The routes of `namespace` that lead to a host which the wildcard includes, and the rules for these hosts.
 fn add_routes_within(
     view: &View<'_>,
     namespace: &Symbol,
     wildcard: &Symbol,
     found: &mut BTreeSet<ObjectRef>,
 ) {
-    let routes = view.virtual_services_in(namespace).into_iter();
-    let leads_there = |vs: &&VirtualService| {
-        hosts_of(view, vs)
+    for vs in view.virtual_services_in(namespace) {
+        let hosts = hosts_of(view, vs);
+        let mut within = hosts
             .iter()
-            .any(|host| host_includes(wildcard, host))
-    };
-    found.extend(routes.filter(leads_there).map(reference));
+            .filter(|host| host_includes(wildcard, host))
+            .peekable();
+        if within.peek().is_some() {
+            found.insert(reference(vs));
+        }
+        for host in within {
+            add_rules_for(view, host, found);
+        }
+    }
 }
 
 /// The service of a full host, its rules, and what routes to it or for it.
@@ -190,6 +228,9 @@ fn add_service(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) 
     add_service_at(view, host, found);
     add_rules_for(view, host, found);
     add_routes_to(view, host, found);
+    for alias in view.aliases_of(host) {
+        add_routes_to(view, &view.host_of(alias), found);
+    }
     // Also those for a wildcard that includes it: which listeners they are on follows from the service's ports.
     for host in view.with_wildcards(host) {
         for vs in view
@@ -223,6 +264,11 @@ fn add_services_selecting(
     for service in view.services_selecting(namespace, labels) {
         add_service(view, &view.host_of(service), found);
     }
+    for entry in view.service_entries_selecting(namespace, labels) {
+        for host in &entry.hosts {
+            add_service(view, host, found);
+        }
+    }
 }
 
 /// The workloads whose lane (LK601) depends on what chooses them. When only a route or a subset comes or goes, they
@@ -234,11 +280,8 @@ fn add_workloads(view: &View<'_>, namespace: &Symbol, selector: &Labels, found: 
 
 fn add_routes_naming(view: &View<'_>, namespace: &Symbol, header: &Symbol, found: &mut BTreeSet<ObjectRef>) {
     for value in view.named_values(namespace, header) {
-        found.extend(
-            view.virtual_services_naming(namespace, header, &value)
-                .into_iter()
-                .map(reference),
-        );
+        let naming = view.virtual_services_naming(namespace, header, &value);
+        add_with_roots(view, naming, found);
     }
 }
 

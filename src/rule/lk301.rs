@@ -199,8 +199,10 @@ fn literals<'r>(
 ) -> impl Iterator<Item = (String, &'r str)> {
     let set = operations.set.iter().map(|pair| ("set", pair));
     let all = set.chain(operations.add.iter().map(|pair| ("add", pair)));
-    all.filter(|(_, (name, value))| name.eq_ignore_ascii_case(header) && !value.contains(['%', '{']))
-        .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
-        .collect::<Vec<_>>()
-        .into_iter()
+    all.filter(|(_, (name, value))| {
+        name.eq_ignore_ascii_case(header) && !value.is_empty() && !value.contains(['%', '{'])
+    })
+    .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
+    .collect::<Vec<_>>()
+    .into_iter()
 }

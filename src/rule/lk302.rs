@@ -3,7 +3,8 @@
 //! ## What it does
 //! On the mesh it takes the matches on a group's entry header: behind the gateway the lane is in the lane header, so
 //! such a match denies. It warns where the `VirtualService` is on a gateway too and the match does not say
-//! `gateways: [mesh]`, and is quiet where the lane header's same value is matched beside it. On the mesh and at gateways
+//! `gateways: [mesh]`, or where the route sets the lane header, and is quiet where the lane header's same value is matched
+//! beside it. On the mesh and at gateways
 //! it also warns of any other header whose value is matched against a lane's exact name (`build: wtchk` for
 //! `buid: wtchk`): header names are judged by their values. A header that has other values too is something of its own,
 //! and so is one in a match on the lane header, or in a route that sets the lane header itself.
@@ -114,7 +115,7 @@ impl Place<'_, '_, '_> {
         let mut findings = Vec::new();
         for lanes in self.check.groups_of(self.route.vs, self.route.route) {
             let header = &lanes.group.header;
-            if self.condition.header(header).is_some() || sets(self.route, header) {
+            if self.condition.header(header).is_some() {
                 continue;
             }
             for (name, value) in self.part.headers.iter() {
@@ -164,7 +165,7 @@ impl Place<'_, '_, '_> {
         };
         Some(
             self.finding(name, value)
-                .warning_if(is_for_gateways_too)
+                .warning_if(is_for_gateways_too || sets(self.route, header))
                 .says(
                     format!(
                         "`{name}` is how callers outside name their lane; in the mesh the lane of {} is in `{header}`, and applications do not pass `{name}` on: {then}",
@@ -179,6 +180,9 @@ impl Place<'_, '_, '_> {
     fn other_header(&self, lanes: &Lanes<'_, '_>, name: &str, value: &StringMatch) -> Option<Finding> {
         let lane = value.exact().filter(|value| lanes.contains(value))?;
         let group = &lanes.group;
+        if sets(self.route, &group.header) {
+            return None;
+        }
         let lower = Symbol::from(name.to_ascii_lowercase());
         let values = self.check.view.named_values(&group.namespace, &lower);
         // What has other values too is something of its own.
@@ -186,30 +190,20 @@ impl Place<'_, '_, '_> {
             return None;
         }
         let entry = lanes.entry().map(|entry| entry.header.clone());
-        let candidates = lanes.entry_candidates();
-        let expected = match (&self.host.gateway, entry, candidates.first()) {
-            (Some(_), Some(entry), _) => entry,
-            // Of several headers that could be the entry, the one that names the most lanes is taken for it.
-            (Some(_), None, Some(first)) if *first == lower => return None,
-            (Some(_), None, Some(first)) => first.clone(),
+        let expected = match (&self.host.gateway, entry) {
+            (Some(_), Some(entry)) => entry,
+            // Which of several headers is the entry is not known: LK401 tells of that.
+            (Some(_), None) if !lanes.entry_candidates().is_empty() => return None,
             _ => group.header.clone(),
         };
-        let what = match &self.host.gateway {
-            Some(gateway) if candidates.contains(&lower) => {
-                format!(
-                    "at gateway {gateway} both `{name}` and `{expected}` name lanes of {}, so which of them callers use is not known",
-                    group.title()
-                )
-            }
-            Some(gateway) => format!(
-                "`{name}` is matched against `{lane}`, a lane of {}, which callers at gateway {gateway} name in `{expected}`",
-                group.title()
-            ),
-            None => format!(
-                "`{name}` is matched against `{lane}`, a lane of {}, which the mesh carries in `{expected}`",
-                group.title()
-            ),
+        let whose = match &self.host.gateway {
+            Some(gateway) => format!("callers at gateway {gateway} name"),
+            None => "the mesh carries".to_owned(),
         };
+        let what = format!(
+            "`{name}` is matched against `{lane}`, a lane of {}, which {whose} in `{expected}`",
+            group.title()
+        );
         Some(self.finding(name, value).warning_if(true).says(
             format!("{what}: unless callers send `{name}`, the match takes no request"),
             format!("did you mean `{expected}`? If the header is another matter, say so with the annotation lanekeeper.dev/allow: LK302"),
@@ -228,5 +222,5 @@ impl Place<'_, '_, '_> {
 /// Whether the route gives what it takes the lane header: requests enter their lane here.
 fn sets(route: &Route<'_>, header: &str) -> bool {
     let mut states = reached(route.route).map(|(at, _)| header_after(route, at, header));
-    states.any(|state| matches!(state, HeaderState::Set(_) | HeaderState::Added(_)))
+    states.any(|state| matches!(state.state, HeaderState::Set(_) | HeaderState::Added(_)))
 }

@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::Completeness;
-use crate::resource::{Kind, Resource};
+use crate::resource::{Destination, Kind, Resource};
 use crate::routing::{Condition, Groups, Lanes, Route, reached};
 use crate::symbol::Symbol;
 
@@ -114,11 +114,11 @@ fn crossings(
             are_all = false;
             continue;
         };
-        let has_lane = lanes.serves(&host, lane);
+        let has_lane = has(lanes, &host, lane);
         let stands_in = lanes.group.default_lane.as_ref() == Some(&other)
             && (!has_lane || is_new(check, &host, lane))
             && !lanes.group.is_strict();
-        if stands_in && lanes.group.completeness == Some(Completeness::Fallback) {
+        if stands_in && !has_lane && lanes.group.completeness == Some(Completeness::Fallback) {
             are_all = false;
             continue;
         }
@@ -157,6 +157,16 @@ fn crossings(
 fn is_new(check: &Check<'_, '_>, host: &Symbol, lane: &str) -> bool {
     check.before.is_some_and(|before| {
         let lanes = Groups::new(before, None).of_host(host);
-        !lanes.is_some_and(|lanes| lanes.serves(host, lane))
+        !lanes.is_some_and(|lanes| has(&lanes, host, lane))
     })
+}
+
+/// Whether the service has anything for the lane: a workload that is in it, or a subset for it that chooses one.
+fn has(lanes: &Lanes<'_, '_>, host: &Symbol, lane: &str) -> bool {
+    let everything = Destination {
+        host: host.clone(),
+        ..Destination::default()
+    };
+    let all = lanes.reach_of(host, &everything);
+    all.is_some_and(|reach| reach.lanes.iter().any(|of| *of == lane)) || lanes.serves(host, lane)
 }

@@ -34,8 +34,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{DestinationRule, Kind, Resource, Service, VirtualService};
-use crate::routing::{EffectiveRule, Lanes, VirtualHost, reached, rule_for};
+use crate::lane::is_near;
+use crate::resource::{DestinationRule, Kind, Resource, Service, StringMatch, VirtualService};
+use crate::routing::{EffectiveRule, Lanes, Route, VirtualHost, is_on_mesh, reached, rule_for};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -166,90 +167,138 @@ fn without_anything(check: &Check<'_, '_>, service: &Service) -> Option<Finding>
     )
 }
 
-/// The lanes that have a subset and, on the mesh, no route.
+/// The lanes that have a subset and, on the mesh, no route. Of several objects for one host the first by name is told of
+/// what none of them has; a delegate is told nothing, its root is.
 fn without_route<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
-    let hosts = check.virtual_hosts(vs);
-    let mut by_port: BTreeMap<(&Symbol, Option<u32>), Vec<&VirtualHost<'w>>> = BTreeMap::new();
-    for host in hosts
-        .iter()
-        .filter(|host| host.gateway.is_none() && !host.routes.is_empty())
-    {
-        by_port.entry((&host.host, host.port)).or_default().push(host);
+    let own = check.virtual_hosts(vs);
+    let on_mesh = own.iter().filter(|list| list.gateway.is_none());
+    let mut hosts: Vec<&Symbol> = on_mesh.map(|list| &list.host).collect();
+    hosts.sort();
+    hosts.dedup();
+    if vs.hosts.is_empty() {
+        return Vec::new();
     }
-    let mut found: BTreeMap<(&Symbol, Symbol), Finding> = BTreeMap::new();
-    for ((host, port), lists) in by_port {
-        let Some(member) = Member::at(check, host).filter(|member| member.rule.is_some()) else {
-            continue;
-        };
-        if leads_anywhere(check, &member, &lists) || !lists.iter().any(|list| has_route_of(list, vs)) {
-            continue;
-        }
-        let lacking = member.lanes.all().iter();
-        let lacking =
-            lacking.filter(|lane| member.has_subset(lane) && !is_routed(check, &member, &lists, lane));
-        for lane in lacking {
-            let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
-            let finding = Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), "spec.http")
-                .about(member.subject(Some(lane)))
-                .missing_if(true)
-                .says(
-                    format!("no route{port} takes the requests of lane `{lane}`, for which {host} has a subset: they take the default route out of the lane, or are answered 404"),
-                    format!("add a route that matches `{}: {lane}` and leads to that subset", member.lanes.group.header),
-                );
-            found.entry((host, lane.clone())).or_insert(finding);
-        }
-    }
-    found.into_values().collect()
+    hosts
+        .into_iter()
+        .filter_map(|host| Routed::on_mesh(check, vs, host))
+        .flat_map(|routed| routed.findings(check, vs))
+        .collect()
 }
 
-/// Whether the list has a route of the object itself: a delegate is told of nothing that is not its own.
-fn has_route_of(list: &VirtualHost<'_>, vs: &VirtualService) -> bool {
-    !vs.hosts.is_empty() || list.routes.iter().all(|route| route.is_of(vs))
+/// A member with the lists of routes that callers in the mesh get.
+struct Routed<'v, 'w> {
+    member: Member<'v, 'w>,
+    objects: Vec<&'w VirtualService>,
+    /// By port, of all callers and objects.
+    lists: BTreeMap<Option<u32>, Vec<VirtualHost<'w>>>,
 }
 
-/// Whether no route looks at the lane header and some leads to the service without a subset: LK308 tells of that.
-fn leads_anywhere(check: &Check<'_, '_>, member: &Member<'_, '_>, lists: &[&VirtualHost<'_>]) -> bool {
-    let header = &member.lanes.group.header;
-    let mut routes = lists.iter().flat_map(|list| &list.routes);
-    let mut conditions = routes.clone().flat_map(|route| &route.conditions);
-    !conditions.any(|condition| condition.header(header).is_some())
-        && routes.any(|route| {
-            reached(route.route).any(|(_, to)| {
-                to.destination.subset.is_none()
-                    && check.view.resolve(&to.destination.host, &route.vs.meta.namespace) == member.host
-            })
+impl<'v, 'w> Routed<'v, 'w> {
+    /// The service at `host`, if it has subsets and `vs` is the object to tell of its routes.
+    fn on_mesh(check: &Check<'v, 'w>, vs: &'w VirtualService, host: &Symbol) -> Option<Self> {
+        let member = Member::at(check, host).filter(|member| member.rule.is_some())?;
+        let claiming = check.view.virtual_services_of(host).into_iter();
+        let mut objects: Vec<&VirtualService> = claiming.filter(|other| is_on_mesh(other)).collect();
+        if objects.is_empty() {
+            // It is for the host by a wildcard.
+            objects.push(vs);
+        }
+        objects.first().filter(|first| first.meta == vs.meta)?;
+        let mut lists: BTreeMap<Option<u32>, Vec<VirtualHost<'_>>> = BTreeMap::new();
+        for object in &objects {
+            let of_object = check.virtual_hosts(object);
+            let of_host = of_object
+                .iter()
+                .filter(|list| list.gateway.is_none() && list.host == *host && !list.routes.is_empty());
+            for list in of_host {
+                lists.entry(list.port).or_default().push(list.clone());
+            }
+        }
+        Some(Self {
+            member,
+            objects,
+            lists,
         })
-}
+    }
 
-/// Whether a route takes the lane's requests; those of the default lane may be taken as those of no lane.
-fn is_routed(
-    check: &Check<'_, '_>,
-    member: &Member<'_, '_>,
-    lists: &[&VirtualHost<'_>],
-    lane: &Symbol,
-) -> bool {
-    let group = &member.lanes.group;
-    let is_default = group.default_lane.as_ref() == Some(lane);
-    let mut routes = lists.iter().flat_map(|list| &list.routes);
-    routes.any(|route| {
-        let mut named = route
-            .conditions
+    /// A finding on `vs` for each lane that lacks a route on some port.
+    fn findings(&self, check: &Check<'_, 'w>, vs: &VirtualService) -> Vec<Finding> {
+        let member = &self.member;
+        let (host, header) = (&member.host, &member.lanes.group.header);
+        let lanes = member.lanes.all().iter().filter(|lane| member.has_subset(lane));
+        lanes
+            .filter_map(|lane| {
+                let mut ports = self.lists.iter();
+                let (port, _) = ports.find(|(_, lists)| {
+                    !self.leads_anywhere(check, lists) && !self.is_routed(check, lists, lane)
+                })?;
+                let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
+                Some(
+                    Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), "spec.http")
+                        .about(member.subject(Some(lane)))
+                        .missing_if(true)
+                        .says(
+                            format!("no route{port} takes the requests of lane `{lane}`, for which {host} has a subset: they take the default route out of the lane, or are answered 404"),
+                            format!("add a route that matches `{header}: {lane}` and leads to that subset"),
+                        ),
+                )
+            })
+            .collect()
+    }
+
+    /// Whether no route looks at the lane header and some leads to the service without a subset: LK308 tells of that.
+    fn leads_anywhere(&self, check: &Check<'_, 'w>, lists: &[VirtualHost<'w>]) -> bool {
+        let member = &self.member;
+        let header = &member.lanes.group.header;
+        let mut routes = lists.iter().flat_map(|list| &list.routes);
+        let mut conditions = routes.clone().flat_map(|route| &route.conditions);
+        !conditions.any(|condition| condition.header(header).is_some())
+            && routes.any(|route| {
+                reached(route.route).any(|(_, to)| {
+                    to.destination.subset.is_none()
+                        && check.view.resolve(&to.destination.host, &route.vs.meta.namespace) == member.host
+                })
+            })
+    }
+
+    /// Whether some route is for the lane; those of the default lane may be taken as those of no lane. One that gets no
+    /// request (LK305), that has a slip in the lane's name (LK301), or that delegates to nothing is one that is there.
+    fn is_routed(&self, check: &Check<'_, 'w>, lists: &[VirtualHost<'w>], lane: &Symbol) -> bool {
+        let lanes = &self.member.lanes;
+        let group = &lanes.group;
+        let is_meant = |value: &StringMatch| {
+            value.matches(lane)
+                || value
+                    .exact()
+                    .is_some_and(|value| is_near(value, lane) && !lanes.contains(value))
+        };
+        let routes = lists
             .iter()
-            .filter_map(|condition| condition.header(&group.header));
-        if named.any(|value| value.matches(lane)) {
-            return true;
-        }
-        let takes_others = route.conditions.is_empty()
-            || route
+            .flat_map(|list| list.routes.iter().chain(&list.dropped));
+        let by_route = routes.into_iter().any(|route| {
+            let values = route
                 .conditions
                 .iter()
-                .any(|condition| condition.header(&group.header).is_none());
-        is_default
-            && takes_others
-            && reached(route.route).any(|(_, to)| {
-                let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
-                let reach = member.lanes.reach_of(&host, &to.destination);
-                reach.is_some_and(|reach| reach.lanes.contains(lane))
-            })
-    })
+                .map(|condition| condition.header(&group.header));
+            let values: Vec<Option<&StringMatch>> = values.collect();
+            let takes_others = values.is_empty() || values.contains(&None);
+            values.into_iter().flatten().any(is_meant)
+                || (group.default_lane.as_ref() == Some(lane)
+                    && takes_others
+                    && (route.route.answers_itself() || self.leads_to(check, route, lane)))
+        });
+        let delegating = self.objects.iter().flat_map(|vs| &vs.http);
+        let mut parts = delegating
+            .filter(|route| route.delegate.is_some())
+            .flat_map(|route| &route.matches);
+        by_route || parts.any(|part| part.header(&group.header).is_some_and(is_meant))
+    }
+
+    fn leads_to(&self, check: &Check<'_, 'w>, route: &Route<'w>, lane: &Symbol) -> bool {
+        reached(route.route).any(|(_, to)| {
+            let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+            let reach = self.member.lanes.reach_of(&host, &to.destination);
+            reach.is_some_and(|reach| reach.lanes.contains(lane))
+        })
+    }
 }

@@ -7,8 +7,8 @@
 //!   service that none of its routes is for, so that Istio uses its own, to all pods;
 //! - on the `DestinationRule`: a routed subset whose labels choose workloads of several lanes;
 //! - on the Service: it has subsets for lanes, and no `VirtualService` leads to them. A service that is routed to at a
-//!   gateway or under another host only is taken for one that the mesh does not call, unless a change takes the
-//!   routes of the mesh away.
+//!   gateway or under another host only is taken for one that the mesh does not call. At admission it is told when a
+//!   change takes the routes of the mesh away: when subsets come before routes, nothing is wrong yet.
 //!
 //! It only warns. But where the deletion of a `VirtualService` in a `protect` namespace brings it about, it refuses.
 //!
@@ -254,12 +254,11 @@ fn is_for_host(view: &View<'_>, host: &Symbol) -> bool {
     !view.virtual_services_of(host).is_empty() || is_claimed_on_mesh(view, host)
 }
 
-/// Whether it is likely that the mesh calls the service: it had routes there, or there are none of any kind.
+/// Whether it is likely that the mesh calls the service: there are no routes to it of any kind. Of a change it is
+/// known: the mesh had routes that it takes away, or they are yet to come.
 fn is_called(check: &Check<'_, '_>, host: &Symbol) -> bool {
-    let is_led_to = |view: &View<'_>| !view.virtual_services_to(host).is_empty();
     match check.before {
-        Some(before) if is_claimed_on_mesh(before, host) => true,
-        Some(before) if is_led_to(before) => false,
-        _ => !is_led_to(check.view),
+        Some(before) => is_claimed_on_mesh(before, host),
+        None => check.view.virtual_services_to(host).is_empty(),
     }
 }

@@ -217,7 +217,7 @@ fn wide_subsets(check: &Check<'_, '_>, rule: &DestinationRule) -> Vec<Finding> {
                     ),
                     "add the label that tells the lane",
                 );
-            reach.is_mixed.then_some(finding)
+            Some(finding)
         })
         .collect()
 }

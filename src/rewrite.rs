@@ -5,14 +5,15 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
 use crate::lane::{Completeness, WithoutHeader};
 use crate::resource::{StringMatch, VirtualService};
 use crate::routing::{
-    Block, EntryMatch, EntryRoute, Groups, HeaderOutcome, HeaderState, VirtualHost, entry_route,
-    entry_routes, header_after, reached, trusts_lane_header, virtual_hosts,
+    Block, EntryMatch, EntryRoute, Groups, HeaderOutcome, HeaderState, Lanes, Route, Trust, entry_route,
+    entry_routes, header_after, reached, virtual_hosts,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -94,7 +95,10 @@ pub fn is_left_alone(vs: &VirtualService) -> bool {
 pub fn edits<'w>(view: &View<'w>, before: Option<&View<'w>>, vs: &'w VirtualService) -> Vec<Edit> {
     let groups = Groups::new(view, before);
     let routes = entry_routes(view, &groups, vs);
-    let hosts = OnceCell::new();
+    let defaults = Defaults {
+        trust: Trust::new(view),
+        lists: OnceCell::new(),
+    };
     let mut edits = Vec::new();
     for index in 0..vs.http.len() {
         let own = routes
@@ -105,10 +109,7 @@ pub fn edits<'w>(view: &View<'w>, before: Option<&View<'w>>, vs: &'w VirtualServ
             edits.extend(match &route.by {
                 EntryMatch::LaneHeader => Vec::new(),
                 EntryMatch::Exact(_) | EntryMatch::Pattern(_) | EntryMatch::Mixed => lane_edits(route),
-                EntryMatch::Other => {
-                    let hosts = hosts.get_or_init(|| virtual_hosts(view, vs));
-                    set_default(view, &groups, route, hosts)
-                }
+                EntryMatch::Other => set_default(view, &groups, route, &defaults),
             });
             edits
         });
@@ -275,14 +276,63 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
     [set].into_iter().chain(remove).collect()
 }
 
+/// Where the default lane may be set, worked out once for all routes of an object.
+struct Defaults<'v, 'w> {
+    trust: Trust<'v, 'w>,
+    /// The lists at gateways in which its routes are tried.
+    lists: OnceCell<Vec<Tried<'v, 'w>>>,
+}
+
+/// A list of routes at a gateway.
+struct Tried<'v, 'w> {
+    routes: Vec<Route<'w>>,
+    /// The places of those that lead to a lane by the entry header, and the groups.
+    to_lanes: Vec<(usize, Rc<Lanes<'v, 'w>>)>,
+}
+
+impl<'v, 'w> Defaults<'v, 'w> {
+    fn lists(&self, view: &View<'w>, groups: &Groups<'v, 'w>, vs: &'w VirtualService) -> &[Tried<'v, 'w>] {
+        self.lists.get_or_init(|| {
+            let hosts = virtual_hosts(view, vs).into_iter();
+            let at_gateways = hosts.filter_map(|host| {
+                let gateway = host.gateway?;
+                let to_lane = |(at, route): (usize, &Route<'w>)| {
+                    let route = entry_route(view, groups, route.clone(), &gateway, false)?;
+                    let leads = route.destinations.iter().any(|to| to.lane.is_some());
+                    (leads && route.is_by_entry_header()).then_some((at, route.lanes))
+                };
+                let to_lanes = host.routes.iter().enumerate().filter_map(to_lane).collect();
+                Some(Tried {
+                    routes: host.routes,
+                    to_lanes,
+                })
+            });
+            at_gateways.collect()
+        })
+    }
+
+    /// Whether the route follows a lane route of its group in each list in which it is, and there is one.
+    fn follows_a_lane(route: &EntryRoute<'_, 'w>, lists: &[Tried<'v, 'w>]) -> bool {
+        let group = &route.lanes.group;
+        let mut follows = lists.iter().filter_map(|list| {
+            let own = list.routes.iter().position(|other| other.is_same(&route.route))?;
+            let mut earlier = list.to_lanes.iter().take_while(|(at, _)| *at < own);
+            Some(earlier.any(|(_, lanes)| {
+                lanes.group.namespace == group.namespace && lanes.group.header == group.header
+            }))
+        });
+        follows.next() == Some(true) && follows.all(|follows| follows)
+    }
+}
+
 /// A route for requests that name no lane: the default lane is set, if the group promises it, if the route leads to
 /// the default lane only and follows a lane route wherever it is, and if nobody is trusted to send the lane header
 /// [s31].
-fn set_default<'w>(
+fn set_default<'v, 'w>(
     view: &View<'w>,
-    groups: &Groups<'_, 'w>,
-    route: &EntryRoute<'_, 'w>,
-    hosts: &[VirtualHost<'w>],
+    groups: &Groups<'v, 'w>,
+    route: &EntryRoute<'v, 'w>,
+    defaults: &Defaults<'v, 'w>,
 ) -> Vec<Edit> {
     let group = &route.lanes.group;
     let is_as_sent =
@@ -295,25 +345,8 @@ fn set_default<'w>(
     if !promised || !leads_there || route.on_mesh || !has_all_in_group(route) {
         return Vec::new();
     }
-    let hosts = hosts.iter().filter_map(|host| {
-        let at = host.routes.iter().position(|other| other.is_same(&route.route))?;
-        let gateway = host.gateway.as_ref()?;
-        Some((gateway, host.routes.get(..at).unwrap_or_default()))
-    });
-    let hosts: Vec<_> = hosts.collect();
-    let leads_to_a_lane = |earlier: &EntryRoute<'_, '_>| {
-        earlier.is_by_entry_header()
-            && earlier.lanes.group.namespace == group.namespace
-            && earlier.lanes.group.header == group.header
-            && earlier.destinations.iter().any(|to| to.lane.is_some())
-    };
-    let follows_a_lane = hosts.iter().all(|(gateway, earlier)| {
-        let earlier = earlier.iter().cloned();
-        let mut entries = earlier.filter_map(|earlier| entry_route(view, groups, earlier, gateway, false));
-        entries.any(|earlier| leads_to_a_lane(&earlier))
-    });
-    let root = route.route.root.map_or(route.route.vs, |root| root.vs);
-    if hosts.is_empty() || !follows_a_lane || trusts_lane_header(view, root, &group.header) {
+    let lists = defaults.lists(view, groups, route.route.vs);
+    if !Defaults::follows_a_lane(route, lists) || defaults.trust.is_for(route) {
         return Vec::new();
     }
     let lanes = vec![group.default_lane.clone(); route.destinations.len()];

@@ -34,7 +34,7 @@ pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
-pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_route, entry_routes, trusts_lane_header};
+pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{
     Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
@@ -43,10 +43,11 @@ pub use hop::{End, Hop, hops, upstream};
 pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
-pub use subset::{Carriers, carriers_of_subset, is_subset_routed, workload_labels};
-pub use target::{Port, Target, effective_port, home_of, target_of};
+pub use subset::{Carriers, Endpoints, carriers_of_subset, is_subset_routed, workload_labels};
+pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
 pub use upstream::Upstream;
 pub use virtual_host::{
-    VirtualHost, is_claimed_on_mesh, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts,
+    VirtualHost, is_claimed_on_mesh, more_specific_hosts, qualified_name, routes_of_host, served_for,
+    served_hosts, sources_of, virtual_hosts,
 };
 pub use visibility::{Rank, is_visible, rank};

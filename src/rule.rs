@@ -32,6 +32,8 @@ mod lk403;
 mod lk404;
 mod lk405;
 mod lk406;
+mod lk407;
+mod lk408;
 mod lk601;
 
 pub use affected::affected;

@@ -93,24 +93,17 @@ const fn applier(manager: &'static str, order: Order) -> Applier {
     }
 }
 
-const fn by_hand(order: Order) -> Applier {
-    Applier {
-        is_known: false,
-        ..applier(By::KUBECTL.manager, order)
-    }
-}
-
-const APPLIERS: [Applier; 7] = [
+const APPLIERS: [Applier; 4] = [
     applier("helm", Order::Helm),
     applier("argocd-controller", Order::ArgoCd),
     Applier {
         tries: true,
-        ..applier("kustomize-controller", Order::Helm)
+        ..applier("kustomize-controller", Order::Reversed)
     },
-    applier("kustomize-controller", Order::Reversed),
-    by_hand(Order::Helm),
-    by_hand(Order::ArgoCd),
-    by_hand(Order::Reversed),
+    Applier {
+        is_known: false,
+        ..applier(By::KUBECTL.manager, Order::Reversed)
+    },
 ];
 
 /// What is wrong with how a world comes by one applier, and goes again.

@@ -21,6 +21,8 @@ pub struct VirtualService {
     pub export_to: Vec<Symbol>,
     /// Its HTTP routes, tried in order.
     pub http: Vec<HttpRoute>,
+    /// Whether it has `tls` or `tcp` routes too.
+    pub has_other_routes: bool,
 }
 
 /// One entry of `spec.http`.
@@ -380,6 +382,8 @@ impl<'de> Deserialize<'de> for VirtualService {
             gateways: Vec<Symbol>,
             export_to: Vec<Symbol>,
             http: Vec<HttpRoute>,
+            tls: Vec<serde::de::IgnoredAny>,
+            tcp: Vec<serde::de::IgnoredAny>,
         }
 
         let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
@@ -389,6 +393,7 @@ impl<'de> Deserialize<'de> for VirtualService {
             gateways: spec.gateways,
             export_to: spec.export_to,
             http: spec.http,
+            has_other_routes: !spec.tls.is_empty() || !spec.tcp.is_empty(),
         })
     }
 }

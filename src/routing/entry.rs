@@ -1,6 +1,9 @@
 //! The routes by which requests enter a lane group at a gateway.
 
+use std::cell::RefCell;
 use std::rc::Rc;
+
+use hashbrown::HashMap;
 
 use super::{
     Condition, Context, Groups, HeaderOutcome, Lanes, Route, header_after, is_presence, qualified_name,
@@ -119,30 +122,66 @@ fn gateways_of(vs: &VirtualService) -> Vec<Symbol> {
     gateways.map(|name| qualified(name, &vs.meta.namespace)).collect()
 }
 
-/// Whether some route at the gateways of `vs`, or of those that delegate to it, matches the lane header itself: a
-/// trusted gateway in front, or a caller in the mesh, sends it there [s31].
-pub fn trusts_lane_header<'w>(view: &View<'w>, vs: &'w VirtualService, header: &str) -> bool {
-    let gateways = roots_of(view, vs).into_iter().flat_map(gateways_of);
-    let mut pods = gateways.flat_map(|name| match view.gateway(&name, &Symbol::default()) {
-        Some(gateway) => view
-            .gateways_with(gateway)
-            .into_iter()
-            .map(qualified_name)
-            .collect(),
-        None => vec![name],
-    });
-    pods.any(|gateway| {
-        let context = Context {
-            gateway: Some(&gateway),
-            ..Context::MESH
+/// Where the lane header itself is trusted, each worked out once.
+#[derive(Debug)]
+pub struct Trust<'v, 'w> {
+    view: &'v View<'w>,
+    known: RefCell<HashMap<(Symbol, Symbol), bool>>,
+}
+
+impl<'v, 'w> Trust<'v, 'w> {
+    /// Trust in `view`.
+    pub fn new(view: &'v View<'w>) -> Self {
+        Self {
+            view,
+            known: RefCell::default(),
+        }
+    }
+
+    /// Whether some route at the gateways by which requests come to `route` matches the lane header itself: a trusted
+    /// gateway in front, or a caller in the mesh, sends it there [s31].
+    pub fn is_for(&self, route: &EntryRoute<'_, 'w>) -> bool {
+        let root = route.route.root.map_or(route.route.vs, |root| root.vs);
+        let header = &route.lanes.group.header;
+        gateways_of(root)
+            .iter()
+            .any(|gateway| self.is_at(gateway, header))
+    }
+
+    fn is_at(&self, gateway: &Symbol, header: &Symbol) -> bool {
+        let key = (gateway.clone(), header.clone());
+        if let Some(known) = self.known.borrow().get(&key) {
+            return *known;
+        }
+        let is_trusted = self.is_matched_at(gateway, header);
+        self.known.borrow_mut().insert(key, is_trusted);
+        is_trusted
+    }
+
+    /// Whether a route matches the header at a gateway, or at another one of the same pods.
+    fn is_matched_at(&self, gateway: &Symbol, header: &str) -> bool {
+        let view = self.view;
+        let names = match view.gateway(gateway, &Symbol::default()) {
+            Some(gateway) => view
+                .gateways_with(gateway)
+                .into_iter()
+                .map(qualified_name)
+                .collect(),
+            None => vec![gateway.clone()],
         };
-        let bound = view.virtual_services_at(&gateway).into_iter();
-        let mut routes = bound.flat_map(|vs| routes_at(view, vs, context));
-        routes.any(|route| {
-            let mut conditions = route.conditions.iter();
-            conditions.any(|condition| condition.header(header).is_some())
+        names.iter().any(|gateway| {
+            let context = Context {
+                gateway: Some(gateway),
+                ..Context::MESH
+            };
+            let bound = view.virtual_services_at(gateway).into_iter();
+            let mut routes = bound.flat_map(|vs| routes_at(view, vs, context));
+            routes.any(|route| {
+                let mut conditions = route.conditions.iter();
+                conditions.any(|condition| condition.header(header).is_some())
+            })
         })
-    })
+    }
 }
 
 /// Whether the condition holds only for requests that have a value in the header `name`. A header that is there and
@@ -311,7 +350,8 @@ mod tests {
             let world = World::of(Settings::default(), own.into_iter().chain(others));
             let view = View::new(&world);
             let vs = view.virtual_service(&"cars".into(), &"a".into()).unwrap();
-            trusts_lane_header(&view, vs, "bu")
+            let gateways = gateways_of(vs);
+            Trust::new(&view).is_at(&gateways[0], &"bu".into())
         };
         assert!(!trusts(vec![]));
         assert!(trusts(vec![vs("b", "gw", &matching)]));

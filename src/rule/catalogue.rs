@@ -3,7 +3,7 @@
 use super::{Check, Finding, Level};
 use super::{
     lk101, lk103, lk105, lk107, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk302, lk303, lk304, lk305,
-    lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk601,
+    lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk407, lk408, lk601,
 };
 use crate::resource::{Kind, Resource};
 
@@ -50,6 +50,8 @@ pub const RULES: &[Rule] = &[
     lk404::RULE,
     lk405::RULE,
     lk406::RULE,
+    lk407::RULE,
+    lk408::RULE,
     lk601::RULE,
 ];
 

@@ -29,8 +29,8 @@
 //! ```
 //!
 //! ## References
-//! Istio, "Protocol Selection"; gRPC over HTTP2, "Content-Type"; `pilot/pkg/networking/core/cluster_builder.go`. No
-//! analyzer of Istio or validation of Kiali compares the two ports.
+//! Istio, "Protocol Selection"; gRPC over HTTP2, "Content-Type"; `pilot/pkg/networking/core/cluster_builder.go`. Neither
+//! `istioctl analyze` nor Kiali compare the two ports.
 
 use std::collections::BTreeMap;
 

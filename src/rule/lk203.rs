@@ -26,7 +26,7 @@
 //! ```
 //!
 //! ## References
-//! `GetDestinationCluster` in `pilot/pkg/networking/core/route/route.go`. Istio's analyzer IST0112 reports every
+//! `GetDestinationCluster` in `pilot/pkg/networking/core/route/route.go`. `istioctl analyze` (IST0112) reports every
 //! destination without a port whose host has several: also where each caller gets the port that it called, and not
 //! where the one port of the host is another than the listener's. Kiali does not look at it.
 
@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HttpMatch, Kind, ObjectRef, Resource};
-use crate::routing::{End, Hop, Port, Target, hops};
+use crate::routing::{End, Hop, Port, hops};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -89,7 +89,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             let end = hop.end(view);
             let is_nowhere = end.is_nowhere();
             let is_named = hop.destination.port.is_some();
-            if is_named && (end.alias.is_none() || !is_nowhere) {
+            if is_named && !end.is_lost_alias() {
                 continue;
             }
             let narrow = is_narrow(&hop);
@@ -131,11 +131,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
     };
     let surest = reached.broken.iter().find(sure);
     let listener = surest.or_else(|| reached.broken.first())?;
-    let owner = match end.target {
-        Target::Service(service) => service.meta.reference(Kind::Service),
-        Target::Entry(entry) => entry.meta.reference(Kind::ServiceEntry),
-        Target::Unknown => return None,
-    };
+    let owner = end.target.references().into_iter().next()?;
     let alias = end
         .alias
         .filter(|alias| owner.name == alias.meta.name && owner.namespace == alias.meta.namespace);

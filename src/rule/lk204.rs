@@ -23,7 +23,7 @@
 //!
 //! ## References
 //! Istio, "Protocol Selection"; `pkg/config/kube/conversion.go`; `setUpstreamProtocol` in
-//! `pilot/pkg/networking/core/cluster_builder.go`. Istio's analyzer IST0118 and Kiali's KIA0601 and KIA0602 report every
+//! `pilot/pkg/networking/core/cluster_builder.go`. `istioctl analyze` (IST0118) and Kiali (KIA0601, KIA0602) report every
 //! port of every service; Kiali says that the traffic is TCP, which it no longer is.
 
 use super::{Check, Finding, Level, Rule, Subject};

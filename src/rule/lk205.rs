@@ -23,8 +23,8 @@
 //!
 //! ## References
 //! Istio, "Protocol Selection"; `buildSidecarVirtualHostsForVirtualService` in
-//! `pilot/pkg/networking/core/route/route.go`. Neither Istio's analyzers nor Kiali compare routes with the port's
-//! protocol (Istio's IST0118 knows only that none is declared).
+//! `pilot/pkg/networking/core/route/route.go`. Neither `istioctl analyze` nor Kiali compare routes with the
+//! port's protocol (IST0118 and KIA0601 tell only that none is declared).
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, VirtualService};

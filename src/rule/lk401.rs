@@ -44,7 +44,7 @@
 
 use super::entry::on_entry_routes;
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Kind, ObjectRef, Resource, WasmPlugin};
+use crate::resource::{HeaderOperations, Kind, ObjectRef, Resource, WasmPlugin};
 use crate::rewrite::{covers_route, lane_edits};
 use crate::routing::{Block, Empty, EntryDestination, EntryMatch, EntryRoute, HeaderState};
 use crate::symbol::Symbol;
@@ -189,20 +189,22 @@ fn place(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Place {
             help: format!("add {}", lines.join(" and ")),
         };
     }
-    // Of several destinations the route's removal comes last and spoils all that they set [s29].
-    let operations = route.route.operations(own);
-    let is_set = operations.is_some_and(|operations| operations.set_value(header).is_some());
-    let line = format!(
-        "`{}.set: {{{header}: {lane}}}`",
-        route.route.place_of_block(own).1
-    );
+    before_removal(route, to, lane)
+}
+
+/// Of several destinations the route's removal comes last and spoils all that they set [s29].
+fn before_removal(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>, lane: &str) -> Place {
+    let header = &route.lanes.group.header;
+    let own = Block::Destination(to.index);
     let (object, path) = match &to.header.state {
         HeaderState::Removed(removal) => route.route.place_of(removal),
         _ => route.route.place_of_block(own),
     };
     let mut help = format!("take `{header}` out of {path}, which comes last");
-    if !is_set {
-        help = format!("{help}, and add {line}");
+    let is_set = |operations: &HeaderOperations| operations.set_value(header).is_some();
+    if !route.route.operations(own).is_some_and(is_set) {
+        let (_, block) = route.route.place_of_block(own);
+        help = format!("{help}, and add `{block}.set: {{{header}: {lane}}}`");
     }
     Place { object, path, help }
 }
@@ -238,17 +240,16 @@ fn ambiguous_entry<'w>(check: &Check<'_, 'w>, plugin: &'w WasmPlugin) -> Option<
 /// The groups that `plugin` is the first to imply, as their namespaces, with what could be their entry header.
 fn groups_of(check: &Check<'_, '_>, plugin: &WasmPlugin) -> Vec<(Symbol, Vec<Symbol>)> {
     let home = &plugin.meta.namespace;
-    let selector = plugin.selector.as_ref();
     let mut namespaces = vec![home.clone()];
-    if home == check.view.root_namespace() {
+    if let Some(selector) = plugin
+        .selector
+        .as_ref()
+        .filter(|_| home == check.view.root_namespace())
+    {
         // Without a selector it is for every namespace there is, and which these are is not known here.
-        namespaces.extend(
-            selector
-                .map(|selector| check.view.namespaces_with(selector))
-                .unwrap_or_default(),
-        );
+        let others = check.view.namespaces_with(selector).into_iter();
+        namespaces.extend(others.filter(|other| other != home));
     }
-    namespaces.dedup();
     let source = format!("{} {}", plugin.kind, plugin.meta.name);
     let mut found = Vec::new();
     for namespace in namespaces {

@@ -70,7 +70,7 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
     let header = &group.header;
     let is_default = to.lane.is_some() && to.lane == group.default_lane;
     let (owner, path) = route.route.place_of(&operation);
-    let (remover, _) = route.route.place_of(&removal);
+    let (other, _) = route.route.place_of(&removal);
     let removed = told(&route.route, &removal, &owner);
     let (name, written) = (removal.name, operation.written);
     let or_text = match &to.lane {
@@ -87,7 +87,7 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
                 ..Subject::default()
             })
             .warning_if(is_default)
-            .from_objects((remover != owner).then_some(remover))
+            .from_objects((other != owner).then_some(other))
             .says(
                 format!("{removed} takes `{name}` away before `{written}` reads it: nothing is set, and behind {} the request has no `{header}` of its lane", to.host),
                 format!("take `{name}` out of {removed}{or_text}"),

@@ -33,9 +33,7 @@
 use super::entry::on_entry_routes;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource};
-use crate::routing::{
-    EntryDestination, EntryMatch, EntryRoute, HeaderState, HeaderValue, Operation, trusts_lane_header,
-};
+use crate::routing::{EntryDestination, EntryMatch, EntryRoute, HeaderState, HeaderValue, Operation, Trust};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -48,14 +46,14 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
+    let trust = Trust::new(check.view);
     on_entry_routes(check, object, |route| {
         let copies = route
             .destinations
             .iter()
             .filter_map(|to| copy_beside_sent(route, to));
         let copies: Vec<_> = copies.collect();
-        let root = route.route.root.map_or(route.route.vs, |root| root.vs);
-        if copies.is_empty() || trusts_lane_header(check.view, root, &route.lanes.group.header) {
+        if copies.is_empty() || trust.is_for(route) {
             return Vec::new();
         }
         let findings = copies.into_iter();

@@ -113,7 +113,7 @@ impl End<'_> {
     }
 
     /// Whether it is an alias that did not become its target: there is no such cluster.
-    fn is_lost_alias(&self) -> bool {
+    pub fn is_lost_alias(&self) -> bool {
         matches!(self.target, Target::Service(service) if service.external_name.is_some())
     }
 }

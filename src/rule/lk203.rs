@@ -89,7 +89,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             let end = hop.end(view);
             let is_nowhere = end.is_nowhere();
             let is_named = hop.destination.port.is_some();
-            if is_named && (end.alias.is_none() || !is_nowhere) {
+            if is_named && !end.is_lost_alias() {
                 continue;
             }
             let narrow = is_narrow(&hop);

@@ -108,6 +108,7 @@ impl PodSpec {
             .map(|port| ServicePort {
                 name: port.name,
                 number: port.container_port,
+                not_tcp: port.protocol.is_some_and(|protocol| &*protocol != "TCP"),
                 ..ServicePort::default()
             })
             .collect()
@@ -127,6 +128,7 @@ struct ContainerPort {
     #[serde(default)]
     name: Symbol,
     container_port: u16,
+    protocol: Option<Box<str>>,
 }
 
 #[cfg(test)]

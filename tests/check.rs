@@ -143,7 +143,7 @@ fn clean_files_end_with_0() {
 
 #[test]
 fn findings_at_deny_level_end_with_1_and_say_where_and_how_to_mend_it() {
-    let run = check(&joined(&[SERVICE, WRONG_PORT]), &[]).ends_with(1);
+    let run = check(&joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]), &[]).ends_with(1);
     assert_eq!(
         run.stdout,
         "\
@@ -151,7 +151,7 @@ a.yaml:19:11: deny [LK105 unknown-port] VirtualService default/cart
   spec.http[0].route[0].destination.port.number: Service default/cart has no port 8080, only 80 (http): the requests are answered 503
   help: route to a port that it has, or add the port to it first
 
-2 objects in 1 file: 1 deny, 0 warn
+3 objects in 1 file: 1 deny, 0 warn
 "
     );
 }
@@ -204,7 +204,7 @@ fn without_a_path_it_says_how_it_is_used() {
 
 #[test]
 fn what_is_only_missing_warns_where_the_files_are_a_part() {
-    let text = joined(&[SERVICE, WRONG_PORT]);
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]);
     check(&text, &["--partial"]).ends_with(0).prints("0 deny, 1 warn");
     // A slip does not come right by what is not in the files.
     let slip = fixture("LK101/bad-label-value-typo.yaml");
@@ -217,7 +217,7 @@ fn an_allow_annotation_keeps_its_codes_quiet_and_is_counted() {
         "{name: cart}",
         "{name: cart, annotations: {lanekeeper.dev/allow: LK105, lanekeeper.dev/allow-reason: soon}}",
     );
-    check(&joined(&[SERVICE, &allowed]), &[])
+    check(&joined(&[SERVICE, &allowed, DEPLOYMENT]), &[])
         .ends_with(0)
         .prints("no findings, 1 suppressed");
 }
@@ -231,7 +231,9 @@ fn json_has_the_fields_of_its_schema_in_the_order_of_the_files() {
             &joined(&[
                 DEPLOYMENT,
                 AHEAD,
-                &WRONG_PORT.replace("name: cart}", "name: other}"),
+                &WRONG_PORT
+                    .replace("name: cart}", "name: other}")
+                    .replace("hosts: [cart]", "hosts: [other]"),
                 "kind: Job\n",
             ]),
         ),
@@ -449,7 +451,7 @@ fn a_folder_without_files_ends_with_0_and_says_so() {
 
 #[test]
 fn a_file_that_is_not_there_ends_with_2_and_does_not_hide_the_others() {
-    let folder = folder(&[("a.yaml", &joined(&[SERVICE, WRONG_PORT]))]);
+    let folder = folder(&[("a.yaml", &joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]))]);
     let run = run(program()
         .args(["missing.yaml", "a.yaml"])
         .current_dir(folder.path()))
@@ -467,7 +469,7 @@ fn standard_input_is_read_as_a_file_named_dash() {
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe to it");
     stdin
-        .write_all(joined(&[SERVICE, WRONG_PORT]).as_bytes())
+        .write_all(joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).as_bytes())
         .expect("it reads");
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");
@@ -502,7 +504,7 @@ fn the_items_of_a_list_are_objects_with_places_of_their_own() {
 
 #[test]
 fn lines_may_end_with_a_carriage_return() {
-    let text = joined(&[SERVICE, WRONG_PORT]).replace('\n', "\r\n");
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).replace('\n', "\r\n");
     check(&text, &[]).ends_with(1).prints("a.yaml:19:11: deny [LK105");
 }
 
@@ -562,7 +564,7 @@ fn nothing_from_a_file_moves_the_cursor() {
 
 #[test]
 fn colour_is_for_those_who_ask() {
-    let text = joined(&[SERVICE, WRONG_PORT]);
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]);
     assert!(!check(&text, &[]).ends_with(1).stdout.contains('\u{1b}'));
     assert!(
         check(&text, &["--color", "always"])

@@ -33,7 +33,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{HttpMatch, Kind, ObjectRef, Resource};
+use crate::resource::{HttpMatch, Kind, ObjectRef, Resource, Service};
 use crate::routing::{End, Hop, Port, hops};
 use crate::symbol::Symbol;
 
@@ -131,10 +131,11 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
     };
     let surest = reached.broken.iter().find(sure);
     let listener = surest.or_else(|| reached.broken.first())?;
-    let owner = end.target.references().into_iter().next()?;
-    let alias = end
-        .alias
-        .filter(|alias| owner.name == alias.meta.name && owner.namespace == alias.meta.namespace);
+    let owners = end.target.references();
+    let owner: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    let owner = owner.join(" with ");
+    let is_alias = |alias: &&Service| owners.contains(&alias.meta.reference(Kind::Service));
+    let alias = end.alias.filter(is_alias);
     let (whose, port) = (whose(listener), listener.port);
     let ports = list(&end.target.ports());
     let subject = Subject {
@@ -173,7 +174,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
             .about(subject)
             .missing_if(true)
             .warning_if(reached.is_copy || reached.is_named || surest.is_none())
-            .from_objects([owner])
+            .from_objects(owners.clone())
             .says(message, help),
     )
 }

@@ -101,8 +101,8 @@ fn cause<'w>(
     let of_host = match &end.target {
         Target::Service(service) if service.headless => Some(service.meta.reference(Kind::Service)),
         Target::Entries(entries) => {
-            let oldest = entries.first().filter(|entry| entry.keeps_address);
-            oldest.map(|entry| entry.meta.reference(Kind::ServiceEntry))
+            let first = entries.first().filter(|entry| entry.keeps_address);
+            first.map(|entry| entry.meta.reference(Kind::ServiceEntry))
         }
         _ => None,
     };

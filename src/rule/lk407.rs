@@ -10,7 +10,7 @@
 //!
 //! ## Why it matters
 //! Istio leaves the routes out without a word. The gateway answers 404, or whatever a wider host's routes say; servers with
-//! TLS mode PASSTHROUGH or AUTO_PASSTHROUGH, and TLS and TCP servers, ignore HTTP routes and pass connections on by
+//! TLS mode PASSTHROUGH or `AUTO_PASSTHROUGH`, and TLS and TCP servers, ignore HTTP routes and pass connections on by
 //! `tls` and `tcp` routes, or reset them.
 //!
 //! ## Example
@@ -77,7 +77,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         }
         let told = match gateway {
             None => Some(Told {
-                message: format!("there is no Gateway {name}: its requests never reach these routes"),
+                message: format!("there is no Gateway {name}: no request reaches these routes by it"),
                 help: format!(
                     "apply Gateway {name} first, or name the one that is meant, as namespace/name where it is in another namespace"
                 ),
@@ -138,7 +138,7 @@ fn at_gateway(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> Option
             .collect();
         return Some(Told::new(
             format!(
-                "{name} has no server for {wanted}, only for {}: its requests never reach these routes",
+                "{name} has no server for {wanted}, only for {}: no request reaches these routes by it",
                 list(&offered)
             ),
             format!(
@@ -169,7 +169,7 @@ fn at_gateway(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> Option
     let is_seen = pods.is_empty() || pods.iter().any(|namespace| rank(view, vs, namespace).is_some());
     (!is_seen).then(|| {
         Told::new(
-            format!("the pods of {name} run in namespace {}, which the VirtualService is not exported to: its requests never reach these routes", list(&pods)),
+            format!("the pods of {name} run in namespace {}, which the VirtualService is not exported to: no request reaches these routes by it", list(&pods)),
             format!("add {} to spec.exportTo", list(&pods)),
         )
     })
@@ -218,7 +218,7 @@ fn unserved(view: &View<'_>, object: &Resource, vs: &VirtualService, bound: &[&G
                 .from_objects(bound.iter().map(|gateway| gateway.meta.reference(Kind::Gateway)))
                 .says(
                     format!(
-                        "{} takes HTTP for {host}: its requests never reach these routes",
+                        "{} takes HTTP for {host}: no request for it reaches these routes",
                         none_of(&names)
                     ),
                     "add the host to a server, or take it out here",

@@ -263,6 +263,42 @@ async fn what_serves_a_host_outside_is_not_taken_from_a_routed_subset() {
 }
 
 #[tokio::test]
+async fn a_workload_outside_is_not_taken_from_a_routed_subset() {
+    let networking = |kind: &str, name: &str, spec: Value| {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": kind,
+            "metadata": {"namespace": "cars", "name": name}, "spec": spec})
+    };
+    let host = "pay.example.com";
+    let entry = json!({"hosts": [host], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        "resolution": "STATIC", "workloadSelector": {"labels": {"app": "pay"}}});
+    let subset = json!({"name": "wicph", "labels": {"version": "wicph"}});
+    let route = json!({"route": [{"destination": {"host": host, "subset": "wicph"}}]});
+    let workload = |version: &str| {
+        let labels = json!({"app": "pay", "version": version});
+        networking(
+            "WorkloadEntry",
+            "pay-vm",
+            json!({"address": "192.0.2.1", "labels": labels}),
+        )
+    };
+    let cluster = Cluster::new()
+        .and(&networking("ServiceEntry", "pay", entry))
+        .and(&networking(
+            "DestinationRule",
+            "pay",
+            json!({"host": host, "subsets": [subset]}),
+        ))
+        .and(&networking(
+            "VirtualService",
+            "pay",
+            json!({"hosts": [host], "http": [route]}),
+        ))
+        .and(&workload("wicph"));
+    let reply = cluster.asked(update(&workload("wicph"), &workload("blue"))).await;
+    reply.is_denied_for(&["LK101"]).says("DestinationRule cars/pay");
+}
+
+#[tokio::test]
 async fn a_subset_that_is_routed_through_an_alias_is_not_dropped() {
     let alias = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "cars", "name": "old"},
         "spec": {"type": "ExternalName", "externalName": "portal.cars.svc.cluster.local",

@@ -105,11 +105,10 @@ fn each_broken_example_comes_out_as_it_says_by_every_way_to_apply_it() {
     let plane = ControlPlane::start();
     let _webhook = Webhook::start(&plane);
     apply_examples(&plane, "cars").expect_success();
-    // Only what an example has replaced: all of cars takes seconds, hundreds of times. And whole: after a replacement,
-    // apply would keep what it did not put there itself.
+    // Only what an example has replaced: all of cars takes seconds, hundreds of times.
     let restore = |text: &str| {
         let restored = plane
-            .kubectl_stdin(&["replace", "--save-config", "-f", "-"], &original_of(text))
+            .kubectl_stdin(&["apply", "-f", "-"], &original_of(text))
             .expect_success();
         assert!(
             !restored.stderr.contains("[LK"),

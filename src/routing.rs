@@ -50,7 +50,7 @@ pub use subset::{
 pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
 pub use upstream::Upstream;
 pub use virtual_host::{
-    VirtualHost, is_claimed_on_mesh, more_specific_hosts, qualified_name, routes_of_host, served_for,
-    served_hosts, sources_of, virtual_hosts,
+    VirtualHost, gateway_names, is_claimed_on_mesh, mesh_ports, more_specific_hosts, qualified_name,
+    routes_of_host, served_for, served_hosts, sources_of, virtual_hosts,
 };
 pub use visibility::{Rank, is_visible, rank};

@@ -48,12 +48,15 @@ pub use finding::{Certainty, Finding, Identity, Level, Subject};
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{EntryRoute, Groups, Lanes, VirtualHost, entry_routes, reached, virtual_hosts};
+use crate::routing::{
+    Caller, EntryRoute, Groups, Lanes, VirtualHost, callers_of, entry_routes, reached, virtual_hosts,
+};
 use crate::symbol::Symbol;
 use crate::world::View;
 use crate::yaml::field;
@@ -67,17 +70,33 @@ pub struct Check<'v, 'w> {
     pub before: Option<&'v View<'w>>,
     /// The lane groups of both.
     pub groups: Groups<'v, 'w>,
-    /// What [`Check::virtual_hosts`] has worked out: most rules on routes ask for it.
-    hosts: RefCell<HashMap<ObjectRef, KnownHosts<'w>>>,
-    /// The same of [`Check::entry_routes`].
-    entries: RefCell<HashMap<ObjectRef, KnownEntries<'v, 'w>>>,
+    /// What most rules on routes ask for of one `VirtualService`, each worked out once.
+    hosts: Known<VirtualHost<'w>>,
+    entries: Known<EntryRoute<'v, 'w>>,
+    callers: Known<Caller>,
 }
 
-/// The virtual hosts of one object.
-type KnownHosts<'w> = Rc<[VirtualHost<'w>]>;
+/// Lists of things that were worked out, by the object that they are of.
+#[derive(Debug)]
+struct Known<T>(RefCell<HashMap<ObjectRef, Rc<[T]>>>);
 
-/// The entry routes of one object.
-type KnownEntries<'v, 'w> = Rc<[EntryRoute<'v, 'w>]>;
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<T> Known<T> {
+    fn of(&self, vs: &VirtualService, work_out: impl FnOnce() -> Vec<T>) -> Rc<[T]> {
+        let object = vs.meta.reference(Kind::VirtualService);
+        if let Some(known) = self.0.borrow().get(&object) {
+            return Rc::clone(known);
+        }
+        let all: Rc<[T]> = work_out().into();
+        self.0.borrow_mut().insert(object, Rc::clone(&all));
+        all
+    }
+}
 
 impl<'v, 'w> Check<'v, 'w> {
     /// Judges `view`, which at admission is what the world `before` would become.
@@ -86,8 +105,9 @@ impl<'v, 'w> Check<'v, 'w> {
             view,
             before,
             groups: Groups::new(view, before),
-            hosts: RefCell::default(),
-            entries: RefCell::default(),
+            hosts: Known::default(),
+            entries: Known::default(),
+            callers: Known::default(),
         }
     }
 }
@@ -107,25 +127,18 @@ impl<'v, 'w> Check<'v, 'w> {
     }
 
     /// The routes of `vs` by which requests enter lane groups ([`entry_routes`]).
-    pub fn entry_routes(&self, vs: &'w VirtualService) -> KnownEntries<'v, 'w> {
-        let object = vs.meta.reference(Kind::VirtualService);
-        if let Some(known) = self.entries.borrow().get(&object) {
-            return Rc::clone(known);
-        }
-        let entries: KnownEntries<'v, 'w> = entry_routes(self.view, &self.groups, vs).into();
-        self.entries.borrow_mut().insert(object, Rc::clone(&entries));
-        entries
+    pub fn entry_routes(&self, vs: &'w VirtualService) -> Rc<[EntryRoute<'v, 'w>]> {
+        self.entries.of(vs, || entry_routes(self.view, &self.groups, vs))
     }
 
     /// The lists of routes in which the routes of `vs` are tried ([`virtual_hosts`]).
-    pub fn virtual_hosts(&self, vs: &'w VirtualService) -> KnownHosts<'w> {
-        let object = vs.meta.reference(Kind::VirtualService);
-        if let Some(known) = self.hosts.borrow().get(&object) {
-            return Rc::clone(known);
-        }
-        let hosts: KnownHosts<'w> = virtual_hosts(self.view, vs).into();
-        self.hosts.borrow_mut().insert(object, Rc::clone(&hosts));
-        hosts
+    pub fn virtual_hosts(&self, vs: &'w VirtualService) -> Rc<[VirtualHost<'w>]> {
+        self.hosts.of(vs, || virtual_hosts(self.view, vs))
+    }
+
+    /// Who can reach the routes of `vs` ([`callers_of`]).
+    pub fn callers_of(&self, vs: &'w VirtualService) -> Rc<[Caller]> {
+        self.callers.of(vs, || callers_of(self.view, vs))
     }
 
     /// All findings of `rules` on one object.
@@ -149,6 +162,12 @@ impl<'v, 'w> Check<'v, 'w> {
             .filter_map(|reference| self.view.get(reference));
         objects.flat_map(|object| self.object(rules, object)).collect()
     }
+}
+
+/// The items as people list them: `a, b`, or with another joint.
+fn joined<T: fmt::Display>(items: &[T], joint: &str) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(joint)
 }
 
 /// The request operations of a route and of its destinations, each with its path.

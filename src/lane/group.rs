@@ -64,6 +64,13 @@ pub struct Entry {
     pub gateways: Vec<Symbol>,
 }
 
+impl Entry {
+    /// Whether it counts at the gateway `namespace/name`.
+    pub fn is_at(&self, gateway: &Symbol) -> bool {
+        self.gateways.is_empty() || self.gateways.contains(gateway)
+    }
+}
+
 /// What becomes of a request that names no lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WithoutHeader {

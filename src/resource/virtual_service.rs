@@ -25,6 +25,13 @@ pub struct VirtualService {
     pub has_other_routes: bool,
 }
 
+impl VirtualService {
+    /// The gateways it is bound to, as written, without `mesh`.
+    pub fn bound_gateways(&self) -> impl Iterator<Item = &Symbol> {
+        self.gateways.iter().filter(|name| **name != "mesh")
+    }
+}
+
 /// One entry of `spec.http`.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -107,6 +114,17 @@ pub struct Delegate {
     pub namespace: Symbol,
 }
 
+impl Delegate {
+    /// The namespace that is meant by a root of the namespace `home`.
+    pub fn namespace_in<'a>(&'a self, home: &'a Symbol) -> &'a Symbol {
+        if self.namespace.is_empty() {
+            home
+        } else {
+            &self.namespace
+        }
+    }
+}
+
 /// One entry of a route's `match`: all its fields must hold.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -140,10 +158,7 @@ pub struct HttpMatch {
 impl HttpMatch {
     /// The condition on the header `name`, whose case does not matter.
     pub fn header(&self, name: &str) -> Option<&StringMatch> {
-        self.headers
-            .iter()
-            .find(|(header, _)| header.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.headers.named(name).next()
     }
 }
 
@@ -287,12 +302,12 @@ pub struct HeaderOperations {
 impl HeaderOperations {
     /// The value that the header `name` is set to.
     pub fn set_value(&self, name: &str) -> Option<&str> {
-        find(&self.set, name)
+        self.set.named(name).next().map(|value| &**value)
     }
 
     /// The value that the header `name` gets in addition.
     pub fn added_value(&self, name: &str) -> Option<&str> {
-        find(&self.add, name)
+        self.add.named(name).next().map(|value| &**value)
     }
 
     /// Whether the header `name` is removed.
@@ -306,16 +321,20 @@ impl HeaderOperations {
     }
 }
 
-fn find<'a>(pairs: &'a Pairs<Box<str>>, name: &str) -> Option<&'a str> {
-    pairs
-        .iter()
-        .find(|(header, _)| header.eq_ignore_ascii_case(name))
-        .map(|(_, value)| &**value)
-}
-
 /// A map in the order of the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pairs<V>(Vec<(Box<str>, V)>);
+
+impl<V> Pairs<V> {
+    /// The values of the header `name`, whose case does not matter.
+    pub fn named<'p>(&'p self, name: &str) -> impl Iterator<Item = &'p V> {
+        let of_name = self
+            .0
+            .iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        of_name.map(|(_, value)| value)
+    }
+}
 
 impl<V> Default for Pairs<V> {
     fn default() -> Self {

@@ -2,8 +2,9 @@
 
 use super::delegate::roots_of;
 use super::import::is_imported;
-use super::is_visible;
-use super::route::is_bound;
+use super::rank;
+use super::route::is_on_mesh;
+use super::visibility::export_of;
 use crate::resource::VirtualService;
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
@@ -34,32 +35,23 @@ pub fn callers_of<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Caller> {
 }
 
 fn callers_of_root(view: &View<'_>, vs: &VirtualService) -> Vec<Caller> {
-    let default = view
-        .mesh_config()
-        .map_or(&[][..], |config| &config.default_virtual_service_export_to);
     let home = &vs.meta.namespace;
     let mut callers = Vec::new();
-    if is_bound(vs, None) {
-        let effective = if vs.export_to.is_empty() {
-            default
-        } else {
-            &vs.export_to
-        };
-        let named = effective
+    if is_on_mesh(vs) {
+        let named = export_of(view, vs)
             .iter()
             .filter(|entry| !matches!(entry.as_str(), "*" | "." | "~"));
         let mut namespaces: Vec<Symbol> = named.cloned().chain([home.clone(), Symbol::default()]).collect();
         namespaces.sort();
         namespaces.dedup();
-        namespaces.retain(|namespace| {
-            is_visible(&vs.export_to, default, home, namespace) && is_imported(view, vs, namespace)
-        });
+        namespaces
+            .retain(|namespace| rank(view, vs, namespace).is_some() && is_imported(view, vs, namespace));
         callers.extend(namespaces.into_iter().map(|namespace| Caller {
             namespace,
             gateway: None,
         }));
     }
-    for name in vs.gateways.iter().filter(|name| **name != "mesh") {
+    for name in vs.bound_gateways() {
         let selector = view.gateway(name, home).map(|gateway| &gateway.selector);
         let mut namespaces = selector
             .map(|selector| view.namespaces_with(selector))

@@ -33,9 +33,8 @@ fn part_covers(wide: &HttpMatch, narrow: Condition<'_>) -> bool {
         && any(&|part| part.authority.as_ref(), wide.authority.as_ref())
         && any(&|part| part.scheme.as_ref(), wide.scheme.as_ref())
         && wide.headers.iter().all(|(name, value)| {
-            let of_name = narrow.parts().flat_map(|part| part.headers.iter());
-            let mut of_name = of_name.filter(|(other, _)| other.eq_ignore_ascii_case(name));
-            of_name.any(|(_, other)| text_covers(value, other))
+            let mut of_name = narrow.parts().flat_map(|part| part.headers.named(name));
+            of_name.any(|other| text_covers(value, other))
         })
         && wide.query_params.iter().all(|(name, value)| {
             let of_name = narrow.parts().flat_map(|part| part.query_params.iter());
@@ -87,26 +86,22 @@ fn text_covers(wide: &StringMatch, narrow: &StringMatch) -> bool {
 /// Whether every request of `narrow` lacks what `withoutHeaders` says in `name: value`: a header that is not there
 /// reads as empty, unless its mere presence is asked for [s24].
 fn lacks(narrow: Condition<'_>, name: &str, value: &StringMatch) -> bool {
-    let of_name = |pairs: &'_ [(Box<str>, StringMatch)]| -> Vec<StringMatch> {
-        let found = pairs.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.clone()).collect()
-    };
-    let required = narrow.parts().flat_map(|part| of_name(&part.headers));
+    let mut required = narrow.parts().flat_map(|part| part.headers.named(name));
     let is_another = |other: &StringMatch| match (value, other) {
         (_, StringMatch::Exact(text)) => !is_presence(value) && !value.matches(text),
         (StringMatch::Exact(text), StringMatch::Prefix(_)) => !other.matches(text),
         (StringMatch::Prefix(a), StringMatch::Prefix(b)) => !a.starts_with(&**b) && !b.starts_with(&**a),
         _ => false,
     };
-    if required.into_iter().any(|other| is_another(&other)) {
+    if required.any(is_another) {
         return true;
     }
-    let without = narrow.parts().flat_map(|part| of_name(&part.without_headers));
-    without.into_iter().any(|other| {
-        if is_presence(&other) {
+    let mut without = narrow.parts().flat_map(|part| part.without_headers.named(name));
+    without.any(|other| {
+        if is_presence(other) {
             is_presence(value) || !value.matches("")
         } else {
-            !is_presence(value) && text_covers(&other, value)
+            !is_presence(value) && text_covers(other, value)
         }
     })
 }

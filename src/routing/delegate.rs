@@ -4,7 +4,7 @@
 //! conditions of both. What does not fit together, is not there or is not visible is left out without a word
 //! (`pilot/pkg/model/virtualservice_controller.go`, `mergeHTTPRoute` in `pilot/pkg/model/virtualservice.go`) [s26].
 
-use super::is_visible;
+use super::rank;
 use super::route::{Condition, Root, Route};
 use crate::resource::{HttpMatch, HttpRoute, Labels, StringMatch, VirtualService};
 use crate::symbol::Symbol;
@@ -52,21 +52,14 @@ pub fn delegate_of<'w>(
     route: &HttpRoute,
 ) -> Option<Result<&'w VirtualService, Broken<'w>>> {
     let named = route.delegate.as_ref()?;
-    let home = if named.namespace.is_empty() {
-        &root.meta.namespace
-    } else {
-        &named.namespace
-    };
+    let home = named.namespace_in(&root.meta.namespace);
     let Some(delegate) = view.virtual_service(home, &named.name) else {
         return Some(Err(Broken::Missing));
     };
     if !delegate.hosts.is_empty() {
         return Some(Err(Broken::HasHosts(delegate)));
     }
-    let default = view
-        .mesh_config()
-        .map_or(&[][..], |config| &config.default_virtual_service_export_to);
-    let is_seen = is_visible(&delegate.export_to, default, home, &root.meta.namespace);
+    let is_seen = rank(view, delegate, &root.meta.namespace).is_some();
     Some(if is_seen {
         Ok(delegate)
     } else {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::{
-    Condition, Context, Groups, HeaderOutcome, Lanes, Route, header_after, is_presence, qualified_name,
+    Condition, Context, Groups, HeaderOutcome, Lanes, Route, gateway_names, header_after, is_presence,
     reached as destinations_of, roots_of, routes_at, rule_for,
 };
 use crate::lane::Entry;
@@ -118,7 +118,7 @@ pub fn entry_routes<'v, 'w>(
 
 /// The gateways that `vs` is bound to, as `namespace/name`.
 fn gateways_of(vs: &VirtualService) -> Vec<Symbol> {
-    let gateways = vs.gateways.iter().filter(|name| **name != "mesh");
+    let gateways = vs.bound_gateways();
     gateways.map(|name| qualified(name, &vs.meta.namespace)).collect()
 }
 
@@ -141,9 +141,8 @@ impl<'v, 'w> Trust<'v, 'w> {
     /// Whether some route at the gateways by which requests come to `route` matches the lane header itself: a trusted
     /// gateway in front, or a caller in the mesh, sends it there [s31].
     pub fn is_for(&self, route: &EntryRoute<'_, 'w>) -> bool {
-        let root = route.route.root.map_or(route.route.vs, |root| root.vs);
         let header = &route.lanes.group.header;
-        gateways_of(root)
+        gateways_of(route.route.bound())
             .iter()
             .any(|gateway| self.is_at(gateway, header))
     }
@@ -161,14 +160,7 @@ impl<'v, 'w> Trust<'v, 'w> {
     /// Whether a route matches the header at a gateway, or at another one of the same pods.
     fn is_matched_at(&self, gateway: &Symbol, header: &str) -> bool {
         let view = self.view;
-        let names = match view.gateway(gateway, &Symbol::default()) {
-            Some(gateway) => view
-                .gateways_with(gateway)
-                .into_iter()
-                .map(qualified_name)
-                .collect(),
-            None => vec![gateway.clone()],
-        };
+        let names = gateway_names(view, gateway, &Symbol::default());
         names.iter().any(|gateway| {
             let context = Context {
                 gateway: Some(gateway),
@@ -188,15 +180,11 @@ impl<'v, 'w> Trust<'v, 'w> {
 /// empty satisfies `{}` and some patterns; one that is not there satisfies none, and in `withoutHeaders` reads as
 /// empty.
 fn requires(condition: Condition<'_>, name: &str) -> bool {
-    let any = |pairs: &[(Box<str>, StringMatch)], holds: &dyn Fn(&StringMatch) -> bool| {
-        let mut of_name = pairs.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        of_name.any(|(_, value)| holds(value))
-    };
     condition.parts().any(|part| {
-        any(&part.headers, &|value| !is_presence(value) && !value.matches(""))
-            || any(&part.without_headers, &|value| {
-                !is_presence(value) && value.matches("")
-            })
+        let mut with = part.headers.named(name);
+        let mut without = part.without_headers.named(name);
+        with.any(|value| !is_presence(value) && !value.matches(""))
+            || without.any(|value| !is_presence(value) && value.matches(""))
     })
 }
 
@@ -211,13 +199,12 @@ pub fn entry_route<'v, 'w>(
     let mut group: Option<Group<'v, 'w>> = None;
     let mut destinations = Vec::new();
     for (index, to) in destinations_of(route.route) {
-        let host = view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        let host = route.host_of(view, &to.destination);
         let of_host = groups.of_host(&host).map(|lanes| (lanes.entry().cloned(), lanes));
         let Some((entry, lanes)) = of_host else { continue };
-        let enters = entry.as_ref().is_none_or(|entry| {
-            entry.header != lanes.group.header
-                && (entry.gateways.is_empty() || entry.gateways.contains(gateway))
-        });
+        let enters = entry
+            .as_ref()
+            .is_none_or(|entry| entry.header != lanes.group.header && entry.is_at(gateway));
         let same = group.as_ref().is_none_or(|(group, _)| {
             group.group.namespace == lanes.group.namespace && group.group.header == lanes.group.header
         });

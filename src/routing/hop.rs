@@ -64,7 +64,7 @@ pub struct End<'w> {
 impl<'w> Hop<'_, 'w> {
     /// Where the step ends.
     pub fn end(&self, view: &View<'w>) -> End<'w> {
-        let host = view.resolve(&self.destination.host, &self.route.vs.meta.namespace);
+        let host = self.route.host_of(view, self.destination);
         let target = target_of(view, &host);
         let context = self.from.context();
         let port = effective_port(self.destination, &target, context);
@@ -141,15 +141,7 @@ mod tests {
     use crate::world::{Settings, World};
 
     fn object(kind: Kind, name: &str, spec: &Value) -> Resource {
-        let namespace = if kind == Kind::ConfigMap {
-            "istio-system"
-        } else {
-            "cars"
-        };
-        let mut object = json!({"metadata": {"namespace": namespace, "name": name}, "spec": spec});
-        if kind == Kind::ConfigMap {
-            object["data"] = json!({"mesh": spec.to_string()});
-        }
+        let object = json!({"metadata": {"namespace": "cars", "name": name}, "spec": spec});
         Resource::parse(kind, object).unwrap()
     }
 

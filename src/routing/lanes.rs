@@ -124,11 +124,7 @@ fn lanes_of<'v, 'w>(
         .iter()
         .map(|group| group.group())
         .collect();
-    let mut plugins = view.lane_plugins(namespace);
-    if namespace != view.root_namespace() {
-        plugins.extend(view.lane_plugins(view.root_namespace()));
-    }
-    for plugin in plugins {
+    for plugin in view.lane_plugins_for(namespace) {
         let Some(header) = &plugin.lane_header else {
             continue;
         };
@@ -266,6 +262,12 @@ impl<'w> Lanes<'_, 'w> {
         })
     }
 
+    /// The headers by which requests tell their lane: the lane header, and the entry header where there is one.
+    pub fn headers(&self) -> impl Iterator<Item = &Symbol> {
+        let entry = self.entry().map(|entry| &entry.header);
+        [&self.group.header].into_iter().chain(entry)
+    }
+
     /// Where callers outside name their lane in several headers, so that none of them is known to be the entry: these,
     /// by name [s32].
     pub fn entry_candidates(&self) -> Vec<Symbol> {
@@ -344,7 +346,7 @@ impl<'w> Lanes<'_, 'w> {
             .any(|value| {
                 view.virtual_services_naming(namespace, header, value)
                     .into_iter()
-                    .filter(|vs| vs.gateways.iter().any(|gateway| *gateway != "mesh"))
+                    .filter(|vs| vs.bound_gateways().next().is_some())
                     .flat_map(|vs| routes_with(view, vs, |route| matches_exactly(route, header, value)))
                     .any(|(vs, route)| self.leads_to(view, vs, route, value))
             })

@@ -141,6 +141,16 @@ impl<'w> Route<'w> {
         is_same(self.vs, vs)
     }
 
+    /// The `VirtualService` that is bound, by which requests come to it.
+    pub fn bound(&self) -> &'w VirtualService {
+        self.root.map_or(self.vs, |root| root.vs)
+    }
+
+    /// The full host of one of its destinations.
+    pub fn host_of(&self, view: &View<'_>, destination: &Destination) -> Symbol {
+        view.resolve(&destination.host, &self.vs.meta.namespace)
+    }
+
     /// The object that has it.
     pub fn reference(&self) -> ObjectRef {
         self.vs.meta.reference(Kind::VirtualService)
@@ -179,15 +189,6 @@ impl<'w> Route<'w> {
         };
         roots && self.index == other.index && self.is_of(other.vs)
     }
-
-    /// Whether it takes every request of the context that it was asked for.
-    pub fn takes_every_request(&self) -> bool {
-        self.conditions.is_empty()
-            || self
-                .conditions
-                .iter()
-                .any(|condition| condition.source().is_none() && condition.takes_every_request())
-    }
 }
 
 fn is_same(a: &VirtualService, b: &VirtualService) -> bool {
@@ -199,9 +200,8 @@ pub(super) fn is_bound(vs: &VirtualService, gateway: Option<&Symbol>) -> bool {
     match gateway {
         None => vs.gateways.is_empty() || vs.gateways.iter().any(|name| *name == "mesh"),
         Some(gateway) => vs
-            .gateways
-            .iter()
-            .any(|name| *name != "mesh" && qualified(name, &vs.meta.namespace) == *gateway),
+            .bound_gateways()
+            .any(|name| qualified(name, &vs.meta.namespace) == *gateway),
     }
 }
 
@@ -277,8 +277,7 @@ fn holds_in(condition: Condition<'_>, route: &Route<'_>, context: Context<'_>) -
     if !condition.parts().all(is_for_port) {
         return false;
     }
-    let home = &route.vs.meta.namespace;
-    let of_root = route.root.map_or(home, |root| &root.vs.meta.namespace);
+    let (home, of_root) = (&route.vs.meta.namespace, &route.bound().meta.namespace);
     let is_for_gateway = |part: Option<(usize, &HttpMatch)>, home: &Symbol| {
         part.is_none_or(|(_, part)| {
             part.gateways.is_empty()

@@ -2,7 +2,9 @@
 
 use super::destinations;
 use crate::lane::is_near;
-use crate::resource::{Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset, VirtualService};
+use crate::resource::{
+    Destination, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset, VirtualService,
+};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -108,26 +110,30 @@ pub(super) fn is_topology_key(key: &str) -> bool {
 
 /// Whether any route sends requests or copies to the subset of the full host `host`, or of an alias of it.
 pub fn is_subset_routed(view: &View<'_>, host: &Symbol, subset: &Symbol) -> bool {
-    let aliases = view.aliases_of(host).into_iter();
-    let hosts = aliases.map(|alias| view.host_of(alias)).chain([host.clone()]);
-    hosts.into_iter().any(|host| {
-        view.virtual_services_to(&host).into_iter().any(|vs| {
-            vs.http.iter().flat_map(destinations).any(|(_, to)| {
-                to.subset.as_ref() == Some(subset) && view.resolve(&to.host, &vs.meta.namespace) == host
-            })
-        })
-    })
+    let is_meant = |to: &Destination| to.subset.as_ref() == Some(subset);
+    !leading_to(view, host, is_meant).is_empty()
 }
 
 /// The routes to the full host `host`, or to an alias of it, that requests or copies take.
 pub fn routes_to<'w>(view: &View<'w>, host: &Symbol) -> Vec<&'w VirtualService> {
+    leading_to(view, host, |_| true)
+}
+
+/// The `VirtualServices` of which some destination is at the full host `host`, or at an alias of it, and is one that is
+/// meant.
+fn leading_to<'w>(
+    view: &View<'w>,
+    host: &Symbol,
+    is_meant: impl Fn(&Destination) -> bool,
+) -> Vec<&'w VirtualService> {
     let aliases = view.aliases_of(host).into_iter();
     let hosts = aliases.map(|alias| view.host_of(alias)).chain([host.clone()]);
     let mut found: Vec<&VirtualService> = Vec::new();
     for host in hosts {
         for vs in view.virtual_services_to(&host) {
             let mut all = vs.http.iter().flat_map(destinations);
-            let leads_there = all.any(|(_, to)| view.resolve(&to.host, &vs.meta.namespace) == host);
+            let leads_there =
+                all.any(|(_, to)| is_meant(to) && view.resolve(&to.host, &vs.meta.namespace) == host);
             if leads_there && found.iter().all(|known| known.meta != vs.meta) {
                 found.push(vs);
             }

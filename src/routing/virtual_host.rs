@@ -54,7 +54,7 @@ pub fn virtual_hosts<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Virtual
     let mut found = Vec::new();
     for root in roots_of(view, vs) {
         on_mesh(view, root, &mut found);
-        for name in root.gateways.iter().filter(|name| **name != "mesh") {
+        for name in root.bound_gateways() {
             at_gateway(view, root, name, &mut found);
         }
     }
@@ -68,16 +68,7 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
     }
     let sources = sources_of(view, root);
     for host in mesh_hosts(view, root) {
-        let target = target_of(view, &host);
-        let ports = target.ports();
-        let routed = ports.iter().filter(|port| port.protocol.is_http());
-        let mut ports: Vec<Option<u32>> = if ports.is_empty() {
-            vec![None]
-        } else {
-            routed.map(|port| Some(port.number)).collect()
-        };
-        ports.dedup();
-        for port in ports {
+        for port in mesh_ports(view, &host) {
             for source in &sources {
                 let context = Context {
                     gateway: None,
@@ -97,6 +88,19 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
             }
         }
     }
+}
+
+/// The ports at which callers in the mesh get routes for the full host `host`: those where HTTP routes apply; `None`
+/// where its ports are not known.
+pub fn mesh_ports(view: &View<'_>, host: &Symbol) -> Vec<Option<u32>> {
+    let ports = target_of(view, host).ports();
+    if ports.is_empty() {
+        return vec![None];
+    }
+    let routed = ports.iter().filter(|port| port.protocol.is_http());
+    let mut numbers: Vec<_> = routed.map(|port| Some(port.number)).collect();
+    numbers.dedup();
+    numbers
 }
 
 /// The full hosts of `root`; for a wildcard over the services of a namespace, each of them for which no
@@ -271,6 +275,18 @@ pub fn routes_of_host<'w>(
 /// The gateway's name as `VirtualServices` of any namespace write it.
 pub fn qualified_name(gateway: &Gateway) -> Symbol {
     format!("{}/{}", gateway.meta.namespace, gateway.meta.name).into()
+}
+
+/// The gateways, as `namespace/name`, whose pods are those of the one that an object of `home` writes as `name`, itself
+/// among them.
+pub fn gateway_names(view: &View<'_>, name: &Symbol, home: &Symbol) -> Vec<Symbol> {
+    match view.gateway(name, home) {
+        Some(gateway) => {
+            let siblings = view.gateways_with(gateway).into_iter();
+            siblings.map(qualified_name).collect()
+        }
+        None => vec![qualified(name, home)],
+    }
 }
 
 /// The `VirtualServices` at a gateway in the order in which Istio takes them: those that only the pods' namespace

@@ -33,27 +33,26 @@ pub enum Rank {
 
 /// How `namespace` (empty: one that nobody names) sees `vs`; `None`: not at all.
 pub fn rank(view: &View<'_>, vs: &VirtualService, namespace: &str) -> Option<Rank> {
-    let default = view
-        .mesh_config()
-        .map_or(&[][..], |config| &config.default_virtual_service_export_to);
     let home = &vs.meta.namespace;
-    if !is_visible(&vs.export_to, default, home, namespace) {
-        return None;
-    }
-    let effective = if vs.export_to.is_empty() {
-        default
-    } else {
-        &vs.export_to
-    };
-    Some(
-        if effective.is_empty() || effective.iter().any(|entry| *entry == "*") {
+    let export_to = export_of(view, vs);
+    is_visible(export_to, &[], home, namespace).then(|| {
+        if export_to.is_empty() || export_to.iter().any(|entry| *entry == "*") {
             Rank::Public
         } else if *home == namespace {
             Rank::Private
         } else {
             Rank::Exported
-        },
-    )
+        }
+    })
+}
+
+/// The `exportTo` that counts for `vs`: its own, or the mesh's default; empty: every namespace sees it.
+pub(super) fn export_of<'a>(view: &'a View<'_>, vs: &'a VirtualService) -> &'a [Symbol] {
+    if !vs.export_to.is_empty() {
+        return &vs.export_to;
+    }
+    view.mesh_config()
+        .map_or(&[], |config| &config.default_virtual_service_export_to)
 }
 
 #[cfg(test)]

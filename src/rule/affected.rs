@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::resource::{Kind, Labels, ObjectRef, Resource, VirtualService};
-use crate::routing::{alias_at, destinations, home_of, is_on_mesh, qualified_name, roots_of};
+use crate::routing::{alias_at, destinations, gateway_names, home_of, is_on_mesh, qualified_name, roots_of};
 use crate::symbol::Symbol;
-use crate::world::{View, host_includes, qualified};
+use crate::world::{View, host_includes};
 
 /// The objects whose findings can differ once `object` comes, changes or goes: itself and what depends on it.
 /// To be asked for the object as it was and as it will be.
@@ -28,7 +28,7 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 for host in &root.hosts {
                     add_service_at(view, &view.resolve(host, &root.meta.namespace), &mut found);
                 }
-                if root.gateways.iter().any(|name| *name != "mesh") {
+                if root.bound_gateways().next().is_some() {
                     add_lane_plugins(view, vs, &mut found);
                 }
             }
@@ -129,11 +129,7 @@ fn add_root(vs: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
 fn add_delegates(root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     let named = root.http.iter().filter_map(|route| route.delegate.as_ref());
     found.extend(named.map(|delegate| {
-        let home = if delegate.namespace.is_empty() {
-            &root.meta.namespace
-        } else {
-            &delegate.namespace
-        };
+        let home = delegate.namespace_in(&root.meta.namespace);
         ObjectRef::new(Kind::VirtualService, home, &delegate.name)
     }));
 }
@@ -162,15 +158,8 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
             others.any(|other| host_includes(&host, &other) || host_includes(&other, &host))
         })
     };
-    for name in root.gateways.iter().filter(|name| **name != "mesh") {
-        let names = match view.gateway(name, home) {
-            Some(gateway) => view
-                .gateways_with(gateway)
-                .into_iter()
-                .map(qualified_name)
-                .collect(),
-            None => vec![qualified(name, home)],
-        };
+    for name in root.bound_gateways() {
+        let names = gateway_names(view, name, home);
         let neighbours = names.iter().flat_map(|name| view.virtual_services_at(name));
         for vs in neighbours.filter(share_a_host) {
             add_root(vs, found);

@@ -2,7 +2,7 @@
 
 use super::{Check, Finding};
 use crate::resource::{ObjectRef, Resource};
-use crate::routing::{EntryRoute, Operation, Route};
+use crate::routing::{EntryDestination, EntryRoute, Operation, Route};
 
 /// The findings of `judge` on the entry routes of `object`, as far as they are on `object` itself.
 pub(super) fn on_entry_routes<'v, 'w>(
@@ -15,6 +15,18 @@ pub(super) fn on_entry_routes<'v, 'w>(
     };
     let routes = check.entry_routes(vs);
     settled(object, routes.iter().map(|entry| (&entry.route, judge(entry))))
+}
+
+/// As [`on_entry_routes`], of each destination by itself.
+pub(super) fn on_entry_destinations<'v, 'w, F: IntoIterator<Item = Finding>>(
+    check: &Check<'v, 'w>,
+    object: &'w Resource,
+    judge: impl Fn(&EntryRoute<'v, 'w>, &EntryDestination<'w>) -> F,
+) -> Vec<Finding> {
+    on_entry_routes(check, object, |route| {
+        let findings = route.destinations.iter().flat_map(|to| judge(route, to));
+        findings.collect()
+    })
 }
 
 /// The findings on `object` itself, each once. A delegate's route comes once under every route that delegates to it:

@@ -40,9 +40,9 @@
 //! tells a slip from what is only missing, and passes over labels that Istio adds by itself. A subset without labels
 //! (KIA0209) chooses every pod and is used to carry a policy: nothing is wrong with it here.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::lane::nearest;
-use crate::resource::{DestinationRule, Kind, Labels, Resource, Service, ServiceEntry, Subset};
+use crate::resource::{DestinationRule, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset};
 use crate::routing::{
     Carriers, Endpoints, Missed, Target, carriers_of_subset, is_lane_key, is_subset_routed, missed_by_a_slip,
     target_of, workload_labels,
@@ -187,18 +187,13 @@ impl<'w> Judged<'_, '_, 'w> {
         if labels.iter().any(|labels| wanted.select(labels)) {
             return None;
         }
-        let names: Vec<String> = entries
+        let objects = entries
             .iter()
-            .map(|entry| entry.meta.reference(Kind::ServiceEntry).to_string())
-            .collect();
-        let names = names.join(" with ");
+            .map(|entry| entry.meta.reference(Kind::ServiceEntry));
+        let objects: Vec<ObjectRef> = objects.collect();
+        let names = joined(&objects, " with ");
         let subset = &self.subset.name;
-        let finding = self.finding();
-        let finding = finding.from_objects(
-            entries
-                .iter()
-                .map(|entry| entry.meta.reference(Kind::ServiceEntry)),
-        );
+        let finding = self.finding().from_objects(objects);
         if endpoints.is_by_host_alone() {
             // Only DNS makes the host an endpoint by itself, and one without labels.
             return entries.iter().any(|entry| entry.by_dns).then(|| {
@@ -363,7 +358,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::ObjectRef;
     use crate::world::{Settings, View, World};
 
     /// A cart whose one workload has so many replicas, and a route to it.

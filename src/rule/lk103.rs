@@ -31,12 +31,11 @@
 //! look at TCP and TLS routes as well, which cannot go by a lane header; KIA1107 does not look at mirrors; neither passes over
 //! destinations of weight 0. The lookup is `destinationRule` in `pilot/pkg/model/push_context.go`.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
-    Caller, EffectiveRule, Lookup, Target, alias_at, callers_of, destinations, home_of, look_up, rule_for,
-    target_of,
+    Caller, EffectiveRule, Lookup, Target, alias_at, destinations, home_of, look_up, rule_for, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -55,7 +54,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let Resource::VirtualService(vs) = object else {
         return Vec::new();
     };
-    let callers = callers_of(check.view, vs);
+    let callers = check.callers_of(vs);
     let mut findings = Vec::new();
     for (index, route) in vs.http.iter().enumerate() {
         for (path, destination) in destinations(route) {
@@ -81,15 +80,16 @@ fn judge(
     let view = check.view;
     let written = view.resolve(&destination.host, &vs.meta.namespace);
     // The subset of an alias has to be its target's, for those callers that know it as an alias.
-    let (host, callers) = match alias_at(view, &written) {
-        None => (written, callers.to_vec()),
+    let (host, of_alias) = match alias_at(view, &written) {
+        None => (written, None),
         Some((_, of)) if matches!(target_of(view, of), Target::Unknown) => return None,
         Some((alias, of)) => {
             let knows = |caller: &&Caller| caller.gateway.is_some() || !alias.ports.is_empty();
-            (of.clone(), callers.iter().filter(knows).cloned().collect())
+            let them: Vec<Caller> = callers.iter().filter(knows).cloned().collect();
+            (of.clone(), Some(them))
         }
     };
-    let callers = callers.as_slice();
+    let callers = of_alias.as_deref().unwrap_or(callers);
     let home = home_of(view, &host);
     let finding = Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path).about(Subject {
         host: Some(host.clone()),
@@ -238,7 +238,7 @@ fn not_in_the_rule(
         ),
         None => format!(
             "add subset `{subset}` to {} first, then route to it",
-            names(&sources, " or ")
+            joined(&sources, " or ")
         ),
     };
     let near = nearest(subset, defined.iter().copied());
@@ -255,7 +255,7 @@ fn not_in_the_rule(
     };
     let message = format!(
         "{who}: {} has {known}, and the requests are answered 503",
-        names(&sources, " with ")
+        joined(&sources, " with ")
     );
     Some(Lacking {
         message,
@@ -278,7 +278,7 @@ fn no_rule(view: &View<'_>, host: &Symbol, written: &str) -> (String, String) {
             format!("apply a DestinationRule for {written} that defines the subset"),
         );
     }
-    let hidden = names(&hidden, ", ");
+    let hidden = joined(&hidden, ", ");
     (
         format!("{hidden} is not for these callers (spec.exportTo, spec.workloadSelector)"),
         format!("let {hidden} be for them, or apply a DestinationRule that is"),
@@ -312,7 +312,7 @@ fn elsewhere(
     namespaces.into_iter().find_map(|namespace| {
         let rule = rule_for(view, &namespace, host, home)?;
         let is_lacking = rule.subset(subset).is_none();
-        is_lacking.then(|| (namespace, names(&rule.references(), " with ")))
+        is_lacking.then(|| (namespace, joined(&rule.references(), " with ")))
     })
 }
 
@@ -321,12 +321,6 @@ fn routes_to(vs: &VirtualService, subset: &str) -> bool {
     let all = vs.http.iter().flat_map(destinations);
     all.filter_map(|(_, to)| to.subset.as_ref())
         .any(|name| *name == subset)
-}
-
-/// The objects' names, joined.
-fn names(objects: &[ObjectRef], joint: &str) -> String {
-    let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
-    names.join(joint)
 }
 
 /// Whose requests it is about, where others fare better.

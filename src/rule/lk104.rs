@@ -34,10 +34,10 @@
 
 use std::net::IpAddr;
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::lane::nearest;
 use crate::resource::{Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{Caller, Target, alias_at, callers_of, destinations, is_visible, target_of};
+use crate::routing::{Caller, Target, alias_at, destinations, is_visible, target_of};
 use crate::symbol::Symbol;
 use crate::world::{Host, View};
 
@@ -57,11 +57,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     let view = check.view;
     // Those of a delegate are its roots' callers.
-    let callers = if vs.hosts.is_empty() {
-        Vec::new()
-    } else {
-        callers_of(view, vs)
-    };
+    let callers = (!vs.hosts.is_empty()).then(|| check.callers_of(vs));
+    let callers = callers.as_deref().unwrap_or_default();
     let mut findings = Vec::new();
     for (index, route) in vs.http.iter().enumerate() {
         for (path, destination) in destinations(route) {
@@ -69,7 +66,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             if !is_judged(&host) {
                 continue;
             }
-            let Some(fault) = fault(view, vs, &callers, &host, &destination.host) else {
+            let Some(fault) = fault(view, vs, callers, &host, &destination.host) else {
                 continue;
             };
             let path = format!("spec.http[{index}].{path}.host");
@@ -208,8 +205,7 @@ fn literally_taken(view: &View<'_>, host: &str) -> Option<ObjectRef> {
 /// It is there, and not for the callers.
 fn unseen(view: &View<'_>, callers: &[Caller], target: &Target<'_>) -> Option<Fault> {
     let references = target.references();
-    let names: Vec<String> = references.iter().map(ToString::to_string).collect();
-    let name = names.join(" with ");
+    let name = joined(&references, " with ");
     if let Some(hidden) = references
         .iter()
         .find(|object| !view.is_discovered(&object.namespace))

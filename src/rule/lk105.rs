@@ -26,9 +26,9 @@
 //! destinations of weight 0 too and does not tell the pods' port from the service's. Kiali has no counterpart: KIA1101
 //! looks at the host only.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{Kind, Resource, TargetPort};
-use crate::routing::{Port, Target, alias_at, destinations, target_of};
+use crate::routing::{Target, alias_at, destinations, target_of};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -57,7 +57,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 continue;
             }
             let owners = target.references();
-            let names: Vec<String> = owners.iter().map(ToString::to_string).collect();
+            let names = joined(&owners, " with ");
             let stands_for = alias.map_or_else(String::new, |(alias, _)| {
                 format!(
                     "{} is an alias of its host: ",
@@ -83,9 +83,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             .from_objects(owners);
             findings.push(finding.says(
                 format!(
-                    "{stands_for}{} has no port {number}, only {}: the requests are answered 503",
-                    names.join(" with "),
-                    list(&ports)
+                    "{stands_for}{names} has no port {number}, only {}: the requests are answered 503",
+                    joined(&ports, ", ")
                 ),
                 help,
             ));
@@ -114,9 +113,4 @@ fn behind(target: &Target<'_>, number: u32) -> Option<u16> {
         .iter()
         .find(|port| leads_there(&port.target))
         .map(|port| port.number)
-}
-
-fn list(ports: &[Port]) -> String {
-    let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }

@@ -44,7 +44,7 @@
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, VirtualService};
-use crate::routing::{Context, Rank, Source, is_on_mesh, rank, routes_at, sources_of, target_of};
+use crate::routing::{Context, Rank, Source, is_on_mesh, mesh_ports, rank, routes_at, sources_of};
 use crate::symbol::Symbol;
 use crate::world::{View, age, is_age_known};
 
@@ -159,19 +159,9 @@ fn contended<'w>(
     a: &'w VirtualService,
     b: &'w VirtualService,
 ) -> Option<(Option<u32>, Source<'w>)> {
-    let target = target_of(view, host);
-    let ports = target.ports();
-    let mut numbers: Vec<Option<u32>> = ports
-        .iter()
-        .filter(|port| port.protocol.is_http())
-        .map(|port| Some(port.number))
-        .collect();
-    if ports.is_empty() {
-        numbers.push(None);
-    }
     let mut sources = sources_of(view, a);
     sources.extend(sources_of(view, b));
-    numbers.into_iter().find_map(|port| {
+    mesh_ports(view, host).into_iter().find_map(|port| {
         sources.iter().copied().find_map(|source| {
             let context = Context {
                 gateway: None,

@@ -43,11 +43,9 @@
 //! `PushContext.destinationRule` (`push_context.go`). `istioctl analyze` has no counterpart. Kiali's KIA0201 reports any
 //! two rules that a host matches, without asking which of them a caller gets and whether anything is lost.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{DestinationRule, Kind, Labels, ObjectRef, Resource, Subset};
-use crate::routing::{
-    Caller, EffectiveRule, Lookup, callers_of, destinations, home_of, look_up, would_count,
-};
+use crate::routing::{Caller, EffectiveRule, Lookup, destinations, home_of, look_up, would_count};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -130,7 +128,7 @@ impl<'w> Judged<'_, '_, 'w> {
             if !leads_there {
                 continue;
             }
-            for caller in callers_of(view, vs) {
+            for caller in self.check.callers_of(vs).iter().cloned() {
                 let is_home = caller.namespace == vs.meta.namespace;
                 let Some(lost) = self.lost_to(caller, is_home) else {
                     continue;
@@ -224,8 +222,7 @@ impl<'w> Judged<'_, '_, 'w> {
 
     /// Why another rule stands in, and what helps.
     fn why(&self, lost: &Lost<'_>, by: &[ObjectRef]) -> (String, String) {
-        let names: Vec<String> = by.iter().map(ToString::to_string).collect();
-        let by_name = names.join(" with ");
+        let by_name = joined(by, " with ");
         let Some(first) = lost.by.as_ref().and_then(|rule| rule.sources.first()) else {
             return (
                 "a rule with a workloadSelector has taken this one in, for its exportTo is [\".\"]"

@@ -35,8 +35,7 @@ use std::collections::BTreeMap;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, VirtualService};
 use crate::routing::{
-    Caller, GrpcSign, Hop, Port, Protocol, Upstream, VirtualHost, callers_of, grpc_sign, hops, target_of,
-    upstream,
+    Caller, GrpcSign, Hop, Port, Protocol, Upstream, VirtualHost, grpc_sign, hops, target_of, upstream,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -91,7 +90,6 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let view = check.view;
-    let mut proxies: Option<Vec<Caller>> = None;
     let mut broken: BTreeMap<(usize, String), Broken> = BTreeMap::new();
     for from in &*check.virtual_hosts(vs) {
         let on_mesh = callers_on_mesh(view, from);
@@ -101,8 +99,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 Some(_) => callers_at_gateway(&hop),
             };
             let Some(callers) = callers else { continue };
-            let proxies = proxies.get_or_insert_with(|| callers_of(view, vs));
-            let Some(found) = broken_at(view, &hop, callers, proxies) else {
+            let Some(found) = broken_at(view, &hop, callers, &check.callers_of(vs)) else {
                 continue;
             };
             let known = broken.entry((hop.route.index, hop.path));

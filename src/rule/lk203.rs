@@ -32,9 +32,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{HttpMatch, Kind, ObjectRef, Resource, Service};
-use crate::routing::{End, Hop, Port, hops};
+use crate::routing::{End, Hop, hops};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -132,12 +132,11 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
     let surest = reached.broken.iter().find(sure);
     let listener = surest.or_else(|| reached.broken.first())?;
     let owners = end.target.references();
-    let owner: Vec<String> = owners.iter().map(ToString::to_string).collect();
-    let owner = owner.join(" with ");
+    let owner = joined(&owners, " with ");
     let is_alias = |alias: &&Service| owners.contains(&alias.meta.reference(Kind::Service));
     let alias = end.alias.filter(is_alias);
     let (whose, port) = (whose(listener), listener.port);
-    let ports = list(&end.target.ports());
+    let ports = joined(&end.target.ports(), ", ");
     let subject = Subject {
         host: Some(end.host.clone()),
         subset: reached.subset.clone(),
@@ -187,11 +186,6 @@ fn whose(listener: &Listener) -> String {
             listener.port, listener.host
         ),
     }
-}
-
-fn list(ports: &[Port]) -> String {
-    let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 /// Whether the route asks for more than headers, port and caller, in each of its conditions.

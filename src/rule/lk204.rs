@@ -134,11 +134,10 @@ fn serves<'w>(
 
 /// Whether the route tells lanes apart by the group's lane or entry header.
 fn is_lane_route(lanes: &Lanes<'_, '_>, route: &Route<'_>) -> bool {
-    let names = |header: &str| {
+    lanes.headers().any(|header| {
         let mut conditions = route.conditions.iter();
         conditions.any(|condition| condition.header(header).is_some())
-    };
-    names(&lanes.group.header) || lanes.entry().is_some_and(|entry| names(&entry.header))
+    })
 }
 
 /// Whether the port is by name or number that of a protocol which is not HTTP, and which Istio does not know.

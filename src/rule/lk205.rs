@@ -26,7 +26,7 @@
 //! `pilot/pkg/networking/core/route/route.go`. Neither `istioctl analyze` nor Kiali compare routes with the
 //! port's protocol (IST0118 and KIA0601 tell only that none is declared).
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{Kind, Resource, VirtualService};
 use crate::routing::{Condition, Context, Port, Route, roots_of, routes_at, target_of};
 use crate::symbol::Symbol;
@@ -112,7 +112,6 @@ fn called(view: &View<'_>, root: &VirtualService) -> Vec<Called> {
 
 fn on_host(object: &Resource, called: &Called) -> Finding {
     let path = format!("spec.hosts[{}]", called.index);
-    let ports: Vec<String> = called.ports.iter().map(ToString::to_string).collect();
     Finding::new(&RULE, object.reference(), path)
         .about(Subject {
             host: Some(called.host.clone()),
@@ -122,7 +121,7 @@ fn on_host(object: &Resource, called: &Called) -> Finding {
             format!(
                 "the routes match headers, but {} has no HTTP port, only {}: on the mesh they have no effect, and its requests reach every version",
                 called.host,
-                ports.join(", ")
+                joined(&called.ports, ", ")
             ),
             "if its callers do speak HTTP, say so where the port is declared: name it `http-…` or give it appProtocol: http; of a ServiceEntry, give it protocol HTTP",
         )
@@ -178,7 +177,7 @@ fn holds_at_gateway(view: &View<'_>, root: &VirtualService, condition: Condition
     let mut parts = condition.parts();
     let on_mesh_only =
         parts.any(|part| !part.gateways.is_empty() && part.gateways.iter().all(|gateway| *gateway == "mesh"));
-    let mut gateways = root.gateways.iter().filter(|gateway| **gateway != "mesh");
+    let mut gateways = root.bound_gateways();
     !on_mesh_only
         && gateways.any(|name| {
             view.gateway(name, &root.meta.namespace)

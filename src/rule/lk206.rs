@@ -31,10 +31,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{Kind, ObjectRef, Resource, Subset};
 use crate::routing::{
-    Caller, End, Hop, Target, callers_of, carriers_of_subset, home_of, hops, rule_for, workload_labels,
+    Caller, End, Hop, Target, carriers_of_subset, home_of, hops, rule_for, workload_labels,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -65,7 +65,6 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let view = check.view;
-    let mut proxies: Option<Vec<Caller>> = None;
     let mut known: BTreeSet<(String, Option<Symbol>, Option<u32>)> = BTreeSet::new();
     let mut findings: BTreeMap<(Symbol, Cause), Finding> = BTreeMap::new();
     for from in &*check.virtual_hosts(vs) {
@@ -76,9 +75,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             if !known.insert((hop.path.clone(), from.gateway.clone(), from.port)) {
                 continue;
             }
-            let proxies = proxies.get_or_insert_with(|| callers_of(view, vs));
             let end = hop.end(view);
-            if let Some((cause, rules)) = cause(view, proxies, &hop, &end, subset) {
+            if let Some((cause, rules)) = cause(view, &check.callers_of(vs), &hop, &end, subset) {
                 let says = || finding(object, &hop, &end, subset, &cause, rules);
                 findings
                     .entry((end.host.clone(), cause.clone()))
@@ -158,8 +156,7 @@ fn finding(
     because: Vec<ObjectRef>,
 ) -> Finding {
     let host = &end.host;
-    let names: Vec<String> = because.iter().map(ToString::to_string).collect();
-    let names = names.join(" with ");
+    let names = joined(&because, " with ");
     let (message, help) = match cause {
         Cause::OfHost => (
             format!(

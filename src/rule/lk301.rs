@@ -86,7 +86,7 @@ impl Judged<'_, '_, '_> {
         let is_written = group.lanes.is_some();
         let add = match (is_written, group.is_implicit()) {
             (true, true) => format!("add it to pluginConfig.lanes of {} first", group.source),
-            (true, false) => format!("add it to spec.lanes of {} first", self.group()),
+            (true, false) => format!("add it to spec.lanes of {} first", self.lanes.group.title()),
             (false, _) => "add a subset and a workload for it".to_owned(),
         };
         let help = match self.lanes.nearest(value) {
@@ -99,7 +99,7 @@ impl Judged<'_, '_, '_> {
         } else {
             format!(
                 "`{value}` is not yet a lane of {} (its lanes: {}): no subset that its routes reach carries it",
-                self.group(),
+                self.lanes.group.title(),
                 list(self.lanes.all())
             )
         };
@@ -136,13 +136,8 @@ impl Judged<'_, '_, '_> {
         let lanes = list(self.lanes.all());
         format!(
             "`{value}` is no lane of {} (its lanes: {lanes}): {then}",
-            self.group()
+            self.lanes.group.title()
         )
-    }
-
-    /// The group's name.
-    fn group(&self) -> String {
-        self.lanes.group.title()
     }
 
     fn finding(&self, header: &Symbol, value: &str, path: &str) -> Finding {

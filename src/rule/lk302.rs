@@ -144,11 +144,10 @@ impl Place<'_, '_, '_> {
             return None;
         }
         let header = &lanes.group.header;
-        let root = self.route.root.map_or(self.route.vs, |root| root.vs);
         let is_for_mesh_only = |part: &HttpMatch| {
             !part.gateways.is_empty() && part.gateways.iter().all(|gateway| *gateway == "mesh")
         };
-        let is_for_gateways_too = root.gateways.iter().any(|gateway| *gateway != "mesh")
+        let is_for_gateways_too = self.route.bound().bound_gateways().next().is_some()
             && !self.condition.parts().any(is_for_mesh_only);
         let (then, help) = if is_for_gateways_too {
             (

@@ -107,7 +107,7 @@ fn crossings(
     let mut crossings = Vec::new();
     let mut are_all = true;
     for (at, to) in reached(route.route) {
-        let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        let host = route.host_of(check.view, &to.destination);
         let reach = lanes.reach_of(&host, &to.destination);
         let other = reach.and_then(|reach| reach.only().cloned());
         let Some(other) = other.filter(|other| other != lane) else {

@@ -177,14 +177,14 @@ fn without_anything(check: &Check<'_, '_>, service: &Service) -> Option<Finding>
 /// The lanes that have a subset and, on the mesh, no route. Of several objects for one host the first by name is told of
 /// what none of them has; a delegate is told nothing, its root is.
 fn without_route<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
+    if vs.hosts.is_empty() {
+        return Vec::new();
+    }
     let own = check.virtual_hosts(vs);
     let on_mesh = own.iter().filter(|list| list.gateway.is_none());
     let mut hosts: Vec<&Symbol> = on_mesh.map(|list| &list.host).collect();
     hosts.sort();
     hosts.dedup();
-    if vs.hosts.is_empty() {
-        return Vec::new();
-    }
     hosts
         .into_iter()
         .filter_map(|host| Routed::on_mesh(check, vs, host))
@@ -263,7 +263,7 @@ impl<'v, 'w> Routed<'v, 'w> {
             && routes.any(|route| {
                 reached(route.route).any(|(_, to)| {
                     to.destination.subset.is_none()
-                        && check.view.resolve(&to.destination.host, &route.vs.meta.namespace) == member.host
+                        && route.host_of(check.view, &to.destination) == member.host
                 })
             })
     }
@@ -303,7 +303,7 @@ impl<'v, 'w> Routed<'v, 'w> {
 
     fn leads_to(&self, check: &Check<'_, 'w>, route: &Route<'w>, lane: &Symbol) -> bool {
         reached(route.route).any(|(_, to)| {
-            let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+            let host = route.host_of(check.view, &to.destination);
             let reach = self.member.lanes.reach_of(&host, &to.destination);
             reach.is_some_and(|reach| reach.lanes.contains(lane))
         })

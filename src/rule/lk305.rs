@@ -139,10 +139,9 @@ fn place(route: &Route<'_>, condition: Condition<'_>) -> Place {
 fn lane_headers(check: &Check<'_, '_>, route: &Route<'_>) -> Vec<Symbol> {
     let mut headers = Vec::new();
     for (_, to) in reached(route.route) {
-        let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        let host = route.host_of(check.view, &to.destination);
         if let Some(lanes) = check.groups.of_host(&host) {
-            headers.push(lanes.group.header.clone());
-            headers.extend(lanes.entry().map(|entry| entry.header.clone()));
+            headers.extend(lanes.headers().cloned());
         }
     }
     headers
@@ -180,7 +179,7 @@ fn taken_by<'h, 'w>(
 fn leads_alike(check: &Check<'_, '_>, a: &Route<'_>, b: &Route<'_>) -> bool {
     let places = |route: &Route<'_>| {
         let all = reached(route.route).map(|(_, to)| {
-            let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+            let host = route.host_of(check.view, &to.destination);
             (host, to.destination.subset.clone(), to.destination.port)
         });
         let mut all: Vec<_> = all.collect();
@@ -209,7 +208,7 @@ fn finding(place: &Place, shadowed: &Shadowed<'_>, by: &Route<'_>) -> Finding {
         _ => format!("a pattern on `{header}`"),
     };
     // Only the order of creation puts the other object's route first.
-    let (of_route, of_other) = (root_of(route), root_of(by));
+    let (of_route, of_other) = (route.bound(), by.bound());
     let is_by_age = !std::ptr::eq(of_route, of_other) && !takes_all_by_itself(by);
     let is_unknown = is_by_age && !is_age_known(&of_route.meta, &of_other.meta);
     let order = if is_unknown {
@@ -247,11 +246,6 @@ fn finding(place: &Place, shadowed: &Shadowed<'_>, by: &Route<'_>) -> Finding {
         )
 }
 
-/// The `VirtualService` that is bound.
-fn root_of<'w>(route: &Route<'w>) -> &'w VirtualService {
-    route.root.map_or(route.vs, |root| root.vs)
-}
-
 /// Whether the route takes every request wherever it stands: then it stands last, and age does not decide.
 fn takes_all_by_itself(route: &Route<'_>) -> bool {
     route.conditions.is_empty()
@@ -268,11 +262,7 @@ fn without_delegate<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Fi
             continue;
         };
         let Some(named) = &route.delegate else { continue };
-        let home = if named.namespace.is_empty() {
-            &vs.meta.namespace
-        } else {
-            &named.namespace
-        };
+        let home = named.namespace_in(&vs.meta.namespace);
         let name = format!("{home}/{}", named.name);
         let (why, help) = match broken {
             Broken::Missing => (
@@ -317,8 +307,7 @@ fn without_delegate<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Fi
 fn names_lane_header(check: &Check<'_, '_>, namespace: &Symbol, route: &HttpRoute) -> bool {
     let groups = check.groups.of_namespace(namespace);
     groups.iter().any(|lanes| {
-        let entry = lanes.entry().map(|entry| &entry.header);
-        let mut headers = [Some(&lanes.group.header), entry].into_iter().flatten();
+        let mut headers = lanes.headers();
         headers.any(|header| route.matches.iter().any(|part| part.header(header).is_some()))
     })
 }

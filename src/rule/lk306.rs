@@ -41,7 +41,7 @@ use std::rc::Rc;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
 use crate::resource::{HttpMatch, Kind, Labels, Resource, StringMatch};
-use crate::routing::{Condition, Lanes, Route, VirtualHost, callers_of, covers, is_presence};
+use crate::routing::{Condition, Lanes, Route, VirtualHost, covers, is_presence};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -139,7 +139,7 @@ fn first_without_default<'h, 'v, 'w>(
 fn telling_headers(host: &VirtualHost<'_>, lanes: &Lanes<'_, '_>) -> Vec<Symbol> {
     let entry = lanes.entry().filter(|entry| {
         let gateway = host.gateway.as_ref();
-        gateway.is_some_and(|gateway| entry.gateways.is_empty() || entry.gateways.contains(gateway))
+        gateway.is_some_and(|gateway| entry.is_at(gateway))
     });
     let entry = entry.map(|entry| entry.header.clone());
     [lanes.group.header.clone()].into_iter().chain(entry).collect()
@@ -223,19 +223,16 @@ fn are_filtered<'w>(
     lanes: &Lanes<'_, 'w>,
 ) -> bool {
     let view = check.view;
-    let root = route.root.map_or(route.vs, |root| root.vs);
     let source = host.source.and_then(|source| source.namespace.cloned());
     let calling = || {
-        let callers = callers_of(view, root).into_iter();
-        let in_mesh = callers.filter(|caller| caller.gateway.is_none() && !caller.namespace.is_empty());
-        in_mesh.map(|caller| caller.namespace).collect()
+        let callers = check.callers_of(route.bound());
+        let in_mesh = callers.iter();
+        let in_mesh = in_mesh.filter(|caller| caller.gateway.is_none() && !caller.namespace.is_empty());
+        in_mesh.map(|caller| caller.namespace.clone()).collect()
     };
     let namespaces = source.map_or_else(calling, |namespace| vec![namespace]);
     namespaces.iter().all(|namespace| {
-        let mut plugins = view.lane_plugins(namespace);
-        if namespace != view.root_namespace() {
-            plugins.extend(view.lane_plugins(view.root_namespace()));
-        }
+        let mut plugins = view.lane_plugins_for(namespace);
         plugins.retain(|plugin| {
             plugin.traffic_lane.is_some() && plugin.lane_header.as_ref() == Some(&lanes.group.header)
         });

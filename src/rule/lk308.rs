@@ -102,7 +102,7 @@ fn without_subset<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Find
             if to.destination.subset.is_some() || found.contains_key(&(route.index, at)) {
                 continue;
             }
-            let host = check.view.resolve(&to.destination.host, &vs.meta.namespace);
+            let host = route.host_of(check.view, &to.destination);
             let Some(mixed) = Mixed::at(check, &host) else {
                 continue;
             };

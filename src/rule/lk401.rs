@@ -42,7 +42,7 @@
 //! `buid`, never the `bu` that it is about to set. Istio, `mergeHTTPRoute` in `pilot/pkg/model/virtualservice.go` for
 //! delegates. Neither `istioctl analyze` nor Kiali looks at header operations.
 
-use super::entry::on_entry_routes;
+use super::entry::on_entry_destinations;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HeaderOperations, Kind, ObjectRef, Resource, WasmPlugin};
 use crate::rewrite::{covers_route, lane_edits};
@@ -61,21 +61,10 @@ pub(super) const RULE: Rule = Rule {
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     match object {
-        Resource::VirtualService(_) => on_entry_routes(check, object, not_rewritten),
+        Resource::VirtualService(_) => on_entry_destinations(check, object, judge),
         Resource::WasmPlugin(plugin) => ambiguous_entry(check, plugin).into_iter().collect(),
         _ => Vec::new(),
     }
-}
-
-fn not_rewritten(route: &EntryRoute<'_, '_>) -> Vec<Finding> {
-    if route.by == EntryMatch::LaneHeader {
-        return Vec::new();
-    }
-    route
-        .destinations
-        .iter()
-        .filter_map(|to| judge(route, to))
-        .collect()
 }
 
 fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Finding> {
@@ -83,7 +72,8 @@ fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Findin
     let is_default = to.lane.is_some() && to.lane == group.default_lane;
     // Without a lane of its own, a route that does not look at the entry header is no entry to a lane.
     let is_no_entry = to.lane.is_none() && !route.is_by_entry_header();
-    if to.is_undefined || is_default || is_no_entry || !to.header.is_unset() {
+    let is_sent = route.by == EntryMatch::LaneHeader;
+    if is_sent || to.is_undefined || is_default || is_no_entry || !to.header.is_unset() {
         return None;
     }
     // A copy of what was removed before is LK404's.

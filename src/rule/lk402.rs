@@ -62,7 +62,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 fn templates(check: &Check<'_, '_>, route: &Route<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (at, to) in reached(route.route) {
-        let host = check.view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        let host = route.host_of(check.view, &to.destination);
         let Some(lanes) = check.groups.of_host(&host) else {
             continue;
         };

@@ -30,7 +30,7 @@
 //! Envoy's order of header operations, as in LK404. Neither `istioctl analyze` nor Kiali
 //! compares headers with subsets.
 
-use super::entry::on_entry_routes;
+use super::entry::on_entry_destinations;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource};
 use crate::routing::{EntryDestination, EntryMatch, EntryRoute, HeaderState, HeaderValue};
@@ -46,10 +46,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
-    on_entry_routes(check, object, |route| {
-        let findings = route.destinations.iter().filter_map(|to| judge(route, to));
-        findings.collect()
-    })
+    on_entry_destinations(check, object, judge)
 }
 
 fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Finding> {

@@ -35,7 +35,7 @@
 //! in `source/common/router/header_parser.cc`, seen in Envoy 1.40.
 //! Neither `istioctl analyze` nor Kiali looks at header operations.
 
-use super::entry::{on_entry_routes, told};
+use super::entry::{on_entry_destinations, told};
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource};
 use crate::routing::{Empty, EntryDestination, EntryRoute};
@@ -51,10 +51,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
-    on_entry_routes(check, object, |route| {
-        let findings = route.destinations.iter().filter_map(|to| judge(route, to));
-        findings.collect()
-    })
+    on_entry_destinations(check, object, judge)
 }
 
 fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Finding> {

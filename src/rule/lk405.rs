@@ -29,7 +29,7 @@
 //! `APPEND_IF_EXISTS_OR_ADD`); that a match on a header takes any of its values was seen in Envoy 1.40.
 //! Neither `istioctl analyze` nor Kiali looks at header operations.
 
-use super::entry::on_entry_routes;
+use super::entry::on_entry_destinations;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource};
 use crate::routing::{Effect, EntryDestination, EntryMatch, EntryRoute, HeaderState, Verb};
@@ -45,10 +45,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
-    on_entry_routes(check, object, |route| {
-        let findings = route.destinations.iter().flat_map(|to| judge(route, to));
-        findings.collect()
-    })
+    on_entry_destinations(check, object, judge)
 }
 
 fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Vec<Finding> {

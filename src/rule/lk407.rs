@@ -177,7 +177,7 @@ fn at_gateway(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> Option
 
 /// Whether another gateway of `vs` takes the requests that `gateway` sends there by a redirect.
 fn is_served_elsewhere(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> bool {
-    vs.gateways.iter().filter(|name| **name != "mesh").any(|name| {
+    vs.bound_gateways().any(|name| {
         view.gateway(name, &vs.meta.namespace).is_none_or(|other| {
             let is_itself =
                 other.meta.name == gateway.meta.name && other.meta.namespace == gateway.meta.namespace;

@@ -122,31 +122,25 @@ fn finding(
 
 /// Whether the group's requests enter at the gateway.
 fn enters_at(lanes: &Lanes<'_, '_>, gateway: &Symbol) -> bool {
-    lanes
-        .entry()
-        .is_none_or(|entry| entry.gateways.is_empty() || entry.gateways.contains(gateway))
+    lanes.entry().is_none_or(|entry| entry.is_at(gateway))
 }
 
 /// Whether the route asks for the lane by the entry or lane header.
 fn names_lane(lanes: &Lanes<'_, '_>, route: &Route<'_>) -> bool {
-    let asks = |header: &str| {
+    lanes.headers().any(|header| {
         let mut conditions = route.conditions.iter();
         conditions.any(|condition| {
             let mut parts = condition.parts();
             condition.header(header).is_some()
-                || parts.any(|part| {
-                    let mut without = part.without_headers.iter();
-                    without.any(|(name, _)| name.eq_ignore_ascii_case(header))
-                })
+                || parts.any(|part| part.without_headers.named(header).next().is_some())
         })
-    };
-    asks(&lanes.group.header) || lanes.entry().is_some_and(|entry| asks(&entry.header))
+    })
 }
 
 /// Whether the route leads to a service that takes part in the group's lanes.
 fn leads_to(view: &View<'_>, lanes: &Lanes<'_, '_>, route: &Route<'_>) -> bool {
     reached(route.route).any(|(_, to)| {
-        let host = view.resolve(&to.destination.host, &route.vs.meta.namespace);
+        let host = route.host_of(view, &to.destination);
         view.service_of(&host).is_some_and(|service| {
             service.meta.namespace == lanes.group.namespace && lanes.takes_part(service)
         })
@@ -157,7 +151,7 @@ fn leads_to(view: &View<'_>, lanes: &Lanes<'_, '_>, route: &Route<'_>) -> bool {
 fn treats_lanes(view: &View<'_>, lanes: &Lanes<'_, '_>, route: &Route<'_>) -> bool {
     let to_a_lane = || {
         reached(route.route).any(|(index, to)| {
-            let host = view.resolve(&to.destination.host, &route.vs.meta.namespace);
+            let host = route.host_of(view, &to.destination);
             let reach = lanes.reach_of(&host, &to.destination);
             let lane = reach.as_ref().and_then(|reach| reach.only());
             let sets = header_after(route, index, &lanes.group.header).state != HeaderState::AsSent;

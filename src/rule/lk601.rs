@@ -186,8 +186,7 @@ impl Judged<'_, '_, '_> {
     fn is_named(&self, value: &Symbol) -> bool {
         let view = self.check.view;
         let group = &self.lanes.group;
-        let entry = self.lanes.entry().map(|entry| &entry.header);
-        let by_route = [Some(&group.header), entry].into_iter().flatten().any(|header| {
+        let by_route = self.lanes.headers().any(|header| {
             !view
                 .virtual_services_naming(&group.namespace, header, value)
                 .is_empty()

@@ -126,19 +126,17 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
             .iter()
             .map(|host| Key::VirtualServiceOf(host::resolve(host, namespace, domain))),
     );
-    let gateways = vs.gateways.iter().filter(|gateway| **gateway != "mesh");
-    keys.extend(gateways.map(|gateway| Key::BoundTo(qualified(gateway, namespace))));
+    keys.extend(
+        vs.bound_gateways()
+            .map(|gateway| Key::BoundTo(qualified(gateway, namespace))),
+    );
     for route in &vs.http {
         let naming = |home: Symbol| {
             named_values(route)
                 .map(move |(header, value)| Key::Naming(home.clone(), header, Symbol::new(value)))
         };
         if let Some(delegate) = &route.delegate {
-            let home = if delegate.namespace.is_empty() {
-                namespace
-            } else {
-                &delegate.namespace
-            };
+            let home = delegate.namespace_in(namespace);
             keys.push(Key::DelegatingTo(format!("{home}/{}", delegate.name).into()));
             keys.extend(naming(home.clone()));
         }

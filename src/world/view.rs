@@ -558,6 +558,15 @@ impl<'w> View<'w> {
         plugins
     }
 
+    /// The lane plugins that the sidecars of a namespace may load: its own, and after them those of the root namespace.
+    pub fn lane_plugins_for(&self, namespace: &Symbol) -> Vec<&'w WasmPlugin> {
+        let mut plugins = self.lane_plugins(namespace);
+        if namespace != self.root_namespace() {
+            plugins.extend(self.lane_plugins(self.root_namespace()));
+        }
+        plugins
+    }
+
     /// The gateway as an object in `namespace` names it (`name` or `namespace/name`).
     pub fn gateway(&self, name: &Symbol, namespace: &Symbol) -> Option<&'w Gateway> {
         let qualified = qualified(name, namespace);

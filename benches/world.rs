@@ -156,7 +156,9 @@ impl Shape {
                 service
             };
         let by_path = (0..self.routes / LANES.len() - 1).flat_map(|path| {
-            let to = if path % 5 == 4 { next } else { service };
+            // A neighbour with other ports does not have those that the callers call.
+            let has_neighbour = path % 5 == 4 && speaks_grpc(next) == speaks_grpc(service);
+            let to = if has_neighbour { next } else { service };
             LANES.map(|lane| {
                 // With two ports, each caller's own is right.
                 let mut destination = json!({"host": name(to), "subset": subset(to, lane)});

@@ -8,7 +8,7 @@
 //! route leads to the same destinations or where the match is reached in some other list, and warns where the earlier
 //! route answers itself (a redirect, a direct response), or where only an age that files do not tell decides.
 //! It also tells of delegated routes that Istio leaves out: no such delegate, not exported, or a match that does not
-//! fit the root's.
+//! fit the root's; and warns of every other route to a service of a lane group that stands after a match-all.
 //!
 //! ## Why it matters
 //! Nothing fails. The earlier route answers 200 with the wrong version, and Istio does not even send the routes
@@ -68,6 +68,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = shadowed(check, vs);
+    findings.extend(dead(check, vs));
     findings.extend(without_delegate(check, vs));
     findings.extend(misfits(check, vs));
     findings
@@ -124,6 +125,62 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
         .filter(|(_, shadowed, by)| !leads_alike(check, &shadowed.route, by))
         .map(|(place, shadowed, by)| finding(&place, &shadowed, &by))
         .collect()
+}
+
+/// The other routes of `vs` to services of a lane group, by their places, that Istio leaves out everywhere: a route
+/// before them takes every request.
+fn dead<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
+    /// A route, and in each list what takes all requests before it.
+    type Seen<'w> = (Route<'w>, Vec<Option<Route<'w>>>);
+    let mut routes: BTreeMap<(String, Option<ObjectRef>), Seen<'w>> = BTreeMap::new();
+    for host in &*check.virtual_hosts(vs) {
+        let by = host.routes.last();
+        let live = host.routes.iter().map(|route| (route, None));
+        let dropped = host.dropped.iter().map(|route| (route, by));
+        for (route, by) in live.chain(dropped).filter(|(route, _)| route.is_of(vs)) {
+            let headers = lane_headers(check, route);
+            let is_by_lane = route
+                .conditions
+                .iter()
+                .any(|part| named(*part, &headers).is_some());
+            if headers.is_empty() || is_by_lane {
+                continue;
+            }
+            let root = route
+                .root
+                .map(|root| root.vs.meta.reference(Kind::VirtualService));
+            let seen = routes.entry((route.path(), root));
+            let seen = seen.or_insert_with(|| (route.clone(), Vec::new()));
+            seen.1.push(by.cloned());
+        }
+    }
+    let dead = routes.into_values().filter_map(|(route, by)| {
+        let by: Option<Vec<Route<'w>>> = by.into_iter().collect();
+        let by = by?.into_iter().find(|by| !leads_alike(check, &route, by))?;
+        Some((route, by))
+    });
+    dead.map(|(route, by)| {
+        let to = reached(route.route).next().map(|(_, to)| &to.destination);
+        let host = to.map(|to| check.view.resolve(&to.host, &route.vs.meta.namespace));
+        let whose = if by.is_of(route.vs) {
+            by.path()
+        } else {
+            format!("{} {}", by.reference(), by.path())
+        };
+        Finding::new(&RULE, route.reference(), route.path())
+            .about(Subject {
+                host,
+                subset: to.and_then(|to| to.subset.clone()),
+                ..Subject::default()
+            })
+            .warning_if(true)
+            .from_objects((!by.is_of(route.vs)).then(|| by.reference()))
+            .says(
+                format!("no request gets here: {whose} takes all of them before"),
+                format!("give {whose} a match, or remove this route"),
+            )
+    })
+    .collect()
 }
 
 fn place(route: &Route<'_>, condition: Condition<'_>) -> Place {

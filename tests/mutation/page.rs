@@ -39,12 +39,12 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "rule-hidden",
-        "Another rule has the subsets, or the gateway's pods are not known and may be where the rule is exported to.",
+        "Another rule has the subsets, no route asks for them, or the gateway's pods are not known and may be where the rule is exported to.",
     ),
     ("rule-passthrough", "No lane route leads to the subsets."),
     (
         "rule-beside",
-        "The routes lead to no subset, or their callers do not see the private rule.",
+        "The routes ask for no subset there, or their callers do not see the private rule.",
     ),
     (
         "route-subset-slip",
@@ -60,9 +60,9 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "route-host-slip",
-        "The destination had no subset: LK104 is to tell of the host alone.",
+        "All its weight is 0, or the name is one of a wildcard ServiceEntry or an address.",
     ),
-    ("route-host-two-parts", "As above."),
+    ("route-host-two-parts", "All its weight is 0."),
     (
         "route-port-unknown",
         "The host is an alias or not known, or all its weight is 0.",
@@ -94,7 +94,7 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "match-dropped",
-        "Missed where the lane's route takes all requests and only the default route comes after it: that one is dead, and the default lane's requests go astray. Without a group it may be meant.",
+        "The route is for no lane group, or what it takes goes the same way. Missed: delegates, whose default route takes only what their root leaves them.",
     ),
     ("match-prefix-all", "As above."),
     (
@@ -116,7 +116,7 @@ const REASONS: &[(&str, &str)] = &[
     ("set-dropped", "As above."),
     (
         "set-added",
-        "The route leads to no service of the group, or the header was removed before, so that it is there once.",
+        "The route leads to no service of the group, or the caller's own lane header is removed first, so that there is one.",
     ),
     (
         "copy-without-remove",
@@ -128,7 +128,7 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "default-route-first",
-        "No route after it is one by the lane header or the entry header. Missed: entries by path, cookie or host that are dead.",
+        "The routes after it are for no lane group, or all lead to the same place. Missed: delegates of an implied group, whose entry header is not known there.",
     ),
     (
         "default-route-deleted",
@@ -152,7 +152,7 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "routes-hidden",
-        "Missed: LK307 and LK308 do not look at exportTo, so that routes which no caller sees count as if they were there.",
+        "Missed: those it is exported to may be all that call the host, so that LK307 and LK308 count the routes as if they were seen.",
     ),
     (
         "routes-deleted",
@@ -168,11 +168,11 @@ const REASONS: &[(&str, &str)] = &[
     ),
     (
         "service-deleted",
-        "No subset and no rule knows the service: LK104 is to tell where a route leads to it.",
+        "No route leads to the service and no rule is for it, or another object stands for its host.",
     ),
     (
         "selector-slip",
-        "The service has no subsets: LK102 is to tell where a route leads to it.",
+        "No route leads to the service and no rule has subsets of it, or what it selects is not known in the right world either.",
     ),
     ("selector-key-slip", "As above."),
     (
@@ -197,30 +197,27 @@ const REASONS: &[(&str, &str)] = &[
         "port-undeclared",
         "The service is in no lane group, or no lane routes are for the port.",
     ),
-    ("target-port-slip", "LK109 is to tell of it."),
+    ("target-port-slip", "No route leads to the port."),
     (
         "service-headless",
         "No lane routes are for the service, or it is a host of a gateway, which takes its endpoints from Istio.",
     ),
     (
         "workload-deleted",
-        "The service has no subsets: LK102 is to tell where a route leads to it. The workload may also be one of several, or carry no traffic at all.",
+        "It carries no routed subset and is not the last one of a routed service, or is at zero in the right world.",
     ),
     ("workload-at-zero", "As above."),
     (
         "lane-label-slip",
-        "The workload is behind no routed subset, or its service has no lanes.",
+        "The workload is behind no routed subset, and its service has no lanes. Missed: subsets of a wildcard host.",
     ),
     ("lane-label-sibling", "As above."),
     ("lane-label-dropped", "As above."),
     ("lane-label-key-slip", "As above."),
-    (
-        "service-label-slip",
-        "The service has no subsets: LK102 is to tell where a route leads to it.",
-    ),
+    ("service-label-slip", "As for a workload that is gone."),
     (
         "container-port-slip",
-        "No service names the port as its target, or LK109 is to tell.",
+        "No service names the port as its target, or no route leads there.",
     ),
     ("sidecar-off", "No rule looks at injection yet (LK503)."),
     (

@@ -37,7 +37,8 @@ bench: ## Measure decisions, the server beside a no-op route, and check on 28,00
 
 .PHONY: generate
 generate: ## Write the files that are made from the code: the CustomResourceDefinition, the rules' pages, what they catch
-	cargo run --quiet --locked -- crd > manifests/base/crd.yaml
+	cargo run --quiet --locked -- crd > target/crd.yaml
+	mv target/crd.yaml manifests/base/crd.yaml
 	cargo run --quiet --locked -- rules --markdown docs/rules
 	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation
 

@@ -22,7 +22,7 @@ pub use affected::affected;
 pub use catalogue::{RULES, Rule, find};
 pub(crate) use lk402::template_header;
 
-pub use finding::{Certainty, Finding, Identity, Level, Subject};
+pub use finding::{Certainty, Evidence, Finding, Identity, Level, Subject};
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! What a destination's host and port stand for.
 
 use super::{Context, Protocol};
-use crate::resource::{Destination, Service, ServiceEntry};
+use crate::resource::{Destination, Kind, ObjectRef, Service, ServiceEntry};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -28,6 +28,15 @@ pub struct Port {
 }
 
 impl Target<'_> {
+    /// The object that defines it.
+    pub fn object(&self) -> Option<ObjectRef> {
+        match self {
+            Self::Service(service) => Some(service.meta.reference(Kind::Service)),
+            Self::Entry(entry) => Some(entry.meta.reference(Kind::ServiceEntry)),
+            Self::Unknown => None,
+        }
+    }
+
     /// The ports.
     pub fn ports(&self) -> Vec<Port> {
         match self {

@@ -142,7 +142,7 @@ impl<'w> Judged<'_, '_, 'w> {
         let found = found(service, &wanted, &carriers, &unknown_owners, beside.as_ref());
         let name = &self.subset.name;
         let help = match (&near, &beside) {
-            (Some((key, value)), _) => format!("did you mean `{key}: {value}`?"),
+            (Some(near), _) => format!("did you mean `{}: {}`?", near.key, near.value),
             (None, Some(beside)) => format!(
                 "did you mean `{0}: {1}` in the Service's selector, or `{0}: {2}` on the workload?",
                 beside.key, beside.carried, beside.selected
@@ -154,9 +154,9 @@ impl<'w> Judged<'_, '_, 'w> {
             (None, None) => "start a workload with these labels, or remove the subset".to_owned(),
         };
         Some(
-            self.finding()
-                .from_objects([service.meta.reference(Kind::Service)])
-                .from_objects(beside.map(|beside| beside.workload))
+            self.finding_at(near.map(|near| near.wanted))
+                .from_field(service.meta.reference(Kind::Service), "spec.selector", "its selector")
+                .from_fields(beside.map(|beside| (beside.workload, beside.path, "its label")))
                 .missing_if(!is_slip)
                 .warning_if(is_unsure)
                 .says(
@@ -180,6 +180,7 @@ impl<'w> Judged<'_, '_, 'w> {
                 let is_alone = view.services_selecting(namespace, labels).is_empty();
                 is_alone.then(|| Beside {
                     workload: carrier.reference(),
+                    path: format!("{}{}", carrier.carrier_labels_path(), super::field(key)),
                     key: key.clone(),
                     carried: carried.clone(),
                     selected: selected.clone(),
@@ -252,8 +253,15 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     fn finding(&self) -> Finding {
+        self.finding_at(None)
+    }
+
+    /// The finding on the label of this key, or on all labels.
+    fn finding_at(&self, key: Option<Symbol>) -> Finding {
         let object = self.rule.meta.reference(Kind::DestinationRule);
-        Finding::new(&RULE, object, format!("spec.subsets[{}].labels", self.index)).about(Subject {
+        let key = key.map(|key| super::field(&key)).unwrap_or_default();
+        let path = format!("spec.subsets[{}].labels{key}", self.index);
+        Finding::new(&RULE, object, path).about(Subject {
             host: Some(self.host.clone()),
             subset: Some(self.subset.name.clone()),
             ..Subject::default()
@@ -275,7 +283,7 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// The label of a carrier of which one of `wanted` is a near miss [s3].
-    fn near_label(&self, wanted: &Labels, carriers: &Carriers<'_>) -> Option<(Symbol, Symbol)> {
+    fn near_label(&self, wanted: &Labels, carriers: &Carriers<'_>) -> Option<NearLabel> {
         let all = || {
             carriers
                 .of_service
@@ -292,21 +300,38 @@ impl<'w> Judged<'_, '_, 'w> {
             let values: Vec<&Symbol> = all().filter_map(|labels| labels.get(key)).collect();
             if values.is_empty() {
                 let keys = all().flat_map(Labels::pairs).filter(|(_, found)| found == value);
-                let key = nearest(key, keys.map(|(key, _)| key.as_str()))?;
-                return Some((Symbol::new(key), value.clone()));
+                let near = nearest(key, keys.map(|(key, _)| key.as_str()))?;
+                return Some(NearLabel {
+                    wanted: key.clone(),
+                    key: near.into(),
+                    value: value.clone(),
+                });
             }
             if values.contains(&value) {
                 return None;
             }
             let near = nearest(value, values.into_iter().map(Symbol::as_str))?;
-            (!in_this_rule(key, near)).then(|| (key.clone(), Symbol::new(near)))
+            (!in_this_rule(key, near)).then(|| NearLabel {
+                wanted: key.clone(),
+                key: key.clone(),
+                value: near.into(),
+            })
         })
     }
+}
+
+/// The key of a label that a subset asks for, and the label that is meant.
+struct NearLabel {
+    wanted: Symbol,
+    key: Symbol,
+    value: Symbol,
 }
 
 /// A workload that a Service misses by a slip.
 struct Beside {
     workload: ObjectRef,
+    /// The field of the label.
+    path: String,
     key: Symbol,
     carried: Symbol,
     selected: Symbol,
@@ -327,6 +352,7 @@ fn found(
             key,
             carried,
             selected,
+            ..
         } = beside;
         return format!("{workload} has that but {key}={carried}, where {name} selects {key}={selected}");
     }

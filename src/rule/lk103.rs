@@ -30,7 +30,9 @@
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{Caller, EffectiveRule, Target, callers_of, destinations, home_of, rule_for, target_of};
+use crate::routing::{
+    Caller, EffectiveRule, EffectiveSubset, Target, callers_of, destinations, home_of, rule_for, target_of,
+};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -90,7 +92,7 @@ fn judge(
         .collect();
     if let Some(told) = not_in_the_rule(vs, &rules, subset, home) {
         let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
-        let found = finding.missing_if(!told.is_slip).from_objects(told.rules);
+        let found = finding.missing_if(!told.is_slip).from_fields(told.fields);
         return Some(found.says(message, told.help));
     }
     if let Some((caller, _)) = rules.iter().find(|(_, rule)| rule.is_none()) {
@@ -117,7 +119,8 @@ struct Lacking {
     message: String,
     help: String,
     is_slip: bool,
-    rules: Vec<ObjectRef>,
+    /// Where the subset that is meant is defined, or all of them are.
+    fields: Vec<(ObjectRef, String, &'static str)>,
 }
 
 /// The first caller whose rule lacks the subset.
@@ -182,8 +185,32 @@ fn not_in_the_rule(
         message,
         help,
         is_slip,
-        rules: sources,
+        fields: near
+            .and_then(|near| rule.subset(near))
+            .and_then(definition)
+            .map_or_else(
+                || {
+                    let all = sources.into_iter();
+                    all.map(|source| (source, "spec.subsets".to_owned(), "its subsets"))
+                        .collect()
+                },
+                |field| vec![field],
+            ),
     })
+}
+
+/// The field that defines a subset.
+fn definition(defined: &EffectiveSubset<'_>) -> Option<(ObjectRef, String, &'static str)> {
+    let EffectiveSubset { subset, rule } = defined;
+    let at = rule
+        .subsets
+        .iter()
+        .position(|other| std::ptr::eq(other, *subset))?;
+    Some((
+        rule.meta.reference(Kind::DestinationRule),
+        format!("spec.subsets[{at}].name"),
+        "this subset is defined here",
+    ))
 }
 
 /// Why a caller has no rule for the host, and what helps.

@@ -52,11 +52,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             if is_open(&target) || ports.iter().any(|port| port.number == number) {
                 continue;
             }
-            let owner = match target {
-                Target::Service(service) => service.meta.reference(Kind::Service),
-                Target::Entry(entry) => entry.meta.reference(Kind::ServiceEntry),
-                Target::Unknown => continue,
-            };
+            let Some(owner) = target.object() else { continue };
             let help = match behind(&target, number) {
                 Some(port) => format!("{number} is the pods' port; did you mean the service's port {port}?"),
                 None => "route to a port that it has, or add the port to it first".to_owned(),
@@ -73,7 +69,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 ..Subject::default()
             })
             .missing_if(true)
-            .from_objects([owner.clone()]);
+            .from_field(owner.clone(), "spec.ports", "its ports");
             findings.push(finding.says(
                 format!(
                     "{owner} has no port {number}, only {}: the requests are answered 503",

@@ -98,7 +98,10 @@ fn finding(
     let view = check.view;
     let destination = &vs.http[index].route[at].destination;
     let host = view.resolve(&destination.host, &vs.meta.namespace);
-    let ports = target_of(view, &host).ports();
+    let target = target_of(view, &host);
+    let ports = target.ports();
+    let at_port = ports.iter().position(|other| other.number == port.number);
+    let defined = target.object().zip(at_port);
     let grpc = ports.iter().filter(|port| port.protocol.is_http2());
     let grpc: Vec<String> = grpc.map(|port| port.number.to_string()).collect();
     let help = if grpc.is_empty() {
@@ -136,6 +139,7 @@ fn finding(
             subset: destination.subset.clone(),
             ..Subject::default()
         })
+        .from_fields(defined.map(|(object, at)| (object, format!("spec.ports[{at}].port"), "this port")))
         .warning_if(!callers.are_sure || port.protocol == Protocol::Undeclared)
         .says(
             format!(

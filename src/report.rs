@@ -1,10 +1,18 @@
 //! Findings on paper: text for people, and what programs read.
 
 mod draw;
+mod github;
 mod json;
+mod junit;
+mod oneline;
+mod sarif;
 mod text;
 
+pub use github::write_github;
 pub use json::write_json;
+pub use junit::write_junit;
+pub use oneline::write_oneline;
+pub use sarif::write_sarif;
 pub use text::{Look, write_text};
 
 use crate::files::{Place, Problem};
@@ -96,4 +104,9 @@ fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if keep(c) { c } else { '\u{fffd}' })
         .collect()
+}
+
+/// The text in one line.
+fn one_line(text: &str) -> String {
+    plain(text).replace(['\n', '\t'], " ")
 }

@@ -2,6 +2,7 @@
 
 mod judge;
 mod progress;
+mod watch;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -11,10 +12,13 @@ use clap::ValueEnum;
 
 use self::judge::judge;
 use self::progress::shown;
+use self::watch::watch;
 use super::{CLEAN, FAILED, FOUND, complain};
 use crate::files::{Exclude, Files, Reader};
 use crate::progress::Progress;
-use crate::report::{Look, Report, write_json, write_text};
+use crate::report::{
+    Look, Report, write_github, write_json, write_junit, write_oneline, write_sarif, write_text,
+};
 use crate::rule::{self, Level, RULES, Rule};
 use crate::verdict::Settings;
 use crate::world::Settings as MeshSettings;
@@ -32,7 +36,10 @@ Examples:
   lanekeeper check --partial routes/         files that are a part of what is deployed
   lanekeeper check --select LK1,LK301 k8s/   the rules on subsets, hosts and ports, and one more
   lanekeeper check --exclude '*.tmpl.yaml' --exclude k8s/old k8s/
-  lanekeeper check -o json k8s/ > lanes.json")]
+  lanekeeper check --watch k8s/              again whenever a file has changed
+  lanekeeper check -o json k8s/ > lanes.json
+  lanekeeper check -o sarif k8s/ > lanes.sarif
+  lanekeeper check -o oneline k8s/           for an editor's list of errors")]
 pub(super) struct Args {
     /// Files, directories, or - for standard input
     #[arg(required = true, value_name = "PATH")]
@@ -52,6 +59,9 @@ pub(super) struct Args {
     /// Not these files and directories: names anywhere (test, *.tmpl.yaml) or paths (k8s/old, k8s/**/test)
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
+    /// Check again whenever a file has changed, until ctrl-c
+    #[arg(long)]
+    watch: bool,
     /// The files are a part of what will be there: what is only missing warns
     #[arg(long)]
     partial: bool,
@@ -92,6 +102,14 @@ enum Output {
     Text,
     /// For programs; its fields only grow in number (docs/schema/check.json)
     Json,
+    /// For code scanning: SARIF 2.1.0
+    Sarif,
+    /// For CI servers: JUnit XML
+    Junit,
+    /// For GitHub: annotations beside the lines of a change
+    Github,
+    /// For editors: file:line:column: level[code] message
+    Oneline,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,7 +135,12 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
         exclude: Exclude::new(args.exclude.iter().map(String::as_str)).context("--exclude")?,
         progress: Some(&progress),
     };
-    check(args, &rules, &reader, &progress, colour)
+    let once = || check(args, &rules, &reader, &progress, colour);
+    if args.watch {
+        watch(&args.paths, &reader, once)
+    } else {
+        once()
+    }
 }
 
 /// One run, from the files to the report.
@@ -168,6 +191,10 @@ fn print(args: &Args, report: &Report, files: &Files, colour: bool) -> io::Resul
             write_text(report, files, look, &mut out)?;
         }
         Output::Json => write_json(report, &mut out)?,
+        Output::Sarif => write_sarif(report, &mut out)?,
+        Output::Junit => write_junit(report, args.fail_on.level(), &mut out)?,
+        Output::Github => write_github(report, &mut out)?,
+        Output::Oneline => write_oneline(report, &mut out)?,
     }
     out.flush()
 }

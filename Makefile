@@ -36,8 +36,9 @@ bench: ## Measure decisions, the server beside a no-op route, and check on 28,00
 	cargo bench --locked
 
 .PHONY: generate
-generate: ## Write the files that are made from the code: the CustomResourceDefinition
+generate: ## Write the files that are made from the code: the CustomResourceDefinition, the rules' pages
 	cargo run --quiet --locked -- crd > manifests/base/crd.yaml
+	cargo run --quiet --locked -- rules --markdown docs/rules
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

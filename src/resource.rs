@@ -19,13 +19,14 @@ mod meta;
 mod pod;
 mod service;
 mod service_entry;
+mod sidecar;
 mod virtual_service;
 mod wasm_plugin;
 mod workload;
 mod workload_entry;
 
-pub use config_map::MeshConfig;
-pub use destination_rule::{DestinationRule, H2Upgrade, Subset, TrafficPolicy};
+pub use config_map::{MeshConfig, NamespaceSelector, Requirement};
+pub use destination_rule::{ConnectionPool, DestinationRule, H2Upgrade, LoadBalancer, Subset, TrafficPolicy};
 pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
 pub use label::Labels;
@@ -37,9 +38,10 @@ pub use meta::{Annotations, Meta, Owner};
 pub use pod::Pod;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
+pub use sidecar::Sidecar;
 pub use virtual_service::{
-    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination,
-    StringMatch, VirtualService,
+    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Mirror,
+    Percentage, StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};
@@ -58,7 +60,7 @@ pub enum Resource {
     Gateway(Gateway),
     /// A `LaneGroup`.
     LaneGroup(LaneGroup),
-    /// An object of which only its metadata counts: `Namespace`, `Telemetry`, `Sidecar`, `EnvoyFilter`.
+    /// An object of which only its metadata counts: `Namespace`, `Telemetry`, `EnvoyFilter`.
     Mark(Mark),
     /// Istio's mesh configuration, from its `ConfigMap`.
     MeshConfig(MeshConfig),
@@ -68,6 +70,8 @@ pub enum Resource {
     Service(Service),
     /// A `ServiceEntry`.
     ServiceEntry(ServiceEntry),
+    /// A `Sidecar`.
+    Sidecar(Sidecar),
     /// A `VirtualService`.
     VirtualService(VirtualService),
     /// A `WasmPlugin` or a `TrafficExtension`.
@@ -86,12 +90,11 @@ impl Resource {
             Kind::Gateway => Self::Gateway(Gateway::deserialize(object)?),
             Kind::LaneGroup => Self::LaneGroup(LaneGroup::deserialize(object)?),
             Kind::ConfigMap => Self::MeshConfig(MeshConfig::deserialize(object)?),
-            Kind::EnvoyFilter | Kind::Namespace | Kind::Sidecar | Kind::Telemetry => {
-                Self::Mark(Mark::parse(kind, object)?)
-            }
+            Kind::EnvoyFilter | Kind::Namespace | Kind::Telemetry => Self::Mark(Mark::parse(kind, object)?),
             Kind::Pod | Kind::ReplicaSet => Self::Pod(Pod::parse(kind, object)?),
             Kind::Service => Self::Service(Service::deserialize(object)?),
             Kind::ServiceEntry => Self::ServiceEntry(ServiceEntry::deserialize(object)?),
+            Kind::Sidecar => Self::Sidecar(Sidecar::deserialize(object)?),
             Kind::VirtualService => Self::VirtualService(VirtualService::deserialize(object)?),
             Kind::TrafficExtension | Kind::WasmPlugin => Self::WasmPlugin(WasmPlugin::parse(kind, object)?),
             Kind::DaemonSet | Kind::Deployment | Kind::StatefulSet => {
@@ -112,6 +115,7 @@ impl Resource {
             Self::Pod(pod) => pod.kind,
             Self::Service(_) => Kind::Service,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::Sidecar(_) => Kind::Sidecar,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::WasmPlugin(plugin) => plugin.kind,
             Self::Workload(workload) => workload.kind,
@@ -130,6 +134,7 @@ impl Resource {
             Self::Pod(object) => &object.meta,
             Self::Service(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
+            Self::Sidecar(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
             Self::WasmPlugin(object) => &object.meta,
             Self::Workload(object) => &object.meta,
@@ -149,6 +154,7 @@ impl Resource {
             Self::Pod(object) => &mut object.meta,
             Self::Service(object) => &mut object.meta,
             Self::ServiceEntry(object) => &mut object.meta,
+            Self::Sidecar(object) => &mut object.meta,
             Self::VirtualService(object) => &mut object.meta,
             Self::WasmPlugin(object) => &mut object.meta,
             Self::Workload(object) => &mut object.meta,

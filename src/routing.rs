@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   VirtualService ──virtual_hosts──▶ VirtualHost: the routes that are tried for one host, one port, one caller
+//!        │                                └──hops──▶ Hop: from who calls it to the port where a route leads
 //!        └──────────routes_at(context)──▶ Route ──▶ Destination ──target_of──▶ Service, port, Protocol
 //!                                            │            └──rule_for(caller)──▶ subset ──▶ carriers
-//!                                            └──header_after(operations)──▶ what the lane header becomes
+//!                                            └──header_after(destination)──▶ what the lane header becomes
 //!   LaneGroup, WasmPlugin ──Groups──▶ Lanes: which names are lanes, which lane a subset is
 //! ```
 //!
@@ -16,27 +17,37 @@ mod cover;
 mod delegate;
 mod destination_rule;
 mod entry;
+mod grpc;
 mod header;
+mod hop;
+mod import;
 mod lanes;
 mod protocol;
 mod route;
 mod subset;
 mod target;
+mod upstream;
 mod virtual_host;
 mod visibility;
 
 pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
-pub use delegate::{Broken, delegate_of, merged, roots_of};
-pub use destination_rule::{EffectiveRule, EffectiveSubset, rule_for};
-pub use entry::{EntryDestination, EntryMatch, EntryRoute, entry_routes};
-pub use header::{HeaderState, header_after};
-pub use lanes::{Groups, Lanes, is_lane_key};
+pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
+pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
+pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
+pub use grpc::{GrpcSign, grpc_sign};
+pub use header::{
+    Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
+};
+pub use hop::{End, Hop, hops, upstream};
+pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
-pub use subset::{Carriers, carriers_of_subset, workload_labels};
+pub use subset::{Carriers, carriers_of_subset, is_subset_routed, workload_labels};
 pub use target::{Port, Target, effective_port, home_of, target_of};
+pub use upstream::Upstream;
 pub use virtual_host::{
-    VirtualHost, qualified_name, routes_of_host, served_hosts, sources_of, virtual_hosts,
+    VirtualHost, is_claimed_on_mesh, more_specific_hosts, qualified_name, routes_of_host, served_for,
+    served_hosts, sources_of, virtual_hosts,
 };
 pub use visibility::{Rank, is_visible, rank};

@@ -6,32 +6,52 @@
 
 mod affected;
 mod catalogue;
+mod entry;
 mod finding;
 mod lk101;
 mod lk103;
 mod lk105;
 mod lk107;
 mod lk201;
+mod lk202;
+mod lk203;
+mod lk204;
+mod lk205;
+mod lk206;
 mod lk301;
+mod lk302;
+mod lk303;
+mod lk304;
 mod lk305;
+mod lk306;
+mod lk307;
+mod lk308;
 mod lk401;
 mod lk402;
 mod lk403;
+mod lk404;
+mod lk405;
+mod lk406;
+mod lk407;
+mod lk408;
+mod lk601;
 
 pub use affected::affected;
-pub use catalogue::{RULES, Rule, find};
-pub(crate) use lk402::template_header;
+pub use catalogue::{RULES, Rule, find, index};
 
 pub use finding::{Certainty, Evidence, Finding, Identity, Level, Subject};
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{Groups, VirtualHost, virtual_hosts};
+use crate::routing::{EntryRoute, Groups, Lanes, VirtualHost, entry_routes, reached, virtual_hosts};
+use crate::symbol::Symbol;
 use crate::world::View;
+use crate::yaml::field;
 
 /// What a rule judges by.
 #[derive(Debug)]
@@ -44,10 +64,15 @@ pub struct Check<'v, 'w> {
     pub groups: Groups<'v, 'w>,
     /// What [`Check::virtual_hosts`] has worked out: most rules on routes ask for it.
     hosts: RefCell<HashMap<ObjectRef, KnownHosts<'w>>>,
+    /// The same of [`Check::entry_routes`].
+    entries: RefCell<HashMap<ObjectRef, KnownEntries<'v, 'w>>>,
 }
 
 /// The virtual hosts of one object.
 type KnownHosts<'w> = Rc<[VirtualHost<'w>]>;
+
+/// The entry routes of one object.
+type KnownEntries<'v, 'w> = Rc<[EntryRoute<'v, 'w>]>;
 
 impl<'v, 'w> Check<'v, 'w> {
     /// Judges `view`, which at admission is what the world `before` would become.
@@ -57,11 +82,36 @@ impl<'v, 'w> Check<'v, 'w> {
             before,
             groups: Groups::new(view, before),
             hosts: RefCell::default(),
+            entries: RefCell::default(),
         }
     }
 }
 
-impl<'w> Check<'_, 'w> {
+impl<'v, 'w> Check<'v, 'w> {
+    /// The lane groups of the services that a route of `vs` sends requests to, each once.
+    pub fn groups_of(&self, vs: &VirtualService, route: &HttpRoute) -> Vec<Rc<Lanes<'v, 'w>>> {
+        let hosts = reached(route).map(|(_, to)| self.view.resolve(&to.destination.host, &vs.meta.namespace));
+        let hosts: BTreeSet<Symbol> = hosts.collect();
+        let mut found: Vec<Rc<Lanes<'v, 'w>>> = Vec::new();
+        for lanes in hosts.iter().filter_map(|host| self.groups.of_host(host)) {
+            if !found.iter().any(|known| Rc::ptr_eq(known, &lanes)) {
+                found.push(lanes);
+            }
+        }
+        found
+    }
+
+    /// The routes of `vs` by which requests enter lane groups ([`entry_routes`]).
+    pub fn entry_routes(&self, vs: &'w VirtualService) -> KnownEntries<'v, 'w> {
+        let object = vs.meta.reference(Kind::VirtualService);
+        if let Some(known) = self.entries.borrow().get(&object) {
+            return Rc::clone(known);
+        }
+        let entries: KnownEntries<'v, 'w> = entry_routes(self.view, &self.groups, vs).into();
+        self.entries.borrow_mut().insert(object, Rc::clone(&entries));
+        entries
+    }
+
     /// The lists of routes in which the routes of `vs` are tried ([`virtual_hosts`]).
     pub fn virtual_hosts(&self, vs: &'w VirtualService) -> KnownHosts<'w> {
         let object = vs.meta.reference(Kind::VirtualService);
@@ -111,13 +161,4 @@ fn request_operations(route: &HttpRoute, index: usize) -> Vec<(String, &HeaderOp
         .chain(of_destinations)
         .map(|(path, headers)| (path, &headers.request))
         .collect()
-}
-
-/// A map's key as the last part of a path: `.bu`, or `[x.y/z]` where the key has a dot or a slash.
-fn field(key: &str) -> String {
-    if key.contains(['.', '/', '[']) {
-        format!("[{key}]")
-    } else {
-        format!(".{key}")
-    }
 }

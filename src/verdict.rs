@@ -162,12 +162,25 @@ pub fn verdict(
     /// Rules that look for something which another cluster may have [s10].
     const OF_ONE_CLUSTER: [&str; 5] = ["LK101", "LK102", "LK104", "LK105", "LK601"];
 
+    /// Rules that only warn, but refuse a deletion that brings them about in a protected namespace: it takes the
+    /// routes away that kept the lanes apart, and nothing fails that would tell [s17].
+    const REFUSE_DELETION: [&str; 1] = ["LK308"];
+
+    let is_protected = match occasion {
+        Occasion::Admission(request) => request.is_delete && request.mode == Mode::Protect,
+        Occasion::Files { .. } => false,
+    };
+    let own = if is_protected && REFUSE_DELETION.contains(&finding.code) {
+        Level::Deny
+    } else {
+        finding.level
+    };
     let configured = settings.levels.get(finding.code).copied();
     let level = match configured {
         // A rule that is made stricter is so for all its findings; else each keeps what it is sure of.
         Some(Level::Deny) => Level::Deny,
-        Some(level) => level.min(finding.level),
-        None => finding.level,
+        Some(level) => level.min(own),
+        None => own,
     };
     if standing.allows.iter().any(|allow| allows(allow, finding.code)) {
         return Level::Off;
@@ -290,6 +303,29 @@ mod tests {
             ..delete
         };
         assert_eq!(level(&finding(Certainty::Contradicted), &protected), Level::Deny);
+    }
+
+    #[test]
+    fn lanes_that_mix_refuse_a_deletion_in_a_protected_namespace_and_only_warn_elsewhere() {
+        let object = ObjectRef::new(Kind::Service, "cars", "portal");
+        let mixed = Finding::new(rule::find("LK308").unwrap(), object, "spec.ports");
+        let delete = |mode| Admission {
+            mode,
+            is_delete: true,
+            ..request()
+        };
+        assert_eq!(level(&mixed, &delete(Mode::Protect)), Level::Deny);
+        assert_eq!(level(&mixed, &delete(Mode::Enforce)), Level::Warn);
+        let update = Admission {
+            mode: Mode::Protect,
+            ..request()
+        };
+        assert_eq!(level(&mixed, &update), Level::Warn);
+        let of_another_rule = Finding {
+            code: "LK306",
+            ..mixed
+        };
+        assert_eq!(level(&of_another_rule, &delete(Mode::Protect)), Level::Warn);
     }
 
     #[test]

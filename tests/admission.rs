@@ -130,8 +130,8 @@ async fn living_pods_do_not_hide_that_their_workload_is_relabelled() {
     );
     let reply = cluster.asked(update(&deployment("wicph"), &relabelled)).await;
     reply
-        .is_denied_for(&["LK101"])
-        .says("did you mean `version: wicphx`?");
+        .is_denied_for(&["LK101", "LK601"])
+        .says("did you mean `wicph`?");
 }
 
 #[tokio::test]
@@ -145,6 +145,23 @@ async fn a_rule_does_not_lose_a_subset_that_routes_use() {
         .asked(update(&rule(&LANES), &rule(&["wtchk"])))
         .await
         .is_allowed();
+}
+
+#[tokio::test]
+async fn a_rule_that_comes_in_two_parts_is_not_refused_for_what_the_other_part_brings() {
+    let part = |lane: &str| with(&rule(&[lane]), "/metadata/name", json!(format!("portal-{lane}")));
+    let bare = Cluster::new()
+        .and(&fallback_group())
+        .without(Kind::DestinationRule, "portal");
+    let reply = bare.asked(create(&part("wtchk"))).await;
+    assert_eq!(reply.is_allowed().warnings(), [""; 0]);
+    // What the other part defines is not given up.
+    let whole = bare.and(&part("wtchk")).and(&part("wicph"));
+    let renamed = with(&part("wicph"), "/spec/subsets/0/name", json!("portal-new"));
+    whole
+        .asked(update(&part("wicph"), &renamed))
+        .await
+        .is_denied_for(&["LK103"]);
 }
 
 #[tokio::test]
@@ -372,7 +389,10 @@ async fn an_annotation_on_the_requested_object_allows_a_finding_and_its_reason_i
             ("lanekeeper.dev/allow-reason", "moved by hand"),
         ],
     );
-    let reply = Cluster::new().asked(create(&allowed)).await;
+    let reply = Cluster::new()
+        .and(&fallback_group())
+        .asked(create(&allowed))
+        .await;
     assert_eq!(reply.is_allowed().warnings(), [""; 0]);
     assert_eq!(reply.record().allow_reason.as_deref(), Some("moved by hand"));
     let for_another = annotated(
@@ -437,7 +457,9 @@ async fn a_finding_in_a_namespace_that_does_not_enforce_warns() {
 #[tokio::test]
 async fn a_denial_that_fresh_reads_clear_is_none() {
     let stale = Cluster::new().and(&rule(&["wtchk"])).but_really(Cluster::new());
-    let reply = stale.asked(create(&routes(&[to_lane("wicph")]))).await;
+    let reply = stale
+        .asked(create(&routes(&[to_lane("wicph"), to_subset("portal-wtchk")])))
+        .await;
     assert_eq!(reply.is_allowed().warnings(), [""; 0]);
 }
 
@@ -539,7 +561,8 @@ async fn pods_and_workloads_of_before_do_not_outlive_a_fresh_read() {
         json!("wtchd"),
     );
     let reply = stale.but_really(real).asked(create(&near)).await;
-    reply.is_denied_for(&["LK101", "LK103"]);
+    // The routes to `wicph` had no subset before either.
+    reply.is_denied_for(&["LK101"]);
     let message = reply.status("message").to_string();
     assert!(
         message.contains("version=wicpd") && !message.contains("version=wicph"),
@@ -572,7 +595,9 @@ async fn where_reading_afresh_takes_too_long_nothing_is_refused() {
 async fn what_is_allowed_reads_nothing() {
     let mut cluster = Cluster::new();
     cluster.fresh = Some(Fresh::Failing);
-    let reply = cluster.asked(create(&routes(&[to_lane("wicph")]))).await;
+    let reply = cluster
+        .asked(create(&routes(&[to_lane("wicph"), to_subset("portal-wtchk")])))
+        .await;
     assert_eq!(reply.is_allowed().warnings(), [""; 0]);
 }
 
@@ -625,6 +650,7 @@ async fn a_denial_says_what_the_api_server_shows_and_a_program_reads() {
 async fn warnings_are_no_longer_than_what_the_api_server_takes() {
     let long = "x".repeat(300);
     let reply = Cluster::new()
+        .and(&fallback_group())
         .asked(create(&routes(&[to_subset(&long), to_subset("gone")])).at(Mode::Warn))
         .await;
     let warnings = reply.is_allowed().warnings();
@@ -673,9 +699,298 @@ async fn a_namespace_that_only_warns_is_told_the_lines_and_not_patched() {
     assert_eq!(reply.body["response"]["patch"], Value::Null);
 }
 
+#[tokio::test]
+async fn what_argo_cd_tracks_is_not_patched_and_the_denial_has_the_lines_to_add() {
+    let cluster = Cluster::new().and(&gateway());
+    let labelled = |key: &str| with(&gateway_routes(), "/metadata/labels", json!({key: "cars"}));
+    let tracked = [
+        create(&labelled("argocd.argoproj.io/instance")),
+        create(&annotated(
+            &gateway_routes(),
+            &[("argocd.argoproj.io/tracking-id", "cars:x")],
+        )),
+        // The older label is on what Helm installs too: it counts where Argo CD itself sends the object.
+        create(&labelled("app.kubernetes.io/instance")).option("fieldManager", "argocd-controller"),
+        create(&labelled("app.kubernetes.io/instance"))
+            .by("system:serviceaccount:argocd:argocd-application-controller"),
+    ];
+    let line = "add spec.http[0].headers.request.set: {bu: wicph}";
+    for review in tracked {
+        let reply = cluster.asked_to_mutate(review.clone()).await;
+        reply.is_allowed().warns(line);
+        assert_eq!(reply.body["response"]["patch"], Value::Null);
+        cluster
+            .asked(review)
+            .await
+            .is_denied_for(&["LK401"])
+            .says("add `spec.http[0].headers.request.set: {bu: wicph}`");
+    }
+    let by_helm = create(&labelled("app.kubernetes.io/instance"));
+    let reply = cluster.asked_to_mutate(by_helm).await;
+    assert!(!reply.patch().is_empty());
+}
+
+// ---- Delegates ----
+
+/// The gateway's routes with `headers`, of which the `VirtualService` `portal-entry` has the route itself.
+fn delegating(request: &Value) -> Value {
+    let route = json!({"match": [{"headers": {"buid": {"exact": "wicph"}}}], "headers": {"request": request},
+        "delegate": {"name": "portal-entry"}});
+    with(&gateway_routes(), "/spec/http", json!([route]))
+}
+
+/// A delegate with one route to a lane.
+fn delegate(lane: &str) -> Value {
+    let mut delegate = routes(&[json!({"route": to_lane(lane)["route"]})]);
+    delegate["metadata"]["name"] = json!("portal-entry");
+    delegate["spec"].as_object_mut().unwrap().remove("hosts");
+    delegate
+}
+
+#[tokio::test]
+async fn what_a_delegates_change_breaks_of_the_route_that_delegates_is_told_there() {
+    let root = delegating(&json!({"set": {"bu": "wicph"}}));
+    let cluster = Cluster::new().and(&gateway()).and(&root).and(&delegate("wicph"));
+    let other = cluster
+        .asked(update(&delegate("wicph"), &delegate("wtchk")))
+        .await;
+    other
+        .is_denied_for(&["LK403"])
+        .says("VirtualService cars/entry spec.http[0].headers.request.set.bu");
+    // And so it is where the lane behind it changes under both.
+    let mut relabelled = rule(&LANES);
+    relabelled["spec"]["subsets"][1]["labels"]["version"] = json!("wtchk");
+    let reply = cluster.asked(update(&rule(&LANES), &relabelled)).await;
+    assert_eq!(reply.status("code"), 403);
+    reply.says("[LK403 wrong-rewrite] VirtualService cars/entry spec.http[0].headers.request.set.bu");
+}
+
+#[tokio::test]
+async fn what_a_change_of_the_route_that_delegates_breaks_is_told_of_its_delegate() {
+    let root = delegating(&json!({"set": {"bu": "wicph"}}));
+    let cluster = Cluster::new().and(&gateway()).and(&root).and(&delegate("wicph"));
+    let without = delegating(&json!({"set": {"x-by": "edge"}}));
+    let reply = cluster.asked(update(&root, &without)).await;
+    reply
+        .is_denied_for(&["LK401"])
+        .says("VirtualService cars/portal-entry spec.http[0].route[0].headers.request.set");
+    // The delegate may be on its way in the same set.
+    let by_helm = update(&root, &without).option("fieldManager", "helm");
+    cluster
+        .asked(by_helm)
+        .await
+        .is_allowed()
+        .warns_of("LK401", "cars/portal-entry");
+}
+
+#[tokio::test]
+async fn a_second_entry_header_of_an_implied_group_is_told_of_its_plugin() {
+    let plugin = json!({"apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
+        "metadata": {"namespace": "cars", "name": "lanes"},
+        "spec": {"selector": {"matchLabels": {"app": "portal"}},
+            "pluginConfig": {"lane_header": "bu", "traffic_lane": "wtchk"}}});
+    let setting = with(
+        &gateway_routes(),
+        "/spec/http/0/headers",
+        json!({"request": {"set": {"bu": "wicph"}}}),
+    );
+    let mut second = setting.clone();
+    second["metadata"]["name"] = json!("second");
+    second["spec"]["hosts"] = json!(["second.example.com"]);
+    second["spec"]["http"][0]["match"] = json!([{"headers": {"x-lane": {"exact": "wicph"}}}]);
+    let cluster = Cluster::new().without(Kind::LaneGroup, "cars").and(&plugin);
+    let cluster = cluster.and(&gateway()).and(&setting);
+    let reply = cluster.asked(create(&second)).await;
+    reply.is_allowed().warns_of("LK401", "WasmPlugin cars/lanes");
+    let again = cluster.and(&second).asked(update(&second, &second)).await;
+    assert_eq!(again.is_allowed().warnings(), [""; 0]);
+}
+
 // ---- The cluster ----
 
 const LANES: [&str; 2] = ["wtchk", "wicph"];
+
+// ---- What a change takes from the routes of others ----
+
+#[tokio::test]
+async fn a_younger_virtual_service_for_a_host_that_is_claimed_is_refused_and_is_the_one_to_change() {
+    let known = with(
+        &routes(&[to_lane("wicph"), to_lane("wtchk")]),
+        "/metadata/creationTimestamp",
+        json!(OLD),
+    );
+    let second = with(
+        &routes(&[to_lane("wicph")]),
+        "/metadata/name",
+        json!("portal-again"),
+    );
+    let reply = Cluster::new().and(&known).asked(create(&second)).await;
+    reply
+        .is_denied_for(&["LK107"])
+        .says("VirtualService cars/portal-again");
+}
+
+#[tokio::test]
+async fn a_change_by_which_another_is_ignored_is_refused_for_the_other() {
+    let known = with(
+        &routes(&[to_lane("wicph"), to_lane("wtchk")]),
+        "/metadata/creationTimestamp",
+        json!(YOUNG),
+    );
+    let elsewhere = with(
+        &with(&known, "/metadata/name", json!("moved")),
+        "/metadata/creationTimestamp",
+        json!(OLD),
+    );
+    let elsewhere = with(&elsewhere, "/spec/hosts", json!(["other.example.com"]));
+    let moved = with(&elsewhere, "/spec/hosts", json!(["portal"]));
+    let moved = with(&moved, "/spec/http", json!([to_lane("wtchk")]));
+    let reply = Cluster::new()
+        .and(&known)
+        .and(&elsewhere)
+        .asked(update(&elsewhere, &moved))
+        .await;
+    reply
+        .is_denied_for(&["LK107"])
+        .says("VirtualService cars/portal spec.hosts[0]");
+}
+
+#[tokio::test]
+async fn a_change_of_a_root_that_loses_its_delegates_lane_route_is_refused_for_the_delegate() {
+    let under = |prefix: &str| {
+        routes(&[
+            json!({"match": [{"uri": {"prefix": prefix}}], "delegate": {"name": "api"}}),
+            to_subset("portal-wtchk"),
+        ])
+    };
+    let matched = json!({"uri": {"prefix": "/api/v2"}, "headers": {"bu": {"exact": "wicph"}}});
+    let delegate = json!([{"match": [matched], "route": [{"destination": {"host": "portal", "subset": "portal-wicph"}}]}]);
+    let delegate = with(
+        &with(&routes(&[]), "/metadata/name", json!("api")),
+        "/spec",
+        json!({"http": delegate}),
+    );
+    let cluster = Cluster::new().and(&under("/api")).and(&delegate);
+    let reply = cluster.asked(update(&under("/api"), &under("/web"))).await;
+    reply
+        .is_denied_for(&["LK305"])
+        .says("VirtualService cars/api spec.http[0].match");
+    let within = cluster.asked(update(&under("/api"), &under("/api/v2"))).await;
+    assert_eq!(within.is_allowed().warnings(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_route_at_a_gateway_that_takes_anothers_requests_is_refused_for_the_other() {
+    let entry = with(
+        &gateway_routes(),
+        "/spec/http/0/headers",
+        json!({"request": {"set": {"bu": "wicph"}}}),
+    );
+    let entry = with(&entry, "/metadata/creationTimestamp", json!(YOUNG));
+    let all = |header: &str| {
+        let match_ = json!([{"headers": {header: {"regex": ".+"}}}]);
+        let http = json!([{"match": match_, "headers": {"request": {"set": {"bu": "wtchk"}}},
+            "route": [{"destination": {"host": "portal", "subset": "portal-wtchk"}}]}]);
+        let older = with(
+            &with(&entry, "/metadata/name", json!("all")),
+            "/metadata/creationTimestamp",
+            json!(OLD),
+        );
+        with(&older, "/spec/http", http)
+    };
+    let cluster = Cluster::new().and(&gateway()).and(&entry).and(&all("x-other"));
+    let reply = cluster.asked(update(&all("x-other"), &all("buid"))).await;
+    reply
+        .is_denied_for(&["LK305"])
+        .says("VirtualService cars/entry spec.http[0].match[0]");
+}
+
+// ---- What a change means for the lanes ----
+
+#[tokio::test]
+async fn deleting_the_routes_that_keep_lanes_apart_warns_and_is_refused_where_it_is_protected() {
+    let cluster = Cluster::new();
+    let portal = routes(&[to_lane("wicph"), to_lane("wtchk")]);
+    let reply = cluster.asked(delete(&portal)).await;
+    reply.is_allowed().warns_of("LK308", "Service cars/portal");
+    let reply = cluster.asked(delete(&portal).at(Mode::Protect)).await;
+    reply.is_denied_for(&["LK308"]).says("Service cars/portal");
+    // What was never kept apart is nobody's fault now.
+    let entry = cluster
+        .without(Kind::VirtualService, "portal")
+        .and(&gateway())
+        .and(&gateway_routes());
+    let reply = entry.asked(delete(&gateway_routes()).at(Mode::Protect)).await;
+    reply.is_allowed();
+}
+
+#[tokio::test]
+async fn a_lane_that_a_group_gets_is_told_of_what_lacks_it() {
+    let more = lane_group(&["wtchk", "wicph", "wivnm"]);
+    let reply = Cluster::new().asked(update(&lane_group(&LANES), &more)).await;
+    reply
+        .is_allowed()
+        .warns_of("LK304", "DestinationRule cars/portal");
+}
+
+#[tokio::test]
+async fn the_first_workload_of_a_second_lane_is_told_of_the_routes_that_it_mixes() {
+    let cluster = Cluster::new()
+        .without(Kind::Deployment, "portal-wicph")
+        .and(&routes(&[
+            to_lane("wicph"),
+            json!({"route": [{"destination": {"host": "portal"}}]}),
+        ]));
+    let reply = cluster.asked(create(&deployment("wicph"))).await;
+    reply.is_allowed().warns_of("LK308", "VirtualService cars/portal");
+}
+
+#[tokio::test]
+async fn a_plugin_that_goes_is_told_of_the_routes_that_relied_on_it() {
+    let plugin = json!({"apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin", "metadata": {"namespace": "cars", "name": "lanes"},
+        "spec": {"pluginConfig": {"lane_header": "bu", "traffic_lane": "wtchk"}}});
+    let reply = Cluster::new().and(&plugin).asked(delete(&plugin)).await;
+    reply.is_allowed().warns_of("LK306", "VirtualService cars/portal");
+}
+
+#[tokio::test]
+async fn a_subset_does_not_become_another_lanes_while_routes_lead_to_it() {
+    let crossed = with(&rule(&LANES), "/spec/subsets/1/labels/version", json!("wtchk"));
+    let reply = Cluster::new().asked(update(&rule(&LANES), &crossed)).await;
+    reply.is_denied_for(&["LK303"]).says("VirtualService cars/portal");
+}
+
+#[tokio::test]
+async fn a_service_gets_a_lane_of_its_own_though_the_default_lane_still_stands_in_for_it() {
+    let to_default = with(
+        &to_lane("wicph"),
+        "/route/0/destination/subset",
+        json!("portal-wtchk"),
+    );
+    let cluster = Cluster::new()
+        .and(&fallback_group())
+        .without(Kind::Deployment, "portal-wicph")
+        .and(&rule(&["wtchk"]))
+        .and(&routes(&[to_default.clone(), to_lane("wtchk")]));
+    let reply = cluster.asked(create(&deployment("wicph"))).await;
+    reply.is_allowed().warns_of("LK303", "VirtualService cars/portal");
+    let cluster = cluster.and(&deployment("wicph"));
+    let reply = cluster.asked(update(&rule(&["wtchk"]), &rule(&LANES))).await;
+    reply.is_allowed();
+    // Once it has the lane, such a route is a fault.
+    let reply = cluster
+        .and(&rule(&LANES))
+        .and(&routes(&[to_lane("wicph"), to_lane("wtchk")]))
+        .asked(update(
+            &routes(&[to_lane("wicph"), to_lane("wtchk")]),
+            &routes(&[to_default, to_lane("wtchk")]),
+        ))
+        .await;
+    reply.is_denied_for(&["LK303"]);
+}
+
+const OLD: &str = "2026-11-01T00:00:00Z";
+const YOUNG: &str = "2026-11-02T00:00:00Z";
 
 /// The objects that the engine knows, what the API server would tell it, and how it is configured.
 #[derive(Clone)]
@@ -811,6 +1126,11 @@ fn lane_group(lanes: &[&str]) -> Value {
     json!({"apiVersion": "lanekeeper.dev/v1alpha1", "kind": "LaneGroup", "metadata": {"namespace": "cars", "name": "cars"},
         "spec": {"header": "bu", "entry": {"header": "buid"}, "workloads": {"matchLabels": {"app": "portal"}},
             "laneLabel": "version", "lanes": lanes, "defaultLane": "wtchk"}})
+}
+
+/// The group of [`lane_group`], in which a service may lack a lane.
+fn fallback_group() -> Value {
+    with(&lane_group(&LANES), "/spec/completeness", json!("Fallback"))
 }
 
 fn service() -> Value {

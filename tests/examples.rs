@@ -115,11 +115,8 @@ fn each_broken_example_has_the_findings_that_its_first_line_names() {
         };
         let codes: BTreeSet<String> = found.iter().map(|found| found.finding.code.to_owned()).collect();
         assert_eq!(codes, broken.codes, "{name}:\n{}", told(&found));
-        assert!(
-            found.iter().all(|found| found.level == level),
-            "{name}:\n{}",
-            told(&found)
-        );
+        let worst = found.iter().map(|found| found.level).max();
+        assert_eq!(worst, Some(level), "{name}:\n{}", told(&found));
         for found in &found {
             let Found { finding, .. } = found;
             assert!(
@@ -128,7 +125,10 @@ fn each_broken_example_has_the_findings_that_its_first_line_names() {
             );
         }
     }
+    // What only a group that is written down promises, and cars has none.
+    let of_written_groups = ["LK304"];
     let rules = lanekeeper::rule::RULES.iter().map(|rule| rule.code.to_owned());
+    let rules = rules.filter(|code| !of_written_groups.contains(&code.as_str()));
     let shown: BTreeSet<String> = all.iter().flat_map(|broken| broken.codes.clone()).collect();
     assert_eq!(shown, rules.collect(), "every rule is shown");
 }
@@ -185,10 +185,14 @@ fn edits_of(world: &World, object: &Resource) -> Vec<lanekeeper::rewrite::Edit> 
 fn the_good_example_can_be_applied_one_object_after_the_other() {
     let (files, _) = load(&[examples("cars")]);
     let mut world = World::new(Settings::default());
-    for object in &files.objects {
+    let mut before = World::new(Settings::default());
+    for (at, object) in files.objects.iter().enumerate() {
+        if let Some(last) = at.checked_sub(1).and_then(|last| files.objects.get(last)) {
+            before.apply(last.resource.clone());
+        }
         world.apply(object.resource.clone());
-        let view = View::new(&world);
-        let check = lanekeeper::rule::Check::new(&view, None);
+        let (view, as_it_was) = (View::new(&world), View::new(&before));
+        let check = lanekeeper::rule::Check::new(&view, Some(&as_it_was));
         let references: Vec<_> = files
             .objects
             .iter()

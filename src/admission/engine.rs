@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use super::answer::{Answer, Judge, Record};
 use super::confirm::FreshReads;
 use super::judgement::{Change, Judgement, judge};
-use super::mutation::mutate;
+use super::mutation::{is_by_argo_cd, mutate};
 use super::response::{Response, warning};
 use super::review::{Operation, Request, read};
 use crate::resource::{Kind, Resource, scale_replicas};
@@ -206,7 +206,9 @@ impl Engine {
             record.reference(&change);
             let world = self.world.read();
             record.index_version = world.version();
-            let mutation = mutate(&world, &change, object.get(), mode == Mode::Warn);
+            let is_only_told =
+                mode == Mode::Warn || is_by_argo_cd(&request.user_info.username, request.field_manager());
+            let mutation = mutate(&world, &change, object.get(), is_only_told);
             drop(world);
             let verb = if mutation.patch.is_some() { "added" } else { "add" };
             response.warn(

@@ -7,6 +7,19 @@ use crate::resource::Resource;
 use crate::rewrite::{Edit, REWRITE, apply, edits, is_left_alone};
 use crate::world::{Layer, Scope, World};
 
+/// Argo CD's service account and its field manager.
+const ARGO_CD: [&str; 2] = ["argocd-application-controller", "argocd-controller"];
+
+/// Whether Argo CD sends the object. Then it tracks it, also where it does so by the label
+/// `app.kubernetes.io/instance`, which is on much that it knows nothing of [s11].
+pub(super) fn is_by_argo_cd(user: &str, manager: Option<&str>) -> bool {
+    let account = user.rsplit(':').next();
+    [account, manager]
+        .into_iter()
+        .flatten()
+        .any(|name| ARGO_CD.contains(&name))
+}
+
 /// What the mutating webhook does to an object.
 #[derive(Debug, Default)]
 pub struct Mutation {

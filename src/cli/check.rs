@@ -20,6 +20,7 @@ use crate::report::{
     Look, Report, write_github, write_json, write_junit, write_oneline, write_sarif, write_text,
 };
 use crate::rule::{self, Level, RULES, Rule};
+use crate::symbol::Symbol;
 use crate::verdict::Settings;
 use crate::world::Settings as MeshSettings;
 
@@ -78,9 +79,9 @@ pub(super) struct Mesh {
     /// The cluster's domain: services are NAME.NAMESPACE.svc.DOMAIN
     #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
     cluster_domain: String,
-    /// Istio's root namespace
-    #[arg(long, default_value = "istio-system", value_name = "NAMESPACE")]
-    root_namespace: String,
+    /// Istio's root namespace [default: istio-system, or what the mesh configuration there names]
+    #[arg(long, value_name = "NAMESPACE")]
+    root_namespace: Option<String>,
     /// Other clusters may have what is missing here: such findings warn at most
     #[arg(long)]
     pub(super) multi_cluster: bool,
@@ -88,9 +89,12 @@ pub(super) struct Mesh {
 
 impl Mesh {
     pub(super) fn settings(&self) -> MeshSettings {
+        let default = MeshSettings::default();
+        let root = self.root_namespace.as_deref().map(Symbol::new);
         MeshSettings {
             cluster_domain: self.cluster_domain.as_str().into(),
-            root_namespace: self.root_namespace.as_str().into(),
+            is_root_given: root.is_some(),
+            root_namespace: root.unwrap_or(default.root_namespace),
         }
     }
 }

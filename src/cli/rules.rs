@@ -1,6 +1,10 @@
 //! `lanekeeper rules`.
 
+use std::fs;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use super::CLEAN;
 use crate::rule::{self, RULES};
@@ -10,9 +14,16 @@ use crate::rule::{self, RULES};
 pub(super) struct Args {
     /// A rule to explain, by code or name
     rule: Option<String>,
+    /// Write a page for each rule, and one that lists them, into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "rule")]
+    markdown: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    if let Some(directory) = &args.markdown {
+        write_pages(directory)?;
+        return Ok(CLEAN);
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     if let Some(name) = &args.rule {
         let rule = rule::find(name).ok_or_else(|| {
@@ -34,4 +45,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     }
     out.flush()?;
     Ok(CLEAN)
+}
+
+/// Writes the pages. A page of a rule that is no more is left for whoever looks at the difference.
+fn write_pages(directory: &Path) -> anyhow::Result<()> {
+    let write = |name: &str, page: &str| {
+        let path = directory.join(name);
+        fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))
+    };
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    write("README.md", &rule::index())?;
+    for rule in RULES {
+        write(&format!("{}.md", rule.code), &rule.page())?;
+    }
+    Ok(())
 }

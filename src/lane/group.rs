@@ -40,6 +40,15 @@ impl LaneGroup {
         self.completeness.is_none()
     }
 
+    /// What messages call it: `LaneGroup shop/cars`, or the plugin that implies it.
+    pub fn title(&self) -> String {
+        if self.is_implicit() {
+            self.source.clone()
+        } else {
+            format!("LaneGroup {}/{}", self.namespace, self.source)
+        }
+    }
+
     /// Whether every service of the group is to have every lane.
     pub fn is_strict(&self) -> bool {
         self.completeness == Some(Completeness::Strict)

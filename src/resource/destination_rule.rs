@@ -14,8 +14,8 @@ pub struct DestinationRule {
     pub host: Symbol,
     /// The subsets, in order.
     pub subsets: Vec<Subset>,
-    /// The policy for every subset that has none of its own.
-    pub traffic_policy: TrafficPolicy,
+    /// The policy for every subset, as far as a subset's own does not say otherwise; `None`: none is written.
+    pub traffic_policy: Option<TrafficPolicy>,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
     pub export_to: Vec<Symbol>,
     /// The callers it is for; `None`: all.
@@ -34,17 +34,32 @@ pub struct Subset {
     pub traffic_policy: TrafficPolicy,
 }
 
-/// What of a `trafficPolicy` decides the protocol and the choice of a pod.
+/// What of a `trafficPolicy` decides the protocol and the choice of a pod. A part that is written stands in whole
+/// for the same part of a wider policy, whatever it leaves out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficPolicy {
-    /// How connections to the upstream start.
-    pub h2: H2Upgrade,
-    /// Whether the caller's protocol is kept.
-    pub use_client_protocol: bool,
-    /// Whether the address that the caller chose is kept (`loadBalancer.simple: PASSTHROUGH`).
-    pub passthrough: bool,
+    /// How connections are kept; `None`: nothing is written.
+    pub connection_pool: Option<ConnectionPool>,
+    /// How a pod is chosen; `None`: nothing is written.
+    pub load_balancer: Option<LoadBalancer>,
     /// The same by port.
     pub ports: Vec<(u32, TrafficPolicy)>,
+}
+
+/// `connectionPool`, as far as it decides the protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionPool {
+    /// How connections to the upstream start.
+    pub h2: H2Upgrade,
+    /// Whether the caller's protocol is kept, which comes before `h2`.
+    pub use_client_protocol: bool,
+}
+
+/// `loadBalancer`, as far as it decides whether a pod is chosen at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Whether the address that the caller chose is kept (`simple: PASSTHROUGH`).
+    pub passthrough: bool,
 }
 
 /// `connectionPool.http.h2UpgradePolicy`.
@@ -81,7 +96,7 @@ impl<'de> Deserialize<'de> for DestinationRule {
         struct Spec {
             host: Symbol,
             subsets: Vec<Subset>,
-            traffic_policy: TrafficPolicy,
+            traffic_policy: Option<TrafficPolicy>,
             export_to: Vec<Symbol>,
             workload_selector: Option<Selector>,
         }
@@ -109,14 +124,47 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "camelCase", default)]
         struct Wire {
-            connection_pool: ConnectionPool,
-            load_balancer: LoadBalancer,
+            connection_pool: Option<ConnectionPool>,
+            load_balancer: Option<LoadBalancer>,
             port_level_settings: Vec<PortPolicy>,
         }
 
         #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct PortPolicy {
+            port: Port,
+            connection_pool: Option<ConnectionPool>,
+            load_balancer: Option<LoadBalancer>,
+        }
+
+        #[derive(Deserialize, Default)]
         #[serde(default)]
-        struct ConnectionPool {
+        struct Port {
+            number: u32,
+        }
+
+        let wire = Wire::deserialize(deserializer)?;
+        let of_port = |port: PortPolicy| {
+            let policy = Self {
+                connection_pool: port.connection_pool,
+                load_balancer: port.load_balancer,
+                ports: Vec::new(),
+            };
+            (port.port.number, policy)
+        };
+        Ok(Self {
+            connection_pool: wire.connection_pool,
+            load_balancer: wire.load_balancer,
+            ports: wire.port_level_settings.into_iter().map(of_port).collect(),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ConnectionPool {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Wire {
             http: Http,
         }
 
@@ -127,50 +175,25 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
             use_client_protocol: bool,
         }
 
+        let Wire { http } = Wire::deserialize(deserializer)?;
+        Ok(Self {
+            h2: http.h2_upgrade_policy,
+            use_client_protocol: http.use_client_protocol,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for LoadBalancer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize, Default)]
         #[serde(default)]
-        struct LoadBalancer {
+        struct Wire {
             simple: Option<Box<str>>,
         }
 
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct PortPolicy {
-            #[serde(default)]
-            port: Port,
-            #[serde(default)]
-            connection_pool: ConnectionPool,
-            #[serde(default)]
-            load_balancer: LoadBalancer,
-        }
-
-        #[derive(Deserialize, Default)]
-        #[serde(default)]
-        struct Port {
-            number: u32,
-        }
-
-        fn policy(pool: &ConnectionPool, balancer: &LoadBalancer) -> TrafficPolicy {
-            TrafficPolicy {
-                h2: pool.http.h2_upgrade_policy,
-                use_client_protocol: pool.http.use_client_protocol,
-                passthrough: balancer.simple.as_deref() == Some("PASSTHROUGH"),
-                ports: Vec::new(),
-            }
-        }
-
-        let wire = Wire::deserialize(deserializer)?;
-        let ports = wire.port_level_settings.iter();
+        let Wire { simple } = Wire::deserialize(deserializer)?;
         Ok(Self {
-            ports: ports
-                .map(|port| {
-                    (
-                        port.port.number,
-                        policy(&port.connection_pool, &port.load_balancer),
-                    )
-                })
-                .collect(),
-            ..policy(&wire.connection_pool, &wire.load_balancer)
+            passthrough: simple.as_deref() == Some("PASSTHROUGH"),
         })
     }
 }
@@ -190,8 +213,11 @@ mod tests {
             "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v1", "labels": {"version": "v2"}}]}}))
         .unwrap();
         assert_eq!(rule.subset("v1").unwrap().labels.get("version").unwrap(), &"v1");
-        assert_eq!(rule.traffic_policy.h2, H2Upgrade::Upgrade);
-        assert!(rule.traffic_policy.ports[0].1.passthrough);
+        let policy = rule.traffic_policy.as_ref().unwrap();
+        assert_eq!(policy.connection_pool.unwrap().h2, H2Upgrade::Upgrade);
+        assert_eq!(policy.load_balancer, None);
+        assert!(policy.ports[0].1.load_balancer.unwrap().passthrough);
+        assert_eq!(policy.ports[0].1.connection_pool, None);
         assert!(rule.workload_selector.is_some());
     }
 }

@@ -16,6 +16,9 @@ pub struct ServiceEntry {
     pub ports: Vec<EntryPort>,
     /// Endpoints that are written down.
     pub endpoints: Vec<Endpoint>,
+    /// Whether requests go to the address that their caller asked for: resolution NONE, which is also meant where
+    /// none is written.
+    pub keeps_address: bool,
     /// The workloads and `WorkloadEntry` objects behind it.
     pub workload_selector: Option<Labels>,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
@@ -57,6 +60,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             hosts: Vec<Symbol>,
             ports: Vec<EntryPort>,
             endpoints: Vec<Endpoint>,
+            resolution: Symbol,
             workload_selector: Option<Selector>,
             export_to: Vec<Symbol>,
         }
@@ -73,6 +77,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             hosts: spec.hosts,
             ports: spec.ports,
             endpoints: spec.endpoints,
+            keeps_address: spec.resolution.is_empty() || spec.resolution == "NONE",
             workload_selector: spec.workload_selector.map(|selector| selector.labels),
             export_to: spec.export_to,
         })

@@ -21,6 +21,8 @@ pub struct VirtualService {
     pub export_to: Vec<Symbol>,
     /// Its HTTP routes, tried in order.
     pub http: Vec<HttpRoute>,
+    /// Whether it has `tls` or `tcp` routes too.
+    pub has_other_routes: bool,
 }
 
 /// One entry of `spec.http`.
@@ -46,6 +48,10 @@ pub struct HttpRoute {
     pub headers: Option<Headers>,
     /// Where a copy of each request goes.
     pub mirror: Option<Destination>,
+    /// How many of the requests are copied there; not written: all.
+    pub mirror_percentage: Option<Percentage>,
+    /// The same in a field of old, which counts where the other is not written.
+    pub mirror_percent: Option<f64>,
     /// Where copies go, by percentage.
     pub mirrors: Vec<Mirror>,
 }
@@ -55,6 +61,30 @@ impl HttpRoute {
     pub fn answers_itself(&self) -> bool {
         self.redirect || self.direct_response
     }
+
+    /// Where copies of the requests go, with the path of the destination below `spec.http[…]`: a mirror whose
+    /// percentage is 0 gets none (`MirrorPercent` in `pilot/pkg/networking/core/route/route.go`) [s25].
+    pub fn copies(&self) -> impl Iterator<Item = (String, &Destination)> {
+        let old = self.mirror_percent.unwrap_or(100.0);
+        let share = self
+            .mirror_percentage
+            .as_ref()
+            .map_or(old, |percentage| percentage.value);
+        let first = self.mirror.iter().filter(move |_| share > 0.0);
+        let first = first.map(|destination| ("mirror".to_owned(), destination));
+        let gets_any = |mirror: &Mirror| mirror.percentage.as_ref().is_none_or(|share| share.value > 0.0);
+        let others = self.mirrors.iter().enumerate();
+        let others = others.filter(move |(_, mirror)| gets_any(mirror));
+        first.chain(others.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)))
+    }
+}
+
+/// A share in percent.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct Percentage {
+    /// From 0 to 100.
+    pub value: f64,
 }
 
 /// One entry of a route's `mirrors`.
@@ -63,6 +93,8 @@ impl HttpRoute {
 pub struct Mirror {
     /// Where the copy goes.
     pub destination: Destination,
+    /// How many of the requests are copied; not written: all.
+    pub percentage: Option<Percentage>,
 }
 
 /// A route's `delegate`: another `VirtualService` by name.
@@ -134,6 +166,16 @@ impl StringMatch {
         match self {
             Self::Exact(value) => Some(value),
             _ => None,
+        }
+    }
+
+    /// Whether as a condition on the path it leaves out none.
+    pub fn is_any_path(&self) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Prefix(prefix) => &**prefix == "/",
+            Self::Regex(regex) => &**regex == ".*",
+            Self::Exact(_) => false,
         }
     }
 
@@ -281,6 +323,12 @@ impl<V> Default for Pairs<V> {
     }
 }
 
+impl<V> FromIterator<(Box<str>, V)> for Pairs<V> {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl<V> std::ops::Deref for Pairs<V> {
     type Target = [(Box<str>, V)];
 
@@ -334,6 +382,8 @@ impl<'de> Deserialize<'de> for VirtualService {
             gateways: Vec<Symbol>,
             export_to: Vec<Symbol>,
             http: Vec<HttpRoute>,
+            tls: Vec<serde::de::IgnoredAny>,
+            tcp: Vec<serde::de::IgnoredAny>,
         }
 
         let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
@@ -343,6 +393,7 @@ impl<'de> Deserialize<'de> for VirtualService {
             gateways: spec.gateways,
             export_to: spec.export_to,
             http: spec.http,
+            has_other_routes: !spec.tls.is_empty() || !spec.tcp.is_empty(),
         })
     }
 }
@@ -373,6 +424,29 @@ mod tests {
         assert_eq!(route.mirror.as_ref().unwrap().host, "shadow");
         assert!(vs.http[1].answers_itself());
         assert_eq!(vs.http[2].delegate.as_ref().unwrap().name, "d");
+    }
+
+    #[test]
+    fn a_mirror_with_a_percentage_of_0_gets_no_copy() {
+        let copies = |route: serde_json::Value| {
+            let route: HttpRoute = serde_json::from_value(route).unwrap();
+            route.copies().map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        let to = json!({"host": "a"});
+        assert_eq!(copies(json!({"mirror": to})), ["mirror"]);
+        assert_eq!(
+            copies(json!({"mirror": to, "mirrorPercentage": {"value": 0.1}, "mirrorPercent": 0})),
+            ["mirror"]
+        );
+        for none in [
+            json!({"mirror": to, "mirrorPercentage": {"value": 0}}),
+            json!({"mirror": to, "mirrorPercentage": {}}),
+            json!({"mirror": to, "mirrorPercent": 0}),
+        ] {
+            assert!(copies(none).is_empty());
+        }
+        let mirrors = json!([{"destination": to, "percentage": {"value": 0}}, {"destination": to}]);
+        assert_eq!(copies(json!({"mirrors": mirrors})), ["mirrors[1].destination"]);
     }
 
     #[test]

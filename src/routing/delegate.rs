@@ -22,6 +22,18 @@ pub fn roots_of<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<&'w VirtualS
     }
 }
 
+/// The routes of `vs` under each route that delegates to them, and those of its delegates that have their block of
+/// headers from it. The routes of a delegate that nobody names yet are given as they stand.
+pub fn routes_concerning<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Route<'w>> {
+    let roots = roots_of(view, vs);
+    let alone = if roots.is_empty() { Some(vs) } else { None };
+    let all = roots
+        .into_iter()
+        .chain(alone)
+        .flat_map(|root| expanded(view, root));
+    all.filter(|route| route.concerns(vs)).collect()
+}
+
 /// Why a route with a `delegate` leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Broken<'w> {
@@ -85,6 +97,30 @@ pub(super) fn expanded<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<Route
         }
     }
     routes
+}
+
+/// The routes that stand for the one of `vs` at `index`, with the object that has them: itself, or, where it delegates,
+/// those of the delegate.
+pub(super) fn standing_for<'w>(
+    view: &View<'w>,
+    vs: &'w VirtualService,
+    index: usize,
+) -> Vec<(&'w VirtualService, &'w HttpRoute)> {
+    let Some(route) = vs.http.get(index) else {
+        return Vec::new();
+    };
+    match delegate_of(view, vs, route) {
+        None => vec![(vs, route)],
+        Some(Ok(delegate)) => {
+            let root = Root { vs, index, route };
+            let of_delegate = delegate.http.iter().enumerate();
+            of_delegate
+                .filter(|(index, route)| merged(root, delegate, *index, route).is_some())
+                .map(|(_, route)| (delegate, route))
+                .collect()
+        }
+        Some(Err(_)) => Vec::new(),
+    }
 }
 
 fn numbered(route: &HttpRoute) -> impl Iterator<Item = (usize, &HttpMatch)> {
@@ -188,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::resource::{Kind, Resource};
-    use crate::routing::{Context, routes_at};
+    use crate::routing::{Block, Context, routes_at};
     use crate::world::{Settings, World};
 
     fn vs(namespace: &str, name: &str, spec: &Value) -> Resource {
@@ -277,10 +313,10 @@ mod tests {
                 .and_then(|headers| headers.request.set_value("bu"))
         };
         assert_eq!((set(0), set(1)), (None, Some("x")));
-        let (object, path) = routes[1].headers_at().unwrap();
+        let (object, path) = routes[1].place_of_block(Block::Route);
         assert_eq!(
             (object.name.as_str(), path.as_str()),
-            ("root", "spec.http[0].headers")
+            ("root", "spec.http[0].headers.request")
         );
     }
 }

@@ -1,10 +1,13 @@
 //! The routes by which requests enter a lane group at a gateway.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
+use hashbrown::HashMap;
+
 use super::{
-    Condition, Context, Groups, HeaderState, Lanes, Route, header_after, reached as destinations_of,
-    roots_of, routes_at, rule_for,
+    Condition, Context, Groups, HeaderOutcome, Lanes, Route, header_after, is_presence, qualified_name,
+    reached as destinations_of, roots_of, routes_at, rule_for,
 };
 use crate::lane::Entry;
 use crate::resource::{StringMatch, VirtualService};
@@ -57,7 +60,7 @@ pub struct EntryDestination<'w> {
     /// Whether it names a subset that is not defined: its lane cannot be told.
     pub is_undefined: bool,
     /// What becomes of the lane header.
-    pub header: HeaderState<'w>,
+    pub header: HeaderOutcome<'w>,
 }
 
 impl EntryRoute<'_, '_> {
@@ -68,13 +71,21 @@ impl EntryRoute<'_, '_> {
             EntryMatch::Exact(_) | EntryMatch::Pattern(_) | EntryMatch::Mixed
         )
     }
+
+    /// Whether every request that the route takes has a value in the header `name`: each of its matches asks for one,
+    /// or leaves those that have none to other routes [s24, s29].
+    pub fn requires(&self, name: &str) -> bool {
+        let conditions = &self.route.conditions;
+        !conditions.is_empty() && conditions.iter().all(|condition| requires(*condition, name))
+    }
 }
 
 /// A group and its entry, where it has one.
 type Group<'v, 'w> = (Rc<Lanes<'v, 'w>>, Option<Entry>);
 
-/// The routes of `vs` that lead from a gateway to services of a lane group, whoever delegates to them; none where the
-/// group's entry header is the lane header itself, or where the group enters by other gateways.
+/// The routes that lead from a gateway to services of a lane group and that `vs` has, each under every route that
+/// delegates to it, or that have their block of headers from `vs` [s26]; none where the group's entry header is the
+/// lane header itself, or where the group enters by other gateways.
 pub fn entry_routes<'v, 'w>(
     view: &View<'w>,
     groups: &Groups<'v, 'w>,
@@ -82,21 +93,22 @@ pub fn entry_routes<'v, 'w>(
 ) -> Vec<EntryRoute<'v, 'w>> {
     let mut found: Vec<EntryRoute<'v, 'w>> = Vec::new();
     for root in roots_of(view, vs) {
+        let gateways = gateways_of(root);
+        if gateways.is_empty() {
+            continue;
+        }
         let on_mesh = routes_at(view, root, Context::MESH);
-        for name in root.gateways.iter().filter(|name| **name != "mesh") {
-            let gateway = qualified(name, &root.meta.namespace);
+        for gateway in gateways {
             let context = Context {
                 gateway: Some(&gateway),
                 ..Context::MESH
             };
             for route in routes_at(view, root, context) {
-                let is_known = |entry: &EntryRoute<'_, '_>| entry.route.index == route.index;
-                if !route.is_of(vs) || found.iter().any(is_known) {
+                let is_known = found.iter().any(|entry| entry.route.is_same(&route));
+                if is_known || !route.concerns(vs) {
                     continue;
                 }
-                let is_on_mesh = on_mesh
-                    .iter()
-                    .any(|other| other.is_of(vs) && other.index == route.index);
+                let is_on_mesh = on_mesh.iter().any(|other| other.is_same(&route));
                 found.extend(entry_route(view, groups, route, &gateway, is_on_mesh));
             }
         }
@@ -104,8 +116,92 @@ pub fn entry_routes<'v, 'w>(
     found
 }
 
+/// The gateways that `vs` is bound to, as `namespace/name`.
+fn gateways_of(vs: &VirtualService) -> Vec<Symbol> {
+    let gateways = vs.gateways.iter().filter(|name| **name != "mesh");
+    gateways.map(|name| qualified(name, &vs.meta.namespace)).collect()
+}
+
+/// Where the lane header itself is trusted, each worked out once.
+#[derive(Debug)]
+pub struct Trust<'v, 'w> {
+    view: &'v View<'w>,
+    known: RefCell<HashMap<(Symbol, Symbol), bool>>,
+}
+
+impl<'v, 'w> Trust<'v, 'w> {
+    /// Trust in `view`.
+    pub fn new(view: &'v View<'w>) -> Self {
+        Self {
+            view,
+            known: RefCell::default(),
+        }
+    }
+
+    /// Whether some route at the gateways by which requests come to `route` matches the lane header itself: a trusted
+    /// gateway in front, or a caller in the mesh, sends it there [s31].
+    pub fn is_for(&self, route: &EntryRoute<'_, 'w>) -> bool {
+        let root = route.route.root.map_or(route.route.vs, |root| root.vs);
+        let header = &route.lanes.group.header;
+        gateways_of(root)
+            .iter()
+            .any(|gateway| self.is_at(gateway, header))
+    }
+
+    fn is_at(&self, gateway: &Symbol, header: &Symbol) -> bool {
+        let key = (gateway.clone(), header.clone());
+        if let Some(known) = self.known.borrow().get(&key) {
+            return *known;
+        }
+        let is_trusted = self.is_matched_at(gateway, header);
+        self.known.borrow_mut().insert(key, is_trusted);
+        is_trusted
+    }
+
+    /// Whether a route matches the header at a gateway, or at another one of the same pods.
+    fn is_matched_at(&self, gateway: &Symbol, header: &str) -> bool {
+        let view = self.view;
+        let names = match view.gateway(gateway, &Symbol::default()) {
+            Some(gateway) => view
+                .gateways_with(gateway)
+                .into_iter()
+                .map(qualified_name)
+                .collect(),
+            None => vec![gateway.clone()],
+        };
+        names.iter().any(|gateway| {
+            let context = Context {
+                gateway: Some(gateway),
+                ..Context::MESH
+            };
+            let bound = view.virtual_services_at(gateway).into_iter();
+            let mut routes = bound.flat_map(|vs| routes_at(view, vs, context));
+            routes.any(|route| {
+                let mut conditions = route.conditions.iter();
+                conditions.any(|condition| condition.header(header).is_some())
+            })
+        })
+    }
+}
+
+/// Whether the condition holds only for requests that have a value in the header `name`. A header that is there and
+/// empty satisfies `{}` and some patterns; one that is not there satisfies none, and in `withoutHeaders` reads as
+/// empty.
+fn requires(condition: Condition<'_>, name: &str) -> bool {
+    let any = |pairs: &[(Box<str>, StringMatch)], holds: &dyn Fn(&StringMatch) -> bool| {
+        let mut of_name = pairs.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        of_name.any(|(_, value)| holds(value))
+    };
+    condition.parts().any(|part| {
+        any(&part.headers, &|value| !is_presence(value) && !value.matches(""))
+            || any(&part.without_headers, &|value| {
+                !is_presence(value) && value.matches("")
+            })
+    })
+}
+
 /// The route as one by which requests enter a lane group at `gateway`, if it leads to one.
-fn entry_route<'v, 'w>(
+pub fn entry_route<'v, 'w>(
     view: &View<'w>,
     groups: &Groups<'v, 'w>,
     route: Route<'w>,
@@ -178,5 +274,89 @@ fn told_by<'w>(conditions: &[Condition<'w>], header: &str, entry: Option<&Entry>
         EntryMatch::Exact(values.iter().filter_map(|value| value.exact()).collect())
     } else {
         EntryMatch::Pattern(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resource::{HttpMatch, Kind, Resource};
+    use crate::world::{Settings, World};
+
+    fn requires_buid(condition: &Value) -> bool {
+        let condition: HttpMatch = serde_json::from_value(condition.clone()).unwrap();
+        requires(Condition::own(0, &condition), "buid")
+    }
+
+    #[test]
+    fn a_match_asks_for_a_value_unless_an_empty_header_satisfies_it_too() {
+        let header = |value: Value| json!({"headers": {"BuId": value}});
+        for value in [
+            json!({"exact": "x"}),
+            json!({"prefix": "x"}),
+            json!({"regex": "w.*"}),
+        ] {
+            assert!(requires_buid(&header(value.clone())), "{value}");
+        }
+        // `*` is no expression to Istio but the header's presence; a broken one matches nothing.
+        for value in [
+            json!({}),
+            json!({"exact": ""}),
+            json!({"regex": ".*"}),
+            json!({"regex": "(a|b)?"}),
+            json!({"regex": "*"}),
+        ] {
+            assert!(!requires_buid(&header(value.clone())), "{value}");
+        }
+        assert!(requires_buid(&header(json!({"regex": "["}))));
+        assert!(!requires_buid(&json!({"uri": {"prefix": "/a"}})));
+    }
+
+    #[test]
+    fn what_is_not_there_reads_as_empty_where_a_header_must_not_match() {
+        let without = |value: Value| json!({"withoutHeaders": {"buid": value}});
+        assert!(requires_buid(&without(json!({"exact": ""}))));
+        assert!(!requires_buid(&without(json!({"exact": "x"}))));
+        assert!(!requires_buid(&without(json!({}))));
+    }
+
+    fn object(kind: Kind, name: &str, spec: &Value) -> Resource {
+        let object = json!({"metadata": {"namespace": "cars", "name": name}, "spec": spec});
+        Resource::parse(kind, object).unwrap()
+    }
+
+    #[test]
+    fn a_gateway_trusts_the_lane_header_where_any_of_its_routes_matches_it() {
+        let gateway = |name: &str, selector: &str| {
+            object(
+                Kind::Gateway,
+                name,
+                &json!({"selector": {"istio": selector}, "servers": []}),
+            )
+        };
+        let vs = |name: &str, gateway: &str, http: &Value| {
+            object(
+                Kind::VirtualService,
+                name,
+                &json!({"hosts": ["x"], "gateways": [gateway], "http": http}),
+            )
+        };
+        let matching = json!([{"match": [{"headers": {"Bu": {"exact": "x"}}}], "delegate": {"name": "own"}}]);
+        let delegate = object(Kind::VirtualService, "own", &json!({"http": [{}]}));
+        let trusts = |others: Vec<Resource>| {
+            let own = [gateway("gw", "a"), vs("a", "gw", &json!([{}])), delegate.clone()];
+            let world = World::of(Settings::default(), own.into_iter().chain(others));
+            let view = View::new(&world);
+            let vs = view.virtual_service(&"cars".into(), &"a".into()).unwrap();
+            let gateways = gateways_of(vs);
+            Trust::new(&view).is_at(&gateways[0], &"bu".into())
+        };
+        assert!(!trusts(vec![]));
+        assert!(trusts(vec![vs("b", "gw", &matching)]));
+        // The same pods serve another Gateway; others do not.
+        assert!(trusts(vec![gateway("gw-2", "a"), vs("b", "gw-2", &matching)]));
+        assert!(!trusts(vec![gateway("gw-2", "b"), vs("b", "gw-2", &matching)]));
     }
 }

@@ -1,10 +1,16 @@
 //! The lanes of a group as the world shows them.
 
+mod member;
+mod reach;
+
+pub use reach::Reach;
+
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::delegate::standing_for;
 use super::subset::{is_topology_key, workload_labels};
 use super::{carriers_of_subset, rule_for};
 use crate::lane::{Entry, LaneGroup, WithoutHeader, is_near, nearest};
@@ -26,6 +32,8 @@ pub struct Lanes<'v, 'w> {
     all: OnceCell<Vec<Symbol>>,
     entry: OnceCell<Option<Entry>>,
     known: RefCell<HashMap<Symbol, bool>>,
+    label: OnceCell<Option<Symbol>>,
+    members: RefCell<HashMap<Symbol, bool>>,
 }
 
 /// The most names of one header that are looked at as lanes: a header with more is an identity. A `LaneGroup` has
@@ -82,7 +90,7 @@ impl<'v, 'w> Groups<'v, 'w> {
 
     /// The group that `service` belongs to: the first of its namespace that has a workload behind the service; of
     /// a service with nothing behind it, the first whose labels its selector does not contradict.
-    fn of_service(&self, service: &Service) -> Option<Rc<Lanes<'v, 'w>>> {
+    pub fn of_service(&self, service: &Service) -> Option<Rc<Lanes<'v, 'w>>> {
         let groups = self.of_namespace(&service.meta.namespace);
         if groups.is_empty() {
             return None;
@@ -150,6 +158,8 @@ fn lanes_of<'v, 'w>(
             all: OnceCell::new(),
             entry: OnceCell::new(),
             known: RefCell::default(),
+            label: OnceCell::new(),
+            members: RefCell::default(),
         })
         .collect()
 }
@@ -247,10 +257,7 @@ impl<'w> Lanes<'_, 'w> {
     fn implied_entry(&self) -> Option<Entry> {
         let views = [Some(self.view), self.before].into_iter().flatten();
         views.into_iter().find_map(|view| {
-            let mut headers = view
-                .named_headers(&self.group.namespace)
-                .into_iter()
-                .filter(|header| *header != self.group.header && self.leads_to_lanes(view, header));
+            let mut headers = self.candidates(view);
             let first = headers.next()?;
             headers.next().is_none().then_some(Entry {
                 header: first,
@@ -259,26 +266,45 @@ impl<'w> Lanes<'_, 'w> {
         })
     }
 
+    /// Where callers outside name their lane in several headers, so that none of them is known to be the entry: these,
+    /// by name [s32].
+    pub fn entry_candidates(&self) -> Vec<Symbol> {
+        if !self.group.is_implicit() {
+            return Vec::new();
+        }
+        let headers: Vec<Symbol> = self.candidates(self.view).collect();
+        if headers.len() < 2 { Vec::new() } else { headers }
+    }
+
+    /// The headers whose exact values lead, at a gateway, to the lanes that they name.
+    fn candidates(&self, view: &View<'w>) -> impl Iterator<Item = Symbol> {
+        let headers = view.named_headers(&self.group.namespace).into_iter();
+        headers.filter(move |header| *header != self.group.header && self.leads_to_lanes(view, header))
+    }
+
     /// The lane of a subset: the value of the lane label; where none is written down, the label value that is a
     /// lane; else the part of the subset's name that is one. `None` where that is not one lane of the group.
     pub fn lane_of_subset(&self, subset: &Subset) -> Option<Symbol> {
-        if let Some(label) = &self.group.lane_label {
-            return subset
-                .labels
-                .get(label)
-                .filter(|value| self.contains(value))
-                .cloned();
-        }
-        let values = subset
-            .labels
-            .pairs()
-            .iter()
-            .filter(|(key, _)| is_lane_key(key))
-            .map(|(_, value)| value);
-        only(values.filter(|value| self.contains(value)).cloned()).or_else(|| {
+        self.lane_of_labels(&subset.labels).or_else(|| {
+            let is_open = self.group.lane_label.is_none();
             let named = self.all().iter().filter(|lane| is_named_for(&subset.name, lane));
-            only(named.cloned())
+            is_open.then(|| only(named.cloned())).flatten()
         })
+    }
+
+    /// The lane that labels name: the value of the lane label; where none is written down, the value that is a lane.
+    /// `None` where that is not one lane of the group.
+    pub fn lane_of_labels(&self, labels: &Labels) -> Option<Symbol> {
+        if let Some(label) = &self.group.lane_label {
+            return labels.get(label).filter(|value| self.contains(value)).cloned();
+        }
+        let pairs = labels.pairs().iter().filter(|(key, _)| is_lane_key(key));
+        only(
+            pairs
+                .map(|(_, value)| value)
+                .filter(|value| self.contains(value))
+                .cloned(),
+        )
     }
 
     /// Whether the service at the full host `host` has a version for `lane`: a subset that something carries.
@@ -303,12 +329,8 @@ impl<'w> Lanes<'_, 'w> {
         let (namespace, header) = (&self.group.namespace, &self.group.header);
         view.virtual_services_naming(namespace, header, &name.into())
             .into_iter()
-            .any(|vs| {
-                vs.http
-                    .iter()
-                    .filter(|route| names(route, header, name))
-                    .any(|route| self.leads_to(view, vs, route, name))
-            })
+            .flat_map(|vs| routes_with(view, vs, |route| names(route, header, name)))
+            .any(|(vs, route)| self.leads_to(view, vs, route, name))
     }
 
     /// Whether `header`'s exact values lead, at a gateway, to the lanes that they name: a value that is only some
@@ -322,14 +344,9 @@ impl<'w> Lanes<'_, 'w> {
             .any(|value| {
                 view.virtual_services_naming(namespace, header, value)
                     .into_iter()
-                    .any(|vs| {
-                        vs.gateways.iter().any(|gateway| *gateway != "mesh")
-                            && vs
-                                .http
-                                .iter()
-                                .filter(|route| matches_exactly(route, header, value))
-                                .any(|route| self.leads_to(view, vs, route, value))
-                    })
+                    .filter(|vs| vs.gateways.iter().any(|gateway| *gateway != "mesh"))
+                    .flat_map(|vs| routes_with(view, vs, |route| matches_exactly(route, header, value)))
+                    .any(|(vs, route)| self.leads_to(view, vs, route, value))
             })
     }
 
@@ -389,6 +406,18 @@ fn is_named_for(subset: &str, lane: &str) -> bool {
     !lane.is_empty()
         && (is_part(subset.strip_suffix(lane), |rest| rest.ends_with('-'))
             || is_part(subset.strip_prefix(lane), |rest| rest.starts_with('-')))
+}
+
+/// The routes of `vs` that `is_one` picks; of one that delegates, those that stand for it [s26].
+fn routes_with<'w>(
+    view: &View<'w>,
+    vs: &'w VirtualService,
+    is_one: impl Fn(&HttpRoute) -> bool,
+) -> Vec<(&'w VirtualService, &'w HttpRoute)> {
+    let picked = vs.http.iter().enumerate().filter(|(_, route)| is_one(route));
+    picked
+        .flat_map(|(index, _)| standing_for(view, vs, index))
+        .collect()
 }
 
 /// Whether the route names `value` in `header`: in a match, or in what it or a destination sets.

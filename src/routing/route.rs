@@ -108,13 +108,7 @@ impl<'w> Condition<'w> {
     /// `pilot/pkg/networking/core/route/route.go`): no header or query condition, and a path of `prefix: /` or
     /// `regex: .*`, or none.
     pub fn takes_every_request(self) -> bool {
-        let any_path = match self.uri() {
-            None | Some(StringMatch::Present) => true,
-            Some(StringMatch::Prefix(prefix)) => &**prefix == "/",
-            Some(StringMatch::Regex(regex)) => &**regex == ".*",
-            Some(StringMatch::Exact(_)) => false,
-        };
-        any_path
+        self.uri().is_none_or(StringMatch::is_any_path)
             && self.parts().all(|part| {
                 part.headers.is_empty()
                     && part.without_headers.is_empty()
@@ -144,7 +138,7 @@ impl<'w> Condition<'w> {
 impl<'w> Route<'w> {
     /// Whether the object `vs` has this route.
     pub fn is_of(&self, vs: &VirtualService) -> bool {
-        self.vs.meta.name == vs.meta.name && self.vs.meta.namespace == vs.meta.namespace
+        is_same(self.vs, vs)
     }
 
     /// The object that has it.
@@ -164,14 +158,26 @@ impl<'w> Route<'w> {
         self.route.headers.as_ref().or_else(of_root)
     }
 
-    /// The object and the path of the block that [`Route::headers`] gives.
-    pub fn headers_at(&self) -> Option<(ObjectRef, String)> {
-        if self.route.headers.is_some() {
-            return Some((self.reference(), format!("{}.headers", self.path())));
-        }
-        let root = self.root.filter(|root| root.route.headers.is_some())?;
-        let object = root.vs.meta.reference(Kind::VirtualService);
-        Some((object, format!("spec.http[{}].headers", root.index)))
+    /// Whether [`Route::headers`] is the delegating route's block: one of its own would replace it whole.
+    pub fn inherits_headers(&self) -> bool {
+        let has_root = |root: &Root<'_>| root.route.headers.is_some();
+        self.route.headers.is_none() && self.root.as_ref().is_some_and(has_root)
+    }
+
+    /// Whether `vs` has it, or has the block of headers that it inherits.
+    pub fn concerns(&self, vs: &VirtualService) -> bool {
+        let is_root = |root: Root<'_>| is_same(root.vs, vs);
+        self.is_of(vs) || (self.inherits_headers() && self.root.is_some_and(is_root))
+    }
+
+    /// Whether both are one route under one delegating route, perhaps in different contexts.
+    pub fn is_same(&self, other: &Route<'_>) -> bool {
+        let roots = match (self.root, other.root) {
+            (None, None) => true,
+            (Some(own), Some(other)) => own.index == other.index && is_same(own.vs, other.vs),
+            _ => false,
+        };
+        roots && self.index == other.index && self.is_of(other.vs)
     }
 
     /// Whether it takes every request of the context that it was asked for.
@@ -182,6 +188,10 @@ impl<'w> Route<'w> {
                 .iter()
                 .any(|condition| condition.source().is_none() && condition.takes_every_request())
     }
+}
+
+fn is_same(a: &VirtualService, b: &VirtualService) -> bool {
+    a.meta.name == b.meta.name && a.meta.namespace == b.meta.namespace
 }
 
 /// Whether the `VirtualService` is bound to the gateway (`namespace/name`), or to `mesh` for `None`.
@@ -226,25 +236,24 @@ pub(super) fn all_routes_at<'w>(
         if !was_unconditional && live.is_empty() {
             continue;
         }
-        let mut dead = Vec::new();
-        if !is_over {
-            if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
-                dead = live.split_off(last + 1);
-                is_over = true;
-            }
-            is_over |= was_unconditional;
-            if !dead.is_empty() {
+        if is_over {
+            route.conditions = live;
+            dropped.push(route);
+            continue;
+        }
+        is_over = was_unconditional;
+        if let Some(last) = live.iter().position(|condition| ends_in(*condition, context)) {
+            is_over = true;
+            let rest = live.split_off(last + 1);
+            if !rest.is_empty() {
                 dropped.push(Route {
-                    conditions: dead,
+                    conditions: rest,
                     ..route.clone()
                 });
             }
-            route.conditions = live;
-            routes.push(route);
-        } else {
-            route.conditions = live;
-            dropped.push(route);
         }
+        route.conditions = live;
+        routes.push(route);
     }
     (routes, dropped)
 }
@@ -308,9 +317,7 @@ pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
     let mut found: Vec<_> = reached(route)
         .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
         .collect();
-    found.extend(route.mirror.iter().map(|mirror| ("mirror".to_owned(), mirror)));
-    let mirrors = route.mirrors.iter().enumerate();
-    found.extend(mirrors.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)));
+    found.extend(route.copies());
     found
 }
 

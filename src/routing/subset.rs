@@ -1,5 +1,6 @@
 //! Which carriers a subset chooses.
 
+use super::destinations;
 use crate::resource::{Kind, Labels, Resource, Service, Subset};
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -46,6 +47,15 @@ pub(super) fn is_topology_key(key: &str) -> bool {
         || key.starts_with("topology.kubernetes.io/")
         || key.starts_with("topology.istio.io/")
         || key.starts_with("failure-domain.beta.kubernetes.io/")
+}
+
+/// Whether any route sends requests or copies to the subset of the full host `host`.
+pub fn is_subset_routed(view: &View<'_>, host: &Symbol, subset: &Symbol) -> bool {
+    view.virtual_services_to(host).into_iter().any(|vs| {
+        vs.http.iter().flat_map(destinations).any(|(_, to)| {
+            to.subset.as_ref() == Some(subset) && view.resolve(&to.host, &vs.meta.namespace) == *host
+        })
+    })
 }
 
 /// The carriers of `service`, and which of them `subset` chooses. The service has a selector.

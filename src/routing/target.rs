@@ -1,5 +1,7 @@
 //! What a destination's host and port stand for.
 
+use std::fmt;
+
 use super::{Context, Protocol};
 use crate::resource::{Destination, Kind, ObjectRef, Service, ServiceEntry};
 use crate::symbol::Symbol;
@@ -25,6 +27,18 @@ pub struct Port {
     pub name: Symbol,
     /// What Istio takes its traffic for.
     pub protocol: Protocol,
+}
+
+/// `8080 (http)`, as people call it.
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.number)?;
+        if self.name.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.name)
+        }
+    }
 }
 
 impl Target<'_> {

@@ -7,7 +7,7 @@
 
 use super::delegate::roots_of;
 use super::route::{all_routes_at, is_on_mesh};
-use super::{Context, Route, Source, rank, routes_at, target_of};
+use super::{Context, Port, Route, Source, rank, routes_at, target_of};
 use crate::resource::{Gateway, Server, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, age, host_includes, qualified};
@@ -40,6 +40,12 @@ impl VirtualHost<'_> {
             port: self.port,
             source: self.source,
         }
+    }
+
+    /// The port that its callers call, on the mesh; `None` at a gateway, and where it is not known.
+    pub fn called_port(&self, view: &View<'_>) -> Option<Port> {
+        let number = self.port.filter(|_| self.gateway.is_none())?;
+        target_of(view, &self.host).port(number)
     }
 }
 
@@ -78,14 +84,14 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
                     port,
                     source: Some(*source),
                 };
-                let (routes, dropped) = all_routes_at(view, root, context);
+                let (tried, dropped) = all_routes_at(view, root, context);
                 found.push(VirtualHost {
                     host: host.clone(),
                     gateway: None,
                     port,
                     server: None,
                     source: Some(*source),
-                    routes,
+                    routes: tried,
                     dropped,
                 });
             }
@@ -113,6 +119,12 @@ fn mesh_hosts(view: &View<'_>, root: &VirtualService) -> Vec<Symbol> {
     hosts.sort();
     hosts.dedup();
     hosts
+}
+
+/// Whether a `VirtualService` on the mesh is for the full host `host`, by its name or by a wildcard.
+pub fn is_claimed_on_mesh(view: &View<'_>, host: &Symbol) -> bool {
+    let mut hosts = view.with_wildcards(host).into_iter();
+    hosts.any(|host| view.virtual_services_of(&host).into_iter().any(is_on_mesh))
 }
 
 /// The callers that the routes of `root` tell from others, and the others.
@@ -143,10 +155,10 @@ fn at_gateway<'w>(
                 gateway: Some(&name),
                 ..Context::MESH
             };
-            let (routes, dropped) = all_routes_at(view, root, context);
+            let (tried, dropped) = all_routes_at(view, root, context);
             found.push(VirtualHost {
-                host: host.clone(),
-                routes,
+                host: view.resolve(host, home),
+                routes: tried,
                 dropped,
                 gateway: Some(name.clone()),
                 port: None,
@@ -158,7 +170,7 @@ fn at_gateway<'w>(
     };
     let siblings = view.gateways_with(gateway);
     for server in gateway.servers.iter().filter(|server| server.serves_http()) {
-        for host in served_hosts(server, gateway, root) {
+        for host in served_hosts(view, server, gateway, root) {
             let is_known = found.iter().any(|known| {
                 known.gateway.as_ref() == Some(&name)
                     && known.host == host
@@ -182,27 +194,56 @@ fn at_gateway<'w>(
     }
 }
 
+/// The servers whose hosts are looked up together with those of `server`: servers in the clear on one port are one
+/// listener, also of several `Gateways` for the same pods; a server with TLS stands alone.
+fn listener<'w>(
+    gateway: &'w Gateway,
+    server: &'w Server,
+    siblings: &[&'w Gateway],
+) -> Vec<(&'w Gateway, &'w Server)> {
+    if server.is_tls() {
+        return vec![(gateway, server)];
+    }
+    let all = siblings
+        .iter()
+        .flat_map(|gateway| gateway.servers.iter().map(move |server| (*gateway, server)));
+    all.filter(|(_, other)| other.port == server.port && other.serves_http() && !other.is_tls())
+        .collect()
+}
+
+/// The hosts that take requests away from the wildcard `host` at a server: those served there that it includes, for
+/// Envoy takes the most specific host and never falls through to another [s23].
+pub fn more_specific_hosts<'w>(
+    view: &View<'w>,
+    (gateway, server): (&'w Gateway, &'w Server),
+    siblings: &[&'w Gateway],
+    host: &Symbol,
+) -> Vec<Symbol> {
+    let mut hosts: Vec<Symbol> = listener(gateway, server, siblings)
+        .into_iter()
+        .flat_map(|(gateway, server)| {
+            let bound = at_gateway_in_order(view, gateway).into_iter();
+            bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
+        })
+        .filter(|other| other != host && host_includes(host, other))
+        .collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
 /// The routes that requests for `host` are tried against at a server: of all `VirtualServices` that have this very
-/// host there. Servers in the clear on one port are one listener, also of several `Gateways` for the same pods; a
-/// server with TLS stands alone. And the routes that their own `VirtualService` leaves out.
+/// host there, and at the servers whose hosts are looked up together with its own. And the routes that their own
+/// `VirtualService` leaves out.
 pub fn routes_of_host<'w>(
     view: &View<'w>,
     (gateway, server): (&'w Gateway, &'w Server),
     siblings: &[&'w Gateway],
     host: &Symbol,
 ) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
-    let listener: Vec<(&Gateway, &Server)> = if server.is_tls() {
-        vec![(gateway, server)]
-    } else {
-        let all = siblings
-            .iter()
-            .flat_map(|gateway| gateway.servers.iter().map(move |server| (*gateway, server)));
-        all.filter(|(_, other)| other.port == server.port && other.serves_http() && !other.is_tls())
-            .collect()
-    };
     let (mut routes, mut dropped) = (Vec::new(), Vec::new());
     let mut seen: Vec<(&Symbol, &Symbol, *const VirtualService)> = Vec::new();
-    for (gateway, server) in listener {
+    for (gateway, server) in listener(gateway, server, siblings) {
         let name = qualified_name(gateway);
         for vs in at_gateway_in_order(view, gateway) {
             let key = (
@@ -210,7 +251,7 @@ pub fn routes_of_host<'w>(
                 &gateway.meta.name,
                 std::ptr::from_ref(vs),
             );
-            if seen.contains(&key) || !served_hosts(server, gateway, vs).contains(host) {
+            if seen.contains(&key) || !served_hosts(view, server, gateway, vs).contains(host) {
                 continue;
             }
             seen.push(key);
@@ -274,32 +315,41 @@ fn catch_alls_last(routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
 }
 
 /// The hosts for which a server takes requests to the routes of `vs`: of each pair of a server's and a
-/// `VirtualService`'s host the narrower one, where the server is for the namespace (`host.NamesForNamespace`,
-/// `Names.Intersection` in `pkg/config/host`).
-pub fn served_hosts(server: &Server, gateway: &Gateway, vs: &VirtualService) -> Vec<Symbol> {
-    let mut hosts = Vec::new();
-    for written in &server.hosts {
-        let offered = match written.split_once('/') {
-            None => written.as_str(),
-            Some(("*", host)) => host,
-            Some((".", host)) if vs.meta.namespace == gateway.meta.namespace => host,
-            Some((namespace, host)) if vs.meta.namespace == *namespace => host,
-            Some(_) => continue,
-        };
-        for host in &vs.hosts {
-            let narrower = if host_includes(offered, host) {
-                Some(host.as_str())
-            } else if host_includes(host, offered) {
-                Some(offered)
-            } else {
-                None
-            };
-            hosts.extend(narrower.map(|host| Symbol::from(host.to_ascii_lowercase())));
-        }
-    }
+/// `VirtualService`'s host, a short one completed, the narrower one, where the server is for the namespace
+/// (`Names.Intersection` in `pkg/config/host`).
+pub fn served_hosts(view: &View<'_>, server: &Server, gateway: &Gateway, vs: &VirtualService) -> Vec<Symbol> {
+    let hosts = vs.hosts.iter().flat_map(|host| {
+        let host = view.resolve(host, &vs.meta.namespace);
+        served_for(server, gateway, &vs.meta.namespace, &host)
+    });
+    let mut hosts: Vec<Symbol> = hosts.collect();
     hosts.sort();
     hosts.dedup();
     hosts
+}
+
+/// The hosts for which a server takes requests to the routes of a `VirtualService` of `namespace` for the full host
+/// `host`: it, or what the server has of it; none: the server is not for it, or not for the namespace
+/// (`host.NamesForNamespace` in `pkg/config/host`).
+pub fn served_for(server: &Server, gateway: &Gateway, namespace: &Symbol, host: &Symbol) -> Vec<Symbol> {
+    let home = &gateway.meta.namespace;
+    let offered = server
+        .hosts
+        .iter()
+        .filter_map(|written| match written.split_once('/') {
+            None => Some(written.as_str()),
+            Some(("*", host)) => Some(host),
+            Some((of, host)) if *namespace == if of == "." { home.as_str() } else { of } => Some(host),
+            Some(_) => None,
+        });
+    let narrower = offered.filter_map(|offered| {
+        if host_includes(offered, host) {
+            Some(host.as_str())
+        } else {
+            host_includes(host, offered).then_some(offered)
+        }
+    });
+    narrower.map(|host| host.to_ascii_lowercase().into()).collect()
 }
 
 #[cfg(test)]
@@ -365,14 +415,17 @@ mod tests {
 
     #[test]
     fn of_a_servers_and_a_virtual_services_host_the_narrower_one_is_served() {
-        let servers = json!([server(80, &["*.x.com", "cars/y.com", "shop/z.com"])]);
+        let servers = json!([server(
+            80,
+            &["*.x.com", "cars/y.com", "shop/z.com", "*.cars.svc.cluster.local"]
+        )]);
         let found = hosts(vec![
             gateway(&servers),
-            vs("a", 1, &["a.x.com", "*.com", "y.org"], &json!([{}])),
+            vs("a", 1, &["a.x.com", "*.com", "y.org", "portal"], &json!([{}])),
         ]);
         let routes = all(&[("a", 0)]);
-        let expected =
-            ["*.x.com", "a.x.com", "y.com"].map(|host| (host.to_owned(), Some(80), routes.clone()));
+        let expected = ["*.x.com", "a.x.com", "portal.cars.svc.cluster.local", "y.com"]
+            .map(|host| (host.to_owned(), Some(80), routes.clone()));
         assert_eq!(found, expected);
     }
 
@@ -389,6 +442,30 @@ mod tests {
         let found = hosts(vec![gateway(&json!([server(80, &["*"])])), older, younger]);
         let expected = all(&[("b", 0), ("b", 1), ("a", 0), ("b", 1), ("a", 1)]);
         assert_eq!(found, [("x.com".to_owned(), Some(80), expected)]);
+    }
+
+    #[test]
+    fn a_more_specific_host_takes_requests_away_from_a_wildcard() {
+        let servers = json!([server(80, &["*"]), server(81, &["a.x.com"])]);
+        let one = |name: &str, hosts: &[&str]| vs(name, 1, hosts, &json!([{}]));
+        let world = World::of(
+            Settings::default(),
+            [
+                gateway(&servers),
+                one("a", &["*.x.com"]),
+                one("b", &["a.x.com", "*.b.x.com", "y.com"]),
+            ],
+        );
+        let view = View::new(&world);
+        let gateway = view.gateway(&"gw".into(), &"cars".into()).unwrap();
+        let more = |server: usize, host: &str| {
+            let at = (gateway, &gateway.servers[server]);
+            more_specific_hosts(&view, at, &[gateway], &host.into())
+        };
+        assert_eq!(more(0, "*.x.com"), ["*.b.x.com", "a.x.com"]);
+        assert_eq!(more(0, "*"), ["*.b.x.com", "*.x.com", "a.x.com", "y.com"]);
+        assert_eq!(more(1, "*.x.com"), ["a.x.com"]);
+        assert_eq!(more(0, "a.x.com"), [""; 0]);
     }
 
     #[test]

@@ -16,11 +16,18 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
         Resource::VirtualService(vs) => {
             for host in hosts_of(view, vs) {
                 add_rules_for(view, &host, &mut found);
+                add_service_at(view, &host, &mut found);
             }
             add_delegates(vs, &mut found);
             for root in roots_of(view, vs) {
                 found.insert(reference(root));
                 add_neighbours(view, root, &mut found);
+                for host in &root.hosts {
+                    add_service_at(view, &view.resolve(host, &root.meta.namespace), &mut found);
+                }
+                if root.gateways.iter().any(|name| *name != "mesh") {
+                    add_lane_plugins(view, vs, &mut found);
+                }
             }
         }
         Resource::DestinationRule(rule) => {
@@ -30,14 +37,19 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 for service in view.services_in(namespace) {
                     let host_of_service = view.host_of(service);
                     if view.with_wildcards(&host_of_service).contains(&host) {
-                        add_routes_to(view, &host_of_service, &mut found);
+                        add_service(view, &host_of_service, &mut found);
                     }
                 }
             } else {
-                add_routes_to(view, &host, &mut found);
+                add_service(view, &host, &mut found);
             }
         }
-        Resource::Service(service) => add_service(view, &view.host_of(service), &mut found),
+        Resource::Service(service) => {
+            add_service(view, &view.host_of(service), &mut found);
+            if !service.selector.is_empty() {
+                add_workloads(view, namespace, &service.selector, &mut found);
+            }
+        }
         Resource::Workload(workload) => {
             add_services_selecting(view, namespace, &workload.template.labels, &mut found);
         }
@@ -46,6 +58,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
         Resource::ServiceEntry(entry) => {
             for host in &entry.hosts {
                 add_service(view, host, &mut found);
+                if host.starts_with('*') {
+                    add_routes_within(view, namespace, host, &mut found);
+                }
             }
         }
         Resource::Gateway(gateway) => {
@@ -60,11 +75,27 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             for header in [Some(&group.header), entry].into_iter().flatten() {
                 add_routes_naming(view, namespace, header, &mut found);
             }
+            add_services_of(view, namespace, &mut found);
+            add_workloads(view, namespace, &Labels::new(group.workloads), &mut found);
         }
         Resource::WasmPlugin(plugin) => {
             if let Some(header) = &plugin.lane_header {
-                add_routes_naming(view, namespace, header, &mut found);
+                // One of the root namespace makes a group wherever its lanes are routed to.
+                let mut namespaces = vec![namespace.clone()];
+                if namespace == view.root_namespace() {
+                    namespaces.extend(view.namespaces_naming(header));
+                }
+                for namespace in &namespaces {
+                    add_routes_naming(view, namespace, header, &mut found);
+                    add_services_of(view, namespace, &mut found);
+                }
+                let selector = plugin.selector.clone().unwrap_or_default();
+                add_workloads(view, namespace, &selector, &mut found);
             }
+        }
+        Resource::Sidecar(sidecar) => {
+            let of_namespace = view.virtual_services_in(&sidecar.meta.namespace);
+            found.extend(of_namespace.into_iter().map(reference));
         }
         Resource::Mark(_) | Resource::MeshConfig(_) => {}
     }
@@ -95,6 +126,16 @@ fn add_delegates(root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     }));
 }
 
+/// The plugins that imply lane groups of the services which `vs` sends requests to: its routes tell their entry header.
+fn add_lane_plugins(view: &View<'_>, vs: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
+    let hosts = hosts_of(view, vs);
+    let homes = hosts.iter().filter_map(|host| view.read_host(host).namespace());
+    let mut homes: BTreeSet<Symbol> = homes.map(Symbol::new).collect();
+    homes.insert(view.root_namespace().clone());
+    let plugins = homes.iter().flat_map(|home| view.lane_plugins(home));
+    found.extend(plugins.map(|plugin| plugin.meta.reference(plugin.kind)));
+}
+
 /// The `VirtualServices` that may take requests of the same hosts: on the mesh, and at the same gateways.
 fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     let home = &root.meta.namespace;
@@ -104,11 +145,10 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
             .map(reference),
     );
     let share_a_host = |other: &&VirtualService| {
-        root.hosts.iter().any(|host| {
-            other
-                .hosts
-                .iter()
-                .any(|other| host_includes(host, other) || host_includes(other, host))
+        let full = |vs: &VirtualService, host: &Symbol| view.resolve(host, &vs.meta.namespace);
+        root.hosts.iter().map(|host| full(root, host)).any(|host| {
+            let mut others = other.hosts.iter().map(|host| full(other, host));
+            others.any(|other| host_includes(&host, &other) || host_includes(&other, &host))
         })
     };
     for name in root.gateways.iter().filter(|name| **name != "mesh") {
@@ -131,13 +171,51 @@ fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>
 }
 
 fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
-    found.extend(view.virtual_services_to(host).into_iter().map(reference));
+    add_with_roots(view, view.virtual_services_to(host), found);
 }
 
+/// `VirtualServices`, and those that delegate to them: a delegate's routes have their headers from these [s26].
+fn add_with_roots<'w>(view: &View<'w>, all: Vec<&'w VirtualService>, found: &mut BTreeSet<ObjectRef>) {
+    for vs in all {
+        found.insert(reference(vs));
+        found.extend(roots_of(view, vs).into_iter().map(reference));
+    }
+}
+
+/// The routes of `namespace` that lead to a host which the wildcard includes.
+fn add_routes_within(
+    view: &View<'_>,
+    namespace: &Symbol,
+    wildcard: &Symbol,
+    found: &mut BTreeSet<ObjectRef>,
+) {
+    let routes = view.virtual_services_in(namespace).into_iter();
+    let leads_there = |vs: &&VirtualService| {
+        hosts_of(view, vs)
+            .iter()
+            .any(|host| host_includes(wildcard, host))
+    };
+    found.extend(routes.filter(leads_there).map(reference));
+}
+
+/// The service of a full host, its rules, and what routes to it or for it.
 fn add_service(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    add_service_at(view, host, found);
     add_rules_for(view, host, found);
     add_routes_to(view, host, found);
     found.extend(view.virtual_services_of(host).into_iter().map(reference));
+}
+
+fn add_service_at(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    let service = view.service_of(host);
+    found.extend(service.map(|service| service.meta.reference(Kind::Service)));
+}
+
+/// The services of a namespace: a lane group says what all of them are to have.
+fn add_services_of(view: &View<'_>, namespace: &Symbol, found: &mut BTreeSet<ObjectRef>) {
+    for service in view.services_in(namespace) {
+        add_service(view, &view.host_of(service), found);
+    }
 }
 
 fn add_services_selecting(
@@ -147,18 +225,20 @@ fn add_services_selecting(
     found: &mut BTreeSet<ObjectRef>,
 ) {
     for service in view.services_selecting(namespace, labels) {
-        let host = view.host_of(service);
-        add_rules_for(view, &host, found);
-        add_routes_to(view, &host, found);
+        add_service(view, &view.host_of(service), found);
     }
+}
+
+/// The workloads whose lane (LK601) depends on what chooses them. When only a route or a subset comes or goes, they
+/// are not judged again: that refuses nothing, and each route would ask for every workload behind it.
+fn add_workloads(view: &View<'_>, namespace: &Symbol, selector: &Labels, found: &mut BTreeSet<ObjectRef>) {
+    let workloads = view.workloads(namespace, selector).into_iter();
+    found.extend(workloads.map(|workload| workload.meta.reference(workload.kind)));
 }
 
 fn add_routes_naming(view: &View<'_>, namespace: &Symbol, header: &Symbol, found: &mut BTreeSet<ObjectRef>) {
     for value in view.named_values(namespace, header) {
-        found.extend(
-            view.virtual_services_naming(namespace, header, &value)
-                .into_iter()
-                .map(reference),
-        );
+        let naming = view.virtual_services_naming(namespace, header, &value);
+        add_with_roots(view, naming, found);
     }
 }

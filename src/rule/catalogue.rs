@@ -1,7 +1,10 @@
 //! The list of rules, and their pages.
 
 use super::{Check, Finding, Level};
-use super::{lk101, lk103, lk105, lk107, lk201, lk301, lk305, lk401, lk402, lk403};
+use super::{
+    lk101, lk103, lk105, lk107, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk302, lk303, lk304, lk305,
+    lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk407, lk408, lk601,
+};
 use crate::resource::{Kind, Resource};
 
 /// A rule.
@@ -28,11 +31,28 @@ pub const RULES: &[Rule] = &[
     lk105::RULE,
     lk107::RULE,
     lk201::RULE,
+    lk202::RULE,
+    lk203::RULE,
+    lk204::RULE,
+    lk205::RULE,
+    lk206::RULE,
     lk301::RULE,
+    lk302::RULE,
+    lk303::RULE,
+    lk304::RULE,
     lk305::RULE,
+    lk306::RULE,
+    lk307::RULE,
+    lk308::RULE,
     lk401::RULE,
     lk402::RULE,
     lk403::RULE,
+    lk404::RULE,
+    lk405::RULE,
+    lk406::RULE,
+    lk407::RULE,
+    lk408::RULE,
+    lk601::RULE,
 ];
 
 /// The rule that has this code or name, in any case.
@@ -40,6 +60,22 @@ pub fn find(code_or_name: &str) -> Option<&'static Rule> {
     RULES.iter().find(|rule| {
         rule.code.eq_ignore_ascii_case(code_or_name) || rule.name.eq_ignore_ascii_case(code_or_name)
     })
+}
+
+/// The page that lists every rule, in Markdown; the rules' own pages are beside it.
+pub fn index() -> String {
+    let row = |rule: &Rule| {
+        let what = rule.summary().trim().replace('|', "\\|");
+        let Rule {
+            code, name, level, ..
+        } = rule;
+        format!("| [{code}]({code}.md) | {name} | {level} | {what} |\n")
+    };
+    let rows: String = RULES.iter().map(row).collect();
+    format!(
+        "# Rules\n\nLevel `deny` refuses at admission and fails `check`, unless the finding itself is less sure; `warn` warns.\n\n\
+         | code | name | level | what it proves |\n|---|---|---|---|\n{rows}"
+    )
 }
 
 impl Rule {

@@ -30,15 +30,22 @@
 //! ```
 //!
 //! ## References
-//! Kiali KIA0203 (subset labels not found) compares with pods that run now; this rule looks at what the
-//! workloads will make, so that scaling to zero or relabelling is seen before the pods are gone.
+//! `istioctl analyze` has IST0173 (`DestinationRuleSubsetNotSelectPods`, an error). It compares the subset's labels,
+//! without the Service's selector, with the pods that run now in any namespace: it takes another service's pods for
+//! this one's, and reports what is about to start. Kiali has KIA0203, which takes selector and labels together and
+//! the workloads' templates, whatever their replicas, and makes light of a subset that no route uses. This rule looks
+//! at what the workloads will make, so that scaling to zero or relabelling is seen before the pods are gone; it
+//! tells a slip from what is only missing, and passes over labels that Istio adds by itself. A subset without labels
+//! (KIA0209) chooses every pod and is used to carry a policy: nothing is wrong with it here.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::{is_near, nearest};
 use crate::resource::{
     DestinationRule, Endpoint, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset,
 };
-use crate::routing::{Carriers, Target, carriers_of_subset, is_lane_key, target_of, workload_labels};
+use crate::routing::{
+    Carriers, Target, carriers_of_subset, is_lane_key, is_subset_routed, target_of, workload_labels,
+};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -270,16 +277,7 @@ impl<'w> Judged<'_, '_, 'w> {
 
     /// Whether any route leads to the subset.
     fn is_used(&self) -> bool {
-        let view = self.check.view;
-        view.virtual_services_to(self.host).into_iter().any(|vs| {
-            vs.http
-                .iter()
-                .flat_map(crate::routing::destinations)
-                .any(|(_, to)| {
-                    to.subset.as_ref() == Some(&self.subset.name)
-                        && view.resolve(&to.host, &vs.meta.namespace) == *self.host
-                })
-        })
+        is_subset_routed(self.check.view, self.host, &self.subset.name)
     }
 
     /// The label of a carrier of which one of `wanted` is a near miss [s3].

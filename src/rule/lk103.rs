@@ -5,7 +5,8 @@
 //! kind of caller (sidecars of the `VirtualService`'s own namespace, of those it is exported to and of any other;
 //! the gateways' pods, whose namespace is where they run) and looks for the subset there. Istio takes the
 //! caller's namespace first, then the service's, then the root namespace; in each the most specific host wins
-//! whole. Where there is no rule for the host at all it only warns: rules and routes are often applied together.
+//! whole. Where there is no rule for the host at all it only warns: rules and routes are often applied together. So
+//! it does, at admission, where a rule comes that does not define all that the routes already ask for.
 //!
 //! ## Why it matters
 //! Envoy has no cluster for an undefined subset and answers 503 without a body, for the lanes whose route
@@ -24,8 +25,11 @@
 //! ```
 //!
 //! ## References
-//! Istio's analyzer IST0101 (`ReferencedResourceNotFound`) and Kiali KIA1107 look in any namespace; this rule
-//! follows the caller's lookup, so a rule that hides the service's own is found too.
+//! `istioctl analyze` has IST0101 (`ReferencedResourceNotFound`, "host+subset in destinationrule") and Kiali KIA1107, a
+//! warning. Both are content with any `DestinationRule` of any namespace that has the subset; this rule follows the
+//! caller's lookup, so that a rule which hides the service's own, or is not exported to the caller, is found too. Both
+//! look at TCP and TLS routes as well, which cannot go by a lane header; KIA1107 does not look at mirrors; neither passes over
+//! destinations of weight 0. The lookup is `destinationRule` in `pilot/pkg/model/push_context.go`.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::nearest;
@@ -86,13 +90,22 @@ fn judge(
         ..Subject::default()
     });
 
+    let may_be_seen = |caller: &&Caller| {
+        let is_unknown = caller.gateway.is_some() && caller.namespace.is_empty();
+        !(is_unknown && is_exported_by_name(view, &host, subset))
+    };
     let rules: Vec<(&Caller, Option<EffectiveRule<'_>>)> = callers
         .iter()
+        .filter(may_be_seen)
         .map(|caller| (caller, rule_for(view, &caller.namespace, &host, home)))
         .collect();
     if let Some(told) = not_in_the_rule(vs, &rules, subset, home) {
         let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
-        let found = finding.missing_if(!told.is_slip).from_fields(told.fields);
+        let takes_nothing = was_lacking(check, vs, &rules, &host, subset);
+        let found = finding
+            .missing_if(!told.is_slip)
+            .warning_if(takes_nothing)
+            .from_fields(told.fields);
         return Some(found.says(message, told.help));
     }
     if let Some((caller, _)) = rules.iter().find(|(_, rule)| rule.is_none()) {
@@ -111,6 +124,34 @@ fn judge(
             format!("subset `{subset}` of {host} is not defined for callers in namespace {namespace}: {sources} stands there in for the service's own DestinationRule, and their requests are answered 503"),
             "define the subset there too, or remove that DestinationRule",
         )
+    })
+}
+
+/// Whether the change under judgement leaves the routes as they are and takes the subset from no caller: a rule that
+/// comes in parts, one for each lane, would else be refused for what its other parts are yet to bring.
+fn was_lacking(
+    check: &Check<'_, '_>,
+    vs: &VirtualService,
+    rules: &[(&Caller, Option<EffectiveRule<'_>>)],
+    host: &Symbol,
+    subset: &str,
+) -> bool {
+    let Some(before) = check.before else { return false };
+    let old = before.get(&vs.meta.reference(Kind::VirtualService));
+    let is_as_it_was = matches!(old, Some(Resource::VirtualService(old)) if old == vs);
+    let has =
+        |rule: &Option<EffectiveRule<'_>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+    let home = home_of(before, host);
+    let had = |caller: &Caller| has(&rule_for(before, &caller.namespace, host, home));
+    is_as_it_was && !rules.iter().any(|(caller, rule)| !has(rule) && had(caller))
+}
+
+/// Whether some rule for the host has the subset and is exported to a namespace by its name: that may be the one where
+/// the pods of a gateway run of which none are known here.
+fn is_exported_by_name(view: &View<'_>, host: &Symbol, subset: &str) -> bool {
+    view.destination_rules_for(host).into_iter().any(|rule| {
+        let is_name = |entry: &Symbol| !matches!(entry.as_str(), "*" | "." | "~");
+        rule.subset(subset).is_some() && rule.export_to.iter().any(is_name)
     })
 }
 

@@ -21,7 +21,9 @@
 //! ```
 //!
 //! ## References
-//! Istio's analyzer IST0101 reports the host only; Kiali KIA1101 the host.
+//! `istioctl analyze` has IST0101 (`ReferencedResourceNotFound`, "host:port"), which judges aliases (`ExternalName`) and
+//! destinations of weight 0 too and does not tell the pods' port from the service's. Kiali has no counterpart: KIA1101
+//! looks at the host only.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, TargetPort};
@@ -105,15 +107,6 @@ fn behind(target: &Target<'_>, number: u32) -> Option<u16> {
 }
 
 fn list(ports: &[Port]) -> String {
-    let names: Vec<_> = ports
-        .iter()
-        .map(|port| {
-            if port.name.is_empty() {
-                port.number.to_string()
-            } else {
-                format!("{} ({})", port.number, port.name)
-            }
-        })
-        .collect();
+    let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
     names.join(", ")
 }

@@ -3,7 +3,9 @@
 //! ## What it does
 //! On the mesh it takes each gRPC port of the services that the `VirtualService` is for (by `appProtocol` or by the
 //! port's name), follows the routes that callers of that port get, and looks at each destination's port: the
-//! upstream speaks HTTP/2 only if that is HTTP2, gRPC or gRPC-Web, or if a `DestinationRule` or the mesh upgrades.
+//! upstream speaks HTTP/2 only if that is HTTP2, gRPC or gRPC-Web, or if the `DestinationRule` that counts for the
+//! caller (or else the mesh) upgrades or keeps the caller's protocol. Where that holds for some callers only, and for
+//! mirrored copies, it warns.
 //! At a gateway it looks, server by server, at routes that show gRPC: a GRPC server, a match on the content type
 //! `application/grpc`, or, on an HTTP2 server, a path like `/pkg.Service/`; such a path on another server warns, and
 //! so does a destination port whose protocol is not declared, which a gateway takes for HTTP/1.
@@ -25,21 +27,19 @@
 //! ```
 //!
 //! ## References
-//! Istio, "Protocol Selection"; `pilot/pkg/networking/core/cluster_traffic_policy.go`. No analyzer of Istio or
-//! validation of Kiali compares the two ports.
+//! Istio, "Protocol Selection"; `pilot/pkg/networking/core/cluster_traffic_policy.go`. `istioctl
+//! analyze` (IST0118) and Kiali (KIA0601, KIA0602) look at how a port is named, and compare no two ports.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use regex::Regex;
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Destination, Kind, Resource, Server, StringMatch, VirtualService};
+use crate::resource::{Kind, Resource, VirtualService};
 use crate::routing::{
-    Condition, Context, Port, Protocol, Route, Target, VirtualHost, effective_port, home_of, reached,
-    rule_for, target_of,
+    Caller, GrpcSign, Hop, Port, Protocol, Upstream, VirtualHost, callers_of, grpc_sign, hops, target_of,
+    upstream,
 };
 use crate::symbol::Symbol;
+use crate::world::View;
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -62,43 +62,73 @@ struct Callers {
     are_sure: bool,
 }
 
-/// Destinations by route and place, with who is routed there and to which port.
-type Broken = BTreeMap<(usize, usize), (Callers, Port)>;
+/// A destination whose upstream speaks HTTP/1 to gRPC callers.
+struct Broken {
+    callers: Callers,
+    /// The full host.
+    host: Symbol,
+    port: Port,
+    subset: Option<Symbol>,
+    /// Whether its port is named.
+    is_named: bool,
+    /// Whether it gets copies only.
+    is_copy: bool,
+    /// Whether it breaks for some of the callers' proxies only.
+    is_partial: bool,
+}
+
+impl Broken {
+    fn is_sure(&self) -> bool {
+        self.callers.are_sure
+            && !self.is_copy
+            && !self.is_partial
+            && self.port.protocol != Protocol::Undeclared
+    }
+}
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let Resource::VirtualService(vs) = object else {
         return Vec::new();
     };
-    let mut broken = Broken::new();
-    for host in &*check.virtual_hosts(vs) {
-        let on_mesh = callers_on_mesh(check, host);
-        for route in host.routes.iter().filter(|route| route.is_of(vs)) {
-            let callers = match host.gateway {
+    let view = check.view;
+    let mut proxies: Option<Vec<Caller>> = None;
+    let mut broken: BTreeMap<(usize, String), Broken> = BTreeMap::new();
+    for from in &*check.virtual_hosts(vs) {
+        let on_mesh = callers_on_mesh(view, from);
+        for hop in hops(from, vs) {
+            let callers = match from.gateway {
                 None => on_mesh.clone(),
-                Some(_) => callers_at_gateway(host, route),
+                Some(_) => callers_at_gateway(&hop),
             };
-            if let Some(callers) = callers {
-                broken_in(check, vs, route, host.context(), &callers, &mut broken);
-            }
+            let Some(callers) = callers else { continue };
+            let proxies = proxies.get_or_insert_with(|| callers_of(view, vs));
+            let Some(found) = broken_at(view, &hop, callers, proxies) else {
+                continue;
+            };
+            let known = broken.entry((hop.route.index, hop.path));
+            // What is sure counts, wherever it shows.
+            known
+                .and_modify(|known| {
+                    if found.is_sure() && !known.is_sure() {
+                        known.callers.clone_from(&found.callers);
+                        known.port.clone_from(&found.port);
+                        known.is_partial = false;
+                    }
+                })
+                .or_insert(found);
         }
     }
     let findings = broken.into_iter();
     findings
-        .map(|(place, (callers, port))| finding(check, vs, place, &callers, &port))
+        .map(|((_, path), broken)| finding(view, vs, &path, &broken))
         .collect()
 }
 
-fn finding(
-    check: &Check<'_, '_>,
-    vs: &VirtualService,
-    (index, at): (usize, usize),
-    callers: &Callers,
-    port: &Port,
-) -> Finding {
-    let view = check.view;
-    let destination = &vs.http[index].route[at].destination;
-    let host = view.resolve(&destination.host, &vs.meta.namespace);
-    let target = target_of(view, &host);
+fn finding(view: &View<'_>, vs: &VirtualService, path: &str, broken: &Broken) -> Finding {
+    let Broken {
+        callers, host, port, ..
+    } = broken;
+    let target = target_of(view, host);
     let ports = target.ports();
     let at_port = ports.iter().position(|other| other.number == port.number);
     let defined = target.object().zip(at_port);
@@ -117,179 +147,96 @@ fn finding(
     } else {
         format!("route them to port {}", grpc.join(" or "))
     };
-    let number = if destination.port.is_some() {
-        ".port.number"
-    } else {
-        ""
-    };
-    let whose = if callers.host.as_ref() == Some(&host) {
+    let whose = if callers.host.as_ref() == Some(host) {
         "its".to_owned()
     } else {
         format!("{host}'s")
     };
     let speaks = match port.protocol {
         Protocol::Undeclared => "which declares no protocol, so that the gateway speaks HTTP/1 to it",
+        Protocol::Tcp => "which is not declared as HTTP, so that the proxy speaks HTTP/1 to it",
         _ => "which speaks HTTP/1",
     };
-    let path = format!("spec.http[{index}].route[{at}].destination{number}");
-    Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path)
-        .about(Subject {
-            host: Some(host.clone()),
-            port: Some(port.number),
-            subset: destination.subset.clone(),
-            ..Subject::default()
-        })
-        .from_fields(defined.map(|(object, at)| (object, format!("spec.ports[{at}].port"), "this port")))
-        .warning_if(!callers.are_sure || port.protocol == Protocol::Undeclared)
-        .says(
-            format!(
-                "gRPC callers {} are routed to {whose} port {}, {speaks}: their calls fail",
-                callers.at,
-                named(port)
-            ),
-            help,
-        )
+    let (what, then) = if broken.is_copy {
+        ("copies of the calls of gRPC callers", "the copies are lost")
+    } else {
+        ("gRPC callers", "their calls fail")
+    };
+    let partly = if broken.is_partial {
+        " (where no DestinationRule upgrades it)"
+    } else {
+        ""
+    };
+    let number = if broken.is_named { ".port.number" } else { "" };
+    Finding::new(
+        &RULE,
+        vs.meta.reference(Kind::VirtualService),
+        format!("{path}{number}"),
+    )
+    .about(Subject {
+        host: Some(host.clone()),
+        port: Some(port.number),
+        subset: broken.subset.clone(),
+        ..Subject::default()
+    })
+    .from_fields(defined.map(|(object, at)| (object, format!("spec.ports[{at}].port"), "this port")))
+    .warning_if(!broken.is_sure())
+    .says(
+        format!(
+            "{what} {} are routed to {whose} port {port}, {speaks}{partly}: {then}",
+            callers.at
+        ),
+        help,
+    )
 }
 
 /// The callers of a virtual host on the mesh, if its port is gRPC.
-fn callers_on_mesh(check: &Check<'_, '_>, host: &VirtualHost<'_>) -> Option<Callers> {
-    let port = target_of(check.view, &host.host).port(host.port?)?;
-    let at = format!("of port {} of {}", named(&port), host.host);
+fn callers_on_mesh(view: &View<'_>, from: &VirtualHost<'_>) -> Option<Callers> {
+    let port = from.called_port(view)?;
     (port.protocol == Protocol::Grpc).then(|| Callers {
-        at,
-        host: Some(host.host.clone()),
+        at: format!("of port {port} of {}", from.host),
+        host: Some(from.host.clone()),
         are_sure: true,
     })
 }
 
 /// The callers of a route at a gateway, if it shows gRPC; where the gateway is not known, it may all the same.
-fn callers_at_gateway(host: &VirtualHost<'_>, route: &Route<'_>) -> Option<Callers> {
-    let (shown, are_sure) = evidence(host.server, route)?;
-    let name = host.gateway.as_ref()?;
+fn callers_at_gateway(hop: &Hop<'_, '_>) -> Option<Callers> {
+    let protocol = hop.from.server.map(|server| server.protocol.as_str());
+    let speaks = |name: &str| protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(name));
+    let sign = grpc_sign(hop.route);
+    let (shown, are_sure) = if sign == Some(GrpcSign::ContentType) {
+        ("by their content-type", true)
+    } else if speaks("GRPC") {
+        ("its server is GRPC", true)
+    } else if sign == Some(GrpcSign::Path) {
+        ("by their path", speaks("HTTP2"))
+    } else {
+        return None;
+    };
     Some(Callers {
-        at: format!("at gateway {name} ({shown})"),
+        at: format!("at gateway {} ({shown})", hop.from.gateway.as_ref()?),
         host: None,
         are_sure,
     })
 }
 
-/// The destinations of `route` whose upstream speaks HTTP/1.
-fn broken_in(
-    check: &Check<'_, '_>,
-    vs: &VirtualService,
-    route: &Route<'_>,
-    context: Context<'_>,
-    callers: &Callers,
-    broken: &mut Broken,
-) {
-    for (at, to) in reached(route.route) {
-        if let Some(port) = http1_port(check, vs, &to.destination, context) {
-            let known = broken.entry((route.index, at));
-            let known = known.or_insert_with(|| (callers.clone(), port.clone()));
-            // What is sure counts, wherever it shows.
-            if callers.are_sure && !known.0.are_sure {
-                *known = (callers.clone(), port);
-            }
-        }
-    }
-}
-
-/// The port of a destination, if its upstream speaks HTTP/1. An undeclared port follows the caller from a
-/// sidecar, and is HTTP/1 from a gateway.
-fn http1_port(
-    check: &Check<'_, '_>,
-    vs: &VirtualService,
-    destination: &Destination,
-    context: Context<'_>,
-) -> Option<Port> {
-    let view = check.view;
-    let host = view.resolve(&destination.host, &vs.meta.namespace);
-    let target = target_of(view, &host);
-    if matches!(target, Target::Service(service) if service.external_name.is_some()) {
-        return None;
-    }
-    let port = target.port(effective_port(destination, &target, context)?)?;
-    let is_http1 = match port.protocol {
-        Protocol::Http => true,
-        Protocol::Undeclared => context.gateway.is_some(),
-        _ => false,
-    };
-    if !is_http1 {
-        return None;
-    }
-    let home = home_of(view, &host);
-    let subset = destination.subset.as_deref();
-    let rule = rule_for(view, home.unwrap_or_default(), &host, home);
-    let upgrades = rule.and_then(|rule| rule.upgrades(subset, port.number));
-    let by_mesh = || view.mesh_config().is_some_and(|config| config.h2_upgrade);
-    (!upgrades.unwrap_or_else(by_mesh)).then_some(port)
-}
-
-/// What shows that a route is for gRPC where a server takes its requests, and whether it surely is.
-fn evidence(server: Option<&Server>, route: &Route<'_>) -> Option<(&'static str, bool)> {
-    let protocol = server.map(|server| server.protocol.as_str()).unwrap_or_default();
-    let speaks = |name: &str| protocol.eq_ignore_ascii_case(name);
-    let any = |is: fn(Condition<'_>) -> bool| route.conditions.iter().any(|condition| is(*condition));
-    if any(has_grpc_content_type) {
-        Some(("by their content-type", true))
-    } else if speaks("GRPC") {
-        Some(("its server is GRPC", true))
-    } else if any(has_grpc_path) {
-        Some(("by their path", speaks("HTTP2")))
-    } else {
-        None
-    }
-}
-
-/// `application/grpc` and what may follow it (`+proto`); gRPC-Web is another matter.
-fn has_grpc_content_type(condition: Condition<'_>) -> bool {
-    match condition.header("content-type") {
-        Some(StringMatch::Exact(value) | StringMatch::Prefix(value) | StringMatch::Regex(value)) => {
-            value.starts_with("application/grpc") && !value.starts_with("application/grpc-web")
-        }
-        _ => false,
-    }
-}
-
-fn has_grpc_path(condition: Condition<'_>) -> bool {
-    // `/package.Service` and what follows (gRPC over HTTP2, "Path").
-    static SERVICE: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"^/(?:[a-z_][a-z0-9_]*\.)+[A-Z][A-Za-z0-9_]*(?:/|$)").ok());
-    match condition.uri() {
-        Some(StringMatch::Exact(path) | StringMatch::Prefix(path)) => {
-            SERVICE.as_ref().is_some_and(|service| service.is_match(path))
-        }
-        _ => false,
-    }
-}
-
-/// A port as people call it: `8080 (http)`.
-fn named(port: &Port) -> String {
-    if port.name.is_empty() {
-        port.number.to_string()
-    } else {
-        format!("{} ({})", port.number, port.name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resource::HttpMatch;
-
-    #[test]
-    fn a_grpc_path_names_a_package_and_a_service() {
-        let path = |prefix: &str| {
-            let condition = HttpMatch {
-                uri: Some(StringMatch::Prefix(prefix.into())),
-                ..HttpMatch::default()
-            };
-            has_grpc_path(Condition::own(0, &condition))
-        };
-        assert!(path("/cars.v1.Adapter/"));
-        assert!(path("/cars.Adapter"));
-        assert!(!path("/cars/adapter"));
-        assert!(!path("/index.html"));
-        assert!(!path("/"));
-    }
+/// The step, if some of the proxies that take it speak HTTP/1 to its end.
+fn broken_at<'w>(view: &View<'w>, hop: &Hop<'_, 'w>, callers: Callers, proxies: &[Caller]) -> Option<Broken> {
+    let end = hop.end(view);
+    let port = end.known_port().filter(|port| port.protocol != Protocol::Udp)?;
+    let subset = hop.destination.subset.as_ref();
+    let spoken = proxies.iter().filter(|proxy| hop.is_taken_by(proxy));
+    let spoken: Vec<Upstream> = spoken
+        .map(|proxy| upstream(view, proxy, &end, subset.map(Symbol::as_str), &port))
+        .collect();
+    spoken.contains(&Upstream::Http1).then(|| Broken {
+        callers,
+        host: end.host.clone(),
+        subset: subset.cloned(),
+        is_named: hop.destination.port.is_some(),
+        is_copy: hop.is_copy,
+        is_partial: spoken.iter().any(|spoken| *spoken != Upstream::Http1),
+        port,
+    })
 }

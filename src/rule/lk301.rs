@@ -24,14 +24,11 @@
 //! ```
 //!
 //! ## References
-//! Neither Istio's analyzers nor Kiali know lanes.
-
-use std::collections::BTreeSet;
-use std::rc::Rc;
+//! Neither `istioctl analyze` nor Kiali knows lanes: to both, any value of a header is as good as another.
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{Lanes, reached};
+use crate::routing::Lanes;
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -50,7 +47,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for (index, route) in vs.http.iter().enumerate() {
-        for lanes in groups_of(check, vs, route) {
+        for lanes in check.groups_of(vs, route) {
             let header = &lanes.group.header;
             let judged = Judged {
                 vs,
@@ -68,22 +65,6 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         }
     }
     findings
-}
-
-/// The groups of the services that the route leads to, each once.
-fn groups_of<'v, 'w>(
-    check: &Check<'v, 'w>,
-    vs: &VirtualService,
-    route: &HttpRoute,
-) -> Vec<Rc<Lanes<'v, 'w>>> {
-    let mut seen = BTreeSet::new();
-    let hosts = reached(route).map(|(_, to)| check.view.resolve(&to.destination.host, &vs.meta.namespace));
-    let hosts: BTreeSet<Symbol> = hosts.collect();
-    hosts
-        .iter()
-        .filter_map(|host| check.groups.of_host(host))
-        .filter(|lanes| seen.insert((lanes.group.namespace.clone(), lanes.group.header.clone())))
-        .collect()
 }
 
 struct Judged<'c, 'v, 'w> {
@@ -161,12 +142,7 @@ impl Judged<'_, '_, '_> {
 
     /// The group's name.
     fn group(&self) -> String {
-        let group = &self.lanes.group;
-        if group.is_implicit() {
-            group.source.clone()
-        } else {
-            format!("LaneGroup {}/{}", group.namespace, group.source)
-        }
+        self.lanes.group.title()
     }
 
     fn finding(&self, header: &Symbol, value: &str, path: &str) -> Finding {
@@ -230,8 +206,10 @@ fn literals<'r>(
 ) -> impl Iterator<Item = (String, &'r str)> {
     let set = operations.set.iter().map(|pair| ("set", pair));
     let all = set.chain(operations.add.iter().map(|pair| ("add", pair)));
-    all.filter(|(_, (name, value))| name.eq_ignore_ascii_case(header) && !value.contains(['%', '{']))
-        .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
-        .collect::<Vec<_>>()
-        .into_iter()
+    all.filter(|(_, (name, value))| {
+        name.eq_ignore_ascii_case(header) && !value.is_empty() && !value.contains(['%', '{'])
+    })
+    .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
+    .collect::<Vec<_>>()
+    .into_iter()
 }

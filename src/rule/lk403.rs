@@ -4,7 +4,8 @@
 //! For each destination of a gateway route it computes the lane header's value after all operations (a copy of
 //! the entry header counts as the value that the route matches) and compares it with the lane of the
 //! destination's subset. Where the default lane stands in for a lane of which the service has no version (Fallback
-//! groups, and with a warning groups that a plugin implies), the value may be that lane.
+//! groups, and with a warning groups that a plugin implies), the value may be that lane. A value that delegates have
+//! from the route which delegates to them is told of the object that has the field.
 //!
 //! ## Why it matters
 //! The first service answers in one lane and all the services behind it in another: lanes mix in a single
@@ -26,11 +27,12 @@
 //! ```
 //!
 //! ## References
-//! Neither Istio's analyzers nor Kiali compare headers with subsets.
+//! Envoy's order of header operations, as in LK404. Neither Istio's analyzers nor Kiali compare headers with subsets.
 
-use super::{Check, Finding, Level, Rule, Subject, field, request_operations};
+use super::entry::on_entry_routes;
+use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource};
-use crate::routing::{EntryDestination, EntryMatch, EntryRoute, HeaderState, entry_routes};
+use crate::routing::{EntryDestination, EntryMatch, EntryRoute, HeaderState, HeaderValue};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -43,59 +45,62 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
-    let Resource::VirtualService(vs) = object else {
-        return Vec::new();
+    on_entry_routes(check, object, |route| {
+        let findings = route.destinations.iter().filter_map(|to| judge(route, to));
+        findings.collect()
+    })
+}
+
+fn judge(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>) -> Option<Finding> {
+    let HeaderState::Set(effect) = &to.header.state else {
+        return None;
     };
-    let mut findings = Vec::new();
-    for route in entry_routes(check.view, &check.groups, vs) {
-        for to in &route.destinations {
-            let Some((value, lane)) = wrong_value(&route, to) else {
-                continue;
-            };
-            let HeaderState::Set(written) = to.header else {
-                continue;
-            };
-            let group = &route.lanes.group;
-            // The default lane stands in for a lane of which the service has no version.
-            let stands_in = group.default_lane.as_deref() == Some(lane)
-                && route.lanes.contains(value)
-                && !route.lanes.serves(&to.host, value);
-            if stands_in && !group.is_strict() && !group.is_implicit() {
-                continue;
-            }
-            let header = &group.header;
-            findings.push(
-                Finding::new(&RULE, object.reference(), path_of(&route, to, header))
-                    .about(Subject {
-                        host: Some(to.host.clone()),
-                        subset: to.subset.cloned(),
-                        lane: Some(value.into()),
-                        header: Some(header.clone()),
-                        ..Subject::default()
-                    })
-                    .warning_if(stands_in && group.is_implicit())
-                    .says(
-                        message(header, written, value, lane, &route, to),
-                        if route.lanes.contains(value) {
-                            format!("set `{header}: {lane}`, or route to the subset of lane `{value}`")
-                        } else {
-                            format!("set `{header}: {lane}`")
-                        },
-                    ),
-            );
-        }
+    let (value, lane) = wrong_value(route, to, effect.value)?;
+    let group = &route.lanes.group;
+    // The default lane stands in for a lane of which the service has no version.
+    let stands_in = group.default_lane.as_deref() == Some(lane)
+        && route.lanes.contains(value)
+        && !route.lanes.serves(&to.host, value);
+    if stands_in && !group.is_strict() && !group.is_implicit() {
+        return None;
     }
-    findings
+    let header = &group.header;
+    let (owner, path) = route.route.place_of(&effect.operation);
+    let delegate = Some(route.route.reference()).filter(|delegate| *delegate != owner);
+    let mut help = format!("set `{header}: {lane}`");
+    if let Some(delegate) = &delegate {
+        help = format!("{help} in {} of {delegate} instead", route.route.path());
+    }
+    if route.lanes.contains(value) {
+        help = format!("{help}, or route to the subset of lane `{value}`");
+    }
+    let finding = Finding::new(&RULE, owner, path)
+        .about(Subject {
+            host: Some(to.host.clone()),
+            subset: to.subset.cloned(),
+            lane: Some(value.into()),
+            header: Some(header.clone()),
+            ..Subject::default()
+        })
+        .warning_if(stands_in && group.is_implicit())
+        .from_objects(delegate.clone());
+    let who = delegate.map_or_else(
+        || "the route".to_owned(),
+        |delegate| format!("{} of {delegate}", route.route.path()),
+    );
+    let message = message(&who, effect.operation.written, value, lane, route, to);
+    Some(finding.says(message, help))
 }
 
 fn message(
-    header: &str,
+    who: &str,
     written: &str,
     value: &str,
     lane: &str,
     route: &EntryRoute<'_, '_>,
     to: &EntryDestination<'_>,
 ) -> String {
+    let header = &route.lanes.group.header;
     let copied = if written == value {
         String::new()
     } else {
@@ -107,7 +112,7 @@ fn message(
         format!("`{value}` is no lane, and the services behind it answer 404 or in the default lane")
     };
     format!(
-        "the route leads to lane `{lane}` of {} and sets `{header}: {written}`{copied}: {then}",
+        "{who} leads to lane `{lane}` of {} and sends `{header}: {written}`{copied}: {then}",
         to.host
     )
 }
@@ -116,49 +121,23 @@ fn message(
 fn wrong_value<'r>(
     route: &'r EntryRoute<'_, '_>,
     to: &'r EntryDestination<'_>,
+    value: HeaderValue<'r>,
 ) -> Option<(&'r str, &'r str)> {
-    let HeaderState::Set(value) = to.header else {
-        return None;
-    };
     let lane = to.lane.as_deref()?;
-    let value = if value.contains('%') {
+    let value = match value {
+        HeaderValue::Text(text) => text,
         // A copy of the entry header is the value that the route matches.
-        let entry = route.entry.as_ref()?;
-        let copied = value.strip_prefix("%REQ(")?.strip_suffix(")%")?;
-        let EntryMatch::Exact(values) = &route.by else {
-            return None;
-        };
-        if !copied.eq_ignore_ascii_case(&entry.header) {
-            return None;
+        HeaderValue::Copy(copied) => {
+            let entry = route.entry.as_ref()?;
+            let EntryMatch::Exact(values) = &route.by else {
+                return None;
+            };
+            if !copied.eq_ignore_ascii_case(&entry.header) {
+                return None;
+            }
+            values.iter().copied().find(|value| *value != lane)?
         }
-        values.iter().copied().find(|value| *value != lane)?
-    } else {
-        value
+        HeaderValue::Computed(_) => return None,
     };
     (value != lane && !value.contains("{{")).then_some((value, lane))
-}
-
-/// The path of the operation that sets the header: with several destinations the route's wins, else the
-/// destination's [s29].
-fn path_of(route: &EntryRoute<'_, '_>, to: &EntryDestination<'_>, header: &str) -> String {
-    let several = route.route.route.route.len() > 1;
-    let own = format!("{}.route[{}]", route.route.path(), to.index);
-    let blocks = request_operations(route.route.route, route.route.index);
-    let (of_route, of_destinations): (Vec<_>, Vec<_>) = blocks
-        .into_iter()
-        .partition(|(path, _)| !path.contains(".route["));
-    let of_destination = of_destinations
-        .into_iter()
-        .filter(|(path, _)| path.starts_with(&own));
-    let mut in_order: Vec<_> = of_route.into_iter().chain(of_destination).collect();
-    if !several {
-        in_order.reverse();
-    }
-    let setter = in_order.into_iter().find_map(|(path, operations)| {
-        let set = operations.set.iter().map(|pair| ("set", pair));
-        let mut all = set.chain(operations.add.iter().map(|pair| ("add", pair)));
-        let (verb, (name, _)) = all.find(|(_, (name, _))| name.eq_ignore_ascii_case(header))?;
-        Some(format!("{path}.{verb}{}", field(name)))
-    });
-    setter.unwrap_or_else(|| route.route.path())
 }

@@ -13,8 +13,11 @@ use crate::symbol::Symbol;
 pub struct Settings {
     /// The cluster's domain: services are `name.namespace.svc.<domain>`.
     pub cluster_domain: Symbol,
-    /// Istio's root namespace, whose configuration is for all.
+    /// Istio's own namespace: its mesh configuration is there. It is the root namespace too, whose configuration
+    /// is for all, unless the mesh configuration names another one.
     pub root_namespace: Symbol,
+    /// Whether that was said outright: then it is the root namespace, whatever the mesh configuration names.
+    pub is_root_given: bool,
 }
 
 impl Default for Settings {
@@ -22,6 +25,7 @@ impl Default for Settings {
         Self {
             cluster_domain: "cluster.local".into(),
             root_namespace: "istio-system".into(),
+            is_root_given: false,
         }
     }
 }
@@ -197,6 +201,15 @@ impl World {
             .and_then(|headers| headers.get(header))
             .into_iter()
             .flatten()
+    }
+
+    /// The namespaces to whose services routes lead that name an exact value of `header`.
+    pub(super) fn namespaces_naming<'s>(&'s self, header: &'s Symbol) -> impl Iterator<Item = &'s Symbol> {
+        let naming = self
+            .named
+            .iter()
+            .filter(|(_, headers)| headers.contains_key(header));
+        naming.map(|(namespace, _)| namespace)
     }
 
     /// The headers that routes to services of `namespace` name with an exact value.

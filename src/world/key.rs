@@ -23,8 +23,8 @@ pub enum Key {
     VirtualServiceOf(Symbol),
     /// `VirtualServices` that send requests or copies to a full host.
     VirtualServiceTo(Symbol),
-    /// `VirtualServices` that send requests to a service of a namespace and whose routes name a header's
-    /// exact value, in a match or a set.
+    /// `VirtualServices` that send requests to a service of a namespace, or delegate to one, and whose routes name
+    /// a header's exact value, in a match or a set.
     Naming(Symbol, Symbol, Symbol),
     /// `VirtualServices` that are bound to a gateway `namespace/name`; `mesh` is not listed.
     BoundTo(Symbol),
@@ -103,7 +103,11 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
                 keys.push(Key::GatewayOf(gateway.selector.to_string().into()));
             }
         }
-        Resource::LaneGroup(_) | Resource::Mark(_) | Resource::MeshConfig(_) | Resource::WasmPlugin(_) => {}
+        Resource::LaneGroup(_)
+        | Resource::Mark(_)
+        | Resource::MeshConfig(_)
+        | Resource::Sidecar(_)
+        | Resource::WasmPlugin(_) => {}
     }
     keys.push(Key::In(object.kind(), namespace.clone()));
     keys.sort_unstable();
@@ -122,6 +126,10 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
     let gateways = vs.gateways.iter().filter(|gateway| **gateway != "mesh");
     keys.extend(gateways.map(|gateway| Key::BoundTo(qualified(gateway, namespace))));
     for route in &vs.http {
+        let naming = |home: Symbol| {
+            named_values(route)
+                .map(move |(header, value)| Key::Naming(home.clone(), header, Symbol::new(value)))
+        };
         if let Some(delegate) = &route.delegate {
             let home = if delegate.namespace.is_empty() {
                 namespace
@@ -129,6 +137,7 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
                 &delegate.namespace
             };
             keys.push(Key::DelegatingTo(format!("{home}/{}", delegate.name).into()));
+            keys.extend(naming(home.clone()));
         }
         let mirrors = route
             .mirrors
@@ -138,11 +147,7 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
         for destination in route.route.iter().map(|route| &route.destination).chain(mirrors) {
             let host = host::resolve(&destination.host, namespace, domain);
             if let Some(home) = host::Host::read(&host, domain).namespace() {
-                let home = Symbol::new(home);
-                keys.extend(
-                    named_values(route)
-                        .map(|(header, value)| Key::Naming(home.clone(), header, Symbol::new(value))),
-                );
+                keys.extend(naming(home.into()));
             }
             keys.push(Key::VirtualServiceTo(host));
         }
@@ -176,11 +181,32 @@ fn named_values(route: &HttpRoute) -> impl Iterator<Item = (Symbol, &str)> {
         .map(|(header, value)| (Symbol::from(header.to_ascii_lowercase()), value))
 }
 
-/// A gateway's name as an object in `namespace` writes it, as `namespace/name`.
+/// A gateway's name as an object in `namespace` writes it, as `namespace/name`; also `./name`, and the old
+/// `name.namespace` with whatever follows (`resolveGatewayName` in `pilot/pkg/model/config.go`).
 pub fn qualified(gateway: &Symbol, namespace: &Symbol) -> Symbol {
-    if gateway.contains('/') {
-        gateway.clone()
-    } else {
-        format!("{namespace}/{gateway}").into()
+    let in_namespace = |namespace: &str, name: &str| format!("{namespace}/{name}").into();
+    match (gateway.split_once('/'), gateway.split_once('.')) {
+        (Some((".", name)), _) => in_namespace(namespace, name),
+        (Some(_), _) => gateway.clone(),
+        (None, Some((name, rest))) => in_namespace(rest.split('.').next().unwrap_or(rest), name),
+        (None, None) => in_namespace(namespace, gateway),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateways_name_tells_its_namespace_in_each_way_that_istio_reads() {
+        for (written, expected) in [
+            ("edge", "cars/edge"),
+            ("shop/edge", "shop/edge"),
+            ("./edge", "cars/edge"),
+            ("edge.shop", "shop/edge"),
+            ("edge.shop.svc.cluster.local", "shop/edge"),
+        ] {
+            assert_eq!(qualified(&written.into(), &"cars".into()), expected, "{written}");
+        }
     }
 }

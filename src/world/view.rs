@@ -1,6 +1,6 @@
 //! A world with changes laid over it, and the questions that rules ask.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
@@ -11,7 +11,7 @@ use super::key::{Key, qualified};
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
     DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
-    ServiceEntry, VirtualService, WasmPlugin,
+    ServiceEntry, Sidecar, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -61,6 +61,8 @@ pub struct View<'w> {
     reads: RefCell<HashSet<Read>>,
     /// The `DestinationRules` that were found for a host, which each of its routes asks for again.
     rules: RefCell<HashMap<Symbol, KnownRules<'w>>>,
+    /// The mesh configurations, which every look-up of a rule asks for.
+    mesh: OnceCell<Vec<&'w MeshConfig>>,
 }
 
 /// What [`View::destination_rules_including`] has found for a host.
@@ -83,6 +85,7 @@ impl<'w> View<'w> {
             freeing: None,
             reads: RefCell::default(),
             rules: RefCell::default(),
+            mesh: OnceCell::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl<'w> View<'w> {
             freeing: self.freeing.clone(),
             reads: RefCell::default(),
             rules: RefCell::default(),
+            mesh: OnceCell::new(),
         }
     }
 
@@ -115,9 +119,13 @@ impl<'w> View<'w> {
             .map_or(&DEFAULT, |layer| layer.world.settings())
     }
 
-    /// Istio's root namespace.
+    /// Istio's root namespace: as given, else as the mesh configuration has it [s10].
     pub fn root_namespace(&self) -> &'w Symbol {
-        &self.settings().root_namespace
+        let settings = self.settings();
+        let config = self.mesh_config().filter(|_| !settings.is_root_given);
+        config
+            .and_then(|config| config.root_namespace.as_ref())
+            .unwrap_or(&settings.root_namespace)
     }
 
     /// The full name of `host` as an object in `namespace` names it.
@@ -217,6 +225,19 @@ impl<'w> View<'w> {
         }
         self.record(Read::Pods(namespace.clone(), selector.clone()));
         self.carriers_at(Some(namespace), selector)
+    }
+
+    /// The workloads of `namespace` that carry and whose pods have every pair of `selector`; an empty one chooses all.
+    pub fn workloads(&self, namespace: &Symbol, selector: &Labels) -> Vec<&'w Workload> {
+        for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
+            self.record(Read::List(kind, namespace.clone()));
+        }
+        let carriers = self.carriers_at(Some(namespace), selector).into_iter();
+        let workloads = carriers.filter_map(|carrier| match carrier {
+            Resource::Workload(workload) => Some(workload),
+            _ => None,
+        });
+        workloads.collect()
     }
 
     /// The namespaces of the carriers, wherever they are, that have every pair of `selector`: where a
@@ -352,9 +373,7 @@ impl<'w> View<'w> {
             Resource::DestinationRule(rule) => Some(rule),
             _ => None,
         });
-        let mut rules: Vec<_> = rules.collect();
-        rules.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
-        rules
+        sorted_by_age(rules.collect(), |rule| &rule.meta)
     }
 
     /// `host` and the wildcards that include it, the most specific first.
@@ -397,6 +416,14 @@ impl<'w> View<'w> {
         }
     }
 
+    /// The `VirtualServices` of a namespace, by name.
+    pub fn virtual_services_in(&self, namespace: &Symbol) -> Vec<&'w VirtualService> {
+        self.all_in(Kind::VirtualService, namespace, |object| match object {
+            Resource::VirtualService(vs) => Some(vs),
+            _ => None,
+        })
+    }
+
     /// The `VirtualServices` that are bound to the gateway `namespace/name`.
     pub fn virtual_services_at(&self, gateway: &Symbol) -> Vec<&'w VirtualService> {
         self.virtual_services(&Key::BoundTo(gateway.clone()))
@@ -433,6 +460,19 @@ impl<'w> View<'w> {
         // A value whose only route a higher layer hides is not named any more.
         values.retain(|value| self.is_named(namespace, header, value));
         values
+    }
+
+    /// The namespaces to whose services routes lead that name an exact value of `header`, in the order of their names;
+    /// also those whose only such route a change takes away.
+    pub fn namespaces_naming(&self, header: &Symbol) -> Vec<Symbol> {
+        let worlds = self.layers.iter().map(|layer| layer.world);
+        let mut namespaces: Vec<Symbol> = worlds
+            .flat_map(|world| world.namespaces_naming(header))
+            .cloned()
+            .collect();
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
     }
 
     /// The headers that routes to services of `namespace` name with an exact value.
@@ -506,21 +546,93 @@ impl<'w> View<'w> {
             Resource::Gateway(gateway) => Some(gateway),
             _ => None,
         });
-        let mut gateways: Vec<_> = gateways.collect();
-        gateways.sort_by(|a, b| age(&a.meta).cmp(&age(&b.meta)));
+        let gateways = sorted_by_age(gateways.collect(), |gateway| &gateway.meta);
         for gateway in &gateways {
             self.record(Read::Object(gateway.meta.reference(Kind::Gateway)));
         }
         gateways
     }
 
+    /// The `Sidecar` that counts for the sidecars of `namespace` for which no other is meant by their labels: of its
+    /// own the oldest, else that of the root namespace (`getSidecarScope`, `initSidecarScopes` in
+    /// `pilot/pkg/model/push_context.go`). For an empty namespace, one without any of its own.
+    pub fn sidecar_for(&self, namespace: &Symbol) -> Option<&'w Sidecar> {
+        let in_namespace = |namespace: &Symbol| {
+            let found = self.all_in(Kind::Sidecar, namespace, |object| match object {
+                Resource::Sidecar(sidecar) => Some(sidecar),
+                _ => None,
+            });
+            sorted_by_age(found, |sidecar| &sidecar.meta)
+        };
+        let selects_all =
+            |sidecar: &&Sidecar| sidecar.workload_selector.as_ref().is_some_and(Labels::is_empty);
+        let has_none = |sidecar: &&Sidecar| sidecar.workload_selector.is_none();
+        if !namespace.is_empty() {
+            let own = in_namespace(namespace);
+            let first = own.iter().copied().find(selects_all);
+            let first = first.or_else(|| own.iter().copied().find(has_none));
+            if first.is_some() {
+                return first;
+            }
+        }
+        in_namespace(self.root_namespace()).into_iter().find(has_none)
+    }
+
     /// Istio's mesh configuration; of several revisions, that of the default one.
     pub fn mesh_config(&self) -> Option<&'w MeshConfig> {
-        let configs = self.all_in(Kind::ConfigMap, self.root_namespace(), |object| match object {
-            Resource::MeshConfig(config) => Some(config),
-            _ => None,
-        });
-        configs.into_iter().next()
+        self.mesh_configs().first().copied()
+    }
+
+    /// The mesh configuration of the control plane that serves the proxies of `namespace` (empty: of any), by the
+    /// revision in its label: `istio-<revision>`, and `istio` for the default one (`getMeshConfigMapName` in
+    /// `pilot/pkg/bootstrap/mesh.go`; the label `istio-injection` comes first). A revision that has no `ConfigMap` of
+    /// its own may be a tag: it is taken for the default one [s10].
+    pub fn mesh_config_of(&self, namespace: &str) -> Option<&'w MeshConfig> {
+        let configs = self.mesh_configs();
+        if namespace.is_empty() || configs.len() < 2 {
+            return configs.first().copied();
+        }
+        let namespace = self.get(&ObjectRef::new(Kind::Namespace, "", namespace));
+        let labels = namespace.map(|namespace| &namespace.meta().labels);
+        let labels = labels.filter(|labels| labels.get("istio-injection").is_none());
+        let revision = labels.and_then(|labels| labels.get("istio.io/rev"));
+        let named = revision.map(|revision| Symbol::from(format!("istio-{revision}")));
+        let of_revision = configs
+            .iter()
+            .find(|config| named.as_ref().is_some_and(|name| config.meta.name == *name));
+        of_revision.or(configs.first()).copied()
+    }
+
+    /// Every mesh configuration, that of the default revision first.
+    fn mesh_configs(&self) -> &[&'w MeshConfig] {
+        self.mesh.get_or_init(|| {
+            let home = &self.settings().root_namespace;
+            self.all_in(Kind::ConfigMap, home, |object| match object {
+                Resource::MeshConfig(config) => Some(config),
+                _ => None,
+            })
+        })
+    }
+
+    /// Whether Istio looks at a namespace at all (`discoverySelectors`). One whose labels are not known here is
+    /// looked at.
+    pub fn is_discovered(&self, namespace: &str) -> bool {
+        let Some(config) = self
+            .mesh_config()
+            .filter(|config| !config.discovery_selectors.is_empty())
+        else {
+            return true;
+        };
+        let Some(known) = self.get(&ObjectRef::new(Kind::Namespace, "", namespace)) else {
+            return true;
+        };
+        // The API server adds this label to each; files do not have it.
+        let own = ("kubernetes.io/metadata.name".into(), namespace.into());
+        let labels = Labels::new(known.meta().labels.pairs().iter().cloned().chain([own]));
+        config
+            .discovery_selectors
+            .iter()
+            .any(|selector| selector.selects(&labels))
     }
 
     /// The objects of one kind in a namespace that `pick` takes, by name.
@@ -576,6 +688,11 @@ pub fn age(meta: &Meta) -> (bool, Option<jiff::Timestamp>, &Symbol, &Symbol) {
 /// [s37].
 pub fn is_age_known(a: &Meta, b: &Meta) -> bool {
     a.created != b.created
+}
+
+fn sorted_by_age<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {
+    objects.sort_by(|a, b| age(meta(a)).cmp(&age(meta(b))));
+    objects
 }
 
 fn sorted<T>(mut objects: Vec<&T>, meta: impl Fn(&T) -> &Meta) -> Vec<&T> {

@@ -77,6 +77,16 @@ pub(super) fn under_key(key: &str, path: &str) -> String {
     }
 }
 
+/// A map's key as the last part of a path: `.bu`, or `[x.y/z]` where the key has a dot or a slash.
+pub fn field(key: &str) -> String {
+    let segment = under_key(key, "");
+    if segment.starts_with('[') {
+        segment
+    } else {
+        format!(".{segment}")
+    }
+}
+
 fn join(segment: String, path: &str) -> String {
     match path.chars().next() {
         None => segment,

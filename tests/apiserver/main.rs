@@ -11,11 +11,16 @@
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+#[path = "../support/lanes.rs"]
+mod lanes;
 #[path = "../support/webhook.rs"]
 mod webhook;
+#[path = "../support/worlds.rs"]
+mod worlds;
 
 mod edits;
 mod examples;
+mod order;
 mod robustness;
 mod workloads;
 

@@ -1,0 +1,228 @@
+//! Requests that name no lane match no route, though the group promises them the default lane.
+//!
+//! ## What it does
+//! For each list of routes that a proxy tries (a host at a gateway's port, or a service's port on the mesh) it takes the
+//! matches that ask for the lane header, or at a gateway for the entry header, and looks for a route that takes the
+//! same requests without it. Routes of other `VirtualServices` for the same host at the gateway count, and so do the
+//! ways to ask for a header's absence: `withoutHeaders` with `{}`, `regex: "*"` or any value that is not empty; but
+//! `regex: ".*"` holds for no request, because a header that is not there reads as empty. It is quiet in a group with
+//! `withoutHeader: Reject`, and on the mesh where a lane plugin with a default lane is in the sidecars of all callers
+//! that are known: the filter sets the lane header before the route is chosen.
+//!
+//! ## Why it matters
+//! Envoy answers such requests 404, without asking any service.
+//!
+//! ## Example
+//! ```yaml
+//! http:
+//! - match:
+//!   - headers: {buid: {exact: wicph}}
+//!   route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wicph}
+//! ```
+//! Use instead:
+//! ```yaml
+//! http:
+//! - match:
+//!   - headers: {buid: {exact: wicph}}
+//!   route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wicph}
+//! - route:
+//!   - destination: {host: cars-api-portal, subset: cars-api-portal-wtchk}
+//! ```
+//!
+//! ## References
+//! `TranslateRouteMatch` in `pilot/pkg/networking/core/route/route.go`. Neither Istio's analyzers nor Kiali ask whether
+//! there is a default route: without lanes its absence may be meant.
+
+use std::collections::BTreeMap;
+
+use super::{Check, Finding, Level, Rule, Subject};
+use crate::lane::WithoutHeader;
+use crate::resource::{HttpMatch, Kind, Labels, Resource, StringMatch};
+use crate::routing::{Condition, Lanes, Route, VirtualHost, callers_of, covers, is_presence};
+use crate::symbol::Symbol;
+
+/// The rule.
+pub(super) const RULE: Rule = Rule {
+    code: "LK306",
+    name: "no-default-route",
+    level: Level::Warn,
+    kinds: &[Kind::VirtualService],
+    source: include_str!("lk306.rs"),
+    check,
+};
+
+fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
+    let Resource::VirtualService(vs) = object else {
+        return Vec::new();
+    };
+    // By the route that shows it: the lists of all ports and callers lack the same route.
+    let mut found: BTreeMap<usize, Finding> = BTreeMap::new();
+    for host in &*check.virtual_hosts(vs) {
+        if let Some((route, header, lanes)) = first_without_default(check, host) {
+            if route.is_of(vs) {
+                found
+                    .entry(route.index)
+                    .or_insert_with(|| finding(host, route, &header, &lanes));
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+fn finding(host: &VirtualHost<'_>, route: &Route<'_>, header: &Symbol, lanes: &Lanes<'_, '_>) -> Finding {
+    let group = &lanes.group;
+    let default = group.default_lane.clone().unwrap_or_default();
+    let at = match &host.gateway {
+        Some(gateway) => format!("for {} at gateway {gateway}", host.host),
+        None => format!("for callers of {}", host.host),
+    };
+    let of_port = route.conditions.iter().flat_map(|condition| condition.parts());
+    let port = of_port.filter_map(|part| part.port).next();
+    Finding::new(&RULE, route.reference(), "spec.http")
+        .about(Subject {
+            host: Some(host.host.clone()),
+            port,
+            header: Some(header.clone()),
+            ..Subject::default()
+        })
+        .says(
+            format!(
+                "{at} no route takes what {} takes without `{header}`: such requests are answered 404, though {} promises them lane `{default}`",
+                route.path(),
+                group.title()
+            ),
+            format!("add a route without a match on `{header}` that leads to lane `{default}`, after the others"),
+        )
+}
+
+/// The first route by a lane, of a group that promises the default lane, whose requests no route takes that have
+/// no lane; with the header, and the group.
+fn first_without_default<'h, 'v, 'w>(
+    check: &Check<'v, 'w>,
+    host: &'h VirtualHost<'w>,
+) -> Option<(&'h Route<'w>, Symbol, std::rc::Rc<Lanes<'v, 'w>>)> {
+    host.routes.iter().find_map(|route| {
+        let groups = check.groups_of(route.vs, route.route).into_iter();
+        let mut promising = groups.filter(|lanes| {
+            lanes.group.without_header == WithoutHeader::DefaultLane && lanes.group.default_lane.is_some()
+        });
+        promising.find_map(|lanes| {
+            let headers = telling_headers(host, &lanes);
+            let by_lane = route.conditions.iter().find_map(|condition| {
+                let header = headers.iter().find(|header| condition.header(header).is_some())?;
+                let is_left = !has_default(host, *condition, &headers);
+                is_left.then(|| header.clone())
+            });
+            let header = by_lane?;
+            let is_set = host.gateway.is_none() && are_filtered(check, host, route, &lanes);
+            (!is_set).then_some((route, header, lanes))
+        })
+    })
+}
+
+/// The headers by which requests tell their lane there.
+fn telling_headers(host: &VirtualHost<'_>, lanes: &Lanes<'_, '_>) -> Vec<Symbol> {
+    let entry = lanes.entry().filter(|entry| {
+        let gateway = host.gateway.as_ref();
+        gateway.is_some_and(|gateway| entry.gateways.is_empty() || entry.gateways.contains(gateway))
+    });
+    let entry = entry.map(|entry| entry.header.clone());
+    [lanes.group.header.clone()].into_iter().chain(entry).collect()
+}
+
+/// Whether some route takes what `condition` takes, of requests that have none of `headers`. What is not sure counts
+/// as one that does.
+fn has_default(host: &VirtualHost<'_>, condition: Condition<'_>, headers: &[Symbol]) -> bool {
+    let is_one = |name: &str| headers.iter().any(|header| header.eq_ignore_ascii_case(name));
+    let without = |part: &HttpMatch| {
+        let named = part.headers.iter().filter(|(name, _)| !is_one(name));
+        let absent = headers
+            .iter()
+            .map(|name| (Box::from(name.as_str()), StringMatch::Present));
+        HttpMatch {
+            headers: named.cloned().collect(),
+            without_headers: part.without_headers.iter().cloned().chain(absent).collect(),
+            ..part.clone()
+        }
+    };
+    let own = condition.own.map(|(at, part)| (at, without(part)));
+    let root = condition.root.map(|(at, part)| (at, without(part)));
+    let narrow = Condition {
+        own: own.as_ref().map(|(at, part)| (*at, part)),
+        root: root.as_ref().map(|(at, part)| (*at, part)),
+    };
+    let takes = |wide: Condition<'_>| {
+        let loose = |part: &HttpMatch| loosened(part);
+        let own = wide.own.map(|(at, part)| (at, loose(part)));
+        let root = wide.root.map(|(at, part)| (at, loose(part)));
+        let wide = Condition {
+            own: own.as_ref().map(|(at, part)| (*at, part)),
+            root: root.as_ref().map(|(at, part)| (*at, part)),
+        };
+        covers(wide, narrow, host.context())
+    };
+    host.routes
+        .iter()
+        .any(|route| route.conditions.is_empty() || route.conditions.iter().any(|wide| takes(*wide)))
+}
+
+/// The match without what only splits the requests further: methods, queries, and paths by a pattern.
+fn loosened(part: &HttpMatch) -> HttpMatch {
+    let is_pattern = |uri: &StringMatch| matches!(uri, StringMatch::Regex(_)) && !is_presence(uri);
+    HttpMatch {
+        uri: part.uri.clone().filter(|uri| !is_pattern(uri)),
+        method: None,
+        scheme: None,
+        authority: None,
+        query_params: std::iter::empty().collect(),
+        ..part.clone()
+    }
+}
+
+/// Whether a lane plugin with a default lane is in the sidecars of all callers that are known: of the group's own
+/// namespace its workloads, of others to which the routes are exported by name everything there.
+fn are_filtered<'w>(
+    check: &Check<'_, 'w>,
+    host: &VirtualHost<'w>,
+    route: &Route<'w>,
+    lanes: &Lanes<'_, 'w>,
+) -> bool {
+    let view = check.view;
+    let root = route.root.map_or(route.vs, |root| root.vs);
+    let source = host.source;
+    let of_source = source.and_then(|source| source.namespace.cloned());
+    let namespaces = match of_source {
+        Some(namespace) => vec![namespace],
+        None => {
+            let callers = callers_of(view, root).into_iter();
+            let in_mesh = callers.filter(|caller| caller.gateway.is_none() && !caller.namespace.is_empty());
+            in_mesh.map(|caller| caller.namespace).collect()
+        }
+    };
+    namespaces.iter().all(|namespace| {
+        let mut plugins = view.lane_plugins(namespace);
+        if namespace != view.root_namespace() {
+            plugins.extend(view.lane_plugins(view.root_namespace()));
+        }
+        plugins.retain(|plugin| {
+            plugin.traffic_lane.is_some() && plugin.lane_header.as_ref() == Some(&lanes.group.header)
+        });
+        let of_group = if *namespace == lanes.group.namespace {
+            Labels::new(lanes.group.workloads.iter().cloned())
+        } else {
+            Labels::default()
+        };
+        let is_filtered = |labels: &Labels| {
+            plugins.iter().any(|plugin| {
+                plugin
+                    .selector
+                    .as_ref()
+                    .is_none_or(|selector| selector.select(labels))
+            })
+        };
+        let mut calling = view.carriers(namespace, &of_group).into_iter();
+        calling.all(|carrier| carrier.carrier_labels().is_none_or(is_filtered))
+    })
+}

@@ -1,0 +1,58 @@
+//! The pages under `docs/` that are made from the code say what the code says.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic that says why"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use lanekeeper::rule::{RULES, index};
+
+#[test]
+fn the_rules_pages_are_the_ones_that_the_code_prints() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules");
+    let pages = RULES
+        .iter()
+        .map(|rule| (format!("{}.md", rule.code), rule.page()));
+    let expected: BTreeMap<String, String> = pages.chain([("README.md".to_owned(), index())]).collect();
+    let entries = fs::read_dir(&folder).expect("the folder of the pages");
+    let found: BTreeMap<String, String> = entries
+        .map(|entry| {
+            let entry = entry.expect("a folder's entry");
+            let text = fs::read_to_string(entry.path()).expect("a page is text");
+            (entry.file_name().to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    let names = |pages: &BTreeMap<String, String>| pages.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        names(&found),
+        names(&expected),
+        "docs/rules is out of date: make generate"
+    );
+    for (name, page) in expected {
+        assert!(
+            found[&name] == page,
+            "docs/rules/{name} is out of date: make generate"
+        );
+    }
+}
+
+#[test]
+fn each_rules_page_says_what_istio_and_kiali_make_of_it() {
+    for rule in RULES {
+        let page = rule.page();
+        let (_, references) = page
+            .split_once("## References")
+            .expect("a page has its references");
+        let names_istio = references.contains("analy") || references.contains("IST0");
+        assert!(
+            names_istio && references.contains("Kiali"),
+            "{} does not name its counterpart in istioctl analyze and in Kiali, or that there is none:\n{references}",
+            rule.code
+        );
+    }
+}

@@ -160,7 +160,7 @@ fn treats_lanes(view: &View<'_>, lanes: &Lanes<'_, '_>, route: &Route<'_>) -> bo
             let host = view.resolve(&to.destination.host, &route.vs.meta.namespace);
             let reach = lanes.reach_of(&host, &to.destination);
             let lane = reach.as_ref().and_then(|reach| reach.only());
-            let sets = header_after(route, index, &lanes.group.header) != HeaderState::AsSent;
+            let sets = header_after(route, index, &lanes.group.header).state != HeaderState::AsSent;
             sets || (lane.is_some() && lane != lanes.group.default_lane.as_ref())
         })
     };

@@ -284,7 +284,9 @@ fn json_has_the_fields_of_its_schema_in_the_order_of_the_files() {
             &joined(&[
                 DEPLOYMENT,
                 AHEAD,
-                &WRONG_PORT.replace("name: cart}", "name: other}"),
+                &WRONG_PORT
+                    .replace("name: cart}", "name: other}")
+                    .replace("hosts: [cart]", "hosts: [other]"),
                 "kind: Job\n",
             ]),
         ),
@@ -582,7 +584,7 @@ fn carets_stand_under_what_is_wrong_beside_wide_letters_and_tabs() {
     let text = text.replace("port: {number", "'port':\t{ \"车\": 1, number");
     check(&text, &[])
         .ends_with(1)
-        .prints("\n18 |           'port':    { \"车\": 1, number: 8080} # 端口\n   |                                ^^^^^^^^^^^^\n");
+        .prints("\n18 |           'port':    { \"车\": 1, number: 8080} # 端口\n   |                                 ^^^^^^^^^^^^\n");
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
             .about(subject)
             .missing_if(true)
             .warning_if(reached.is_copy || reached.is_named || surest.is_none())
-            .from_objects([owner])
+            .from_field(owner, "spec.ports", "its ports")
             .says(message, help),
     )
 }

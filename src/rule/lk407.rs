@@ -30,7 +30,7 @@
 //! Where a gateway has one of the hosts, the others are not looked at by either.
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Gateway, Kind, Resource, Server, VirtualService};
+use crate::resource::{Gateway, Kind, ObjectRef, Resource, Server, VirtualService};
 use crate::routing::{Context, is_on_mesh, rank, routes_at, served_for};
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
@@ -93,8 +93,9 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                     ..Subject::default()
                 })
                 .missing_if(told.is_missing);
-            let gateway = gateway.map(|gateway| gateway.meta.reference(Kind::Gateway));
-            finding.from_objects(gateway).says(told.message, told.help)
+            finding
+                .from_fields(gateway.map(servers))
+                .says(told.message, told.help)
         }));
     }
     if findings.is_empty() && !is_open {
@@ -215,7 +216,7 @@ fn unserved(view: &View<'_>, object: &Resource, vs: &VirtualService, bound: &[&G
                     host: Some(host.clone()),
                     ..Subject::default()
                 })
-                .from_objects(bound.iter().map(|gateway| gateway.meta.reference(Kind::Gateway)))
+                .from_fields(bound.iter().map(|gateway| servers(gateway)))
                 .says(
                     format!(
                         "{} takes HTTP for {host}: its requests never reach these routes",
@@ -225,6 +226,12 @@ fn unserved(view: &View<'_>, object: &Resource, vs: &VirtualService, bound: &[&G
                 )
         })
         .collect()
+}
+
+/// The field that says what a gateway takes.
+fn servers(gateway: &Gateway) -> (ObjectRef, String, &'static str) {
+    let object = gateway.meta.reference(Kind::Gateway);
+    (object, "spec.servers".to_owned(), "its servers")
 }
 
 fn none_of(names: &[String]) -> String {

@@ -157,7 +157,10 @@ impl Judged<'_, '_, '_> {
     fn found(&self, path: &str, value: Option<&Symbol>, is_slip: bool) -> Finding {
         let object = self.workload.meta.reference(self.workload.kind);
         let services = self.services.iter();
-        let evidence = services.map(|service| service.meta.reference(Kind::Service));
+        let evidence = services.map(|service| {
+            let service = service.meta.reference(Kind::Service);
+            (service, "spec.selector".to_owned(), "its selector")
+        });
         Finding::new(&RULE, object, path)
             .about(Subject {
                 lane: value.cloned(),
@@ -166,7 +169,7 @@ impl Judged<'_, '_, '_> {
             })
             .missing_if(!is_slip)
             .warning_if(!is_slip || self.had_these_labels())
-            .from_objects(evidence)
+            .from_fields(evidence)
     }
 
     /// What becomes of it at run time.

@@ -27,8 +27,8 @@ use crate::world::Settings as MeshSettings;
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 clean, 1 findings at deny level (or warn, with --fail-on warn), 2 it cannot run or a file
-cannot be read; the rest is checked all the same.
+Exit codes: 0 clean, 1 findings at deny level (with --fail-on warn, at warn level too), 2 it
+cannot run or a file cannot be read; the rest is checked all the same.
 
 Examples:
   lanekeeper check k8s/                      a directory

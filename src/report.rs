@@ -97,6 +97,15 @@ impl Report {
     }
 }
 
+/// A field of an object, for people: `VirtualService shop/cart, spec.hosts[0]`.
+fn field_of(object: &ObjectRef, path: &str) -> String {
+    if path.is_empty() {
+        object.to_string()
+    } else {
+        format!("{object}, {path}")
+    }
+}
+
 /// Text from a file must not move the cursor of a terminal, nor turn the order of its letters.
 fn plain(text: &str) -> String {
     let is_turning = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');

@@ -43,8 +43,8 @@ pub use hop::{End, Hop, hops, upstream};
 pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
-pub use subset::{Carriers, carriers_of_subset, is_subset_routed, workload_labels};
-pub use target::{Port, Target, effective_port, home_of, target_of};
+pub use subset::{Carriers, Endpoints, carriers_of_subset, is_subset_routed, workload_labels};
+pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
 pub use upstream::Upstream;
 pub use virtual_host::{
     VirtualHost, is_claimed_on_mesh, more_specific_hosts, qualified_name, routes_of_host, served_for,

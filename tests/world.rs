@@ -407,7 +407,8 @@ fn ask_for_services(view: &View<'_>, answers: &mut BTreeMap<String, Vec<String>>
     }
     for host in hosts() {
         answers.insert(format!("service of {host}"), text(view.service_of(&host)));
-        answers.insert(format!("entry of {host}"), text(view.service_entry_of(&host)));
+        answers.insert(format!("entries of {host}"), text(view.service_entries_of(&host)));
+        answers.insert(format!("aliases of {host}"), text(view.aliases_of(&host)));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Report, Reported, plain};
+use super::{Report, Reported, field_of, plain};
 use crate::files::Place;
 use crate::rule::Level;
 
@@ -20,7 +20,11 @@ pub fn write_github(report: &Report, out: &mut impl Write) -> io::Result<()> {
             Level::Warn | Level::Off => "warning",
         };
         let title = format!("{} {}", finding.code, finding.rule);
-        let mut message = format!("{}, {}: {}", finding.object, finding.path, finding.message);
+        let mut message = format!(
+            "{}: {}",
+            field_of(&finding.object, &finding.path),
+            finding.message
+        );
         if !finding.help.is_empty() {
             message.push_str("\nhelp: ");
             message.push_str(&finding.help);

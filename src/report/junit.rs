@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::{Report, Reported};
+use super::{Report, Reported, field_of};
 use crate::files::{Place, Problem};
 use crate::rule::Level;
 
@@ -83,8 +83,10 @@ fn finding(reported: &Reported, fails_from: Level) -> Case {
     }
     Case {
         name: format!(
-            "{} {}, {}, {}",
-            finding.code, finding.rule, finding.object, finding.path
+            "{} {}, {}",
+            finding.code,
+            finding.rule,
+            field_of(&finding.object, &finding.path)
         ),
         place: place.clone(),
         outcome: if *level >= fails_from {

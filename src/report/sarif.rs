@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Report, Reported};
+use super::{Report, Reported, field_of};
 use crate::files::{Place, Problem};
 use crate::resource::ObjectRef;
 use crate::rule::{self, Certainty, Finding, Level, Rule, Subject};
@@ -267,16 +267,11 @@ fn notification(problem: &Problem) -> Notification<'_> {
 }
 
 fn location<'r>(place: Option<&Place>, object: &'r ObjectRef, path: &str) -> Location<'r> {
-    let whole = if path.is_empty() {
-        object.to_string()
-    } else {
-        format!("{object}, {path}")
-    };
     Location {
         physical_location: place.map(physical),
         logical_locations: vec![Logical {
             name: &object.name,
-            fully_qualified_name: whole,
+            fully_qualified_name: field_of(object, path),
             kind: "object",
         }],
         ..Location::default()

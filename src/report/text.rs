@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use annotate_snippets::{Group, Level as Heading, Renderer};
 
 use super::draw::{Mark, Sources};
-use super::{Report, Reported, plain};
+use super::{Report, Reported, field_of, plain};
 use crate::files::{Files, Problem};
 use crate::rule::Level;
 
@@ -61,7 +61,7 @@ fn finding(reported: &Reported, sources: &mut Sources<'_>) -> Group<'static> {
     for related in reported.related.iter().filter(|related| related.place.is_none()) {
         group = group.element(note("see", &related.told(&finding.object)));
     }
-    group = group.element(note("object", &format!("{}, {}", finding.object, finding.path)));
+    group = group.element(note("object", &field_of(&finding.object, &finding.path)));
     if !finding.help.is_empty() {
         group = group.element(Heading::HELP.message(plain(&finding.help)));
     }

@@ -20,6 +20,9 @@ pub struct Service {
     pub external_name: Option<Symbol>,
     /// Whether it has no address of its own (`clusterIP: None`).
     pub headless: bool,
+    /// The namespaces that see it, by its annotation `networking.istio.io/exportTo`: `.`, `*`, `~` or names; empty
+    /// means the mesh's default.
+    pub export_to: Vec<Symbol>,
 }
 
 /// A port of a service, or a named port of a container.
@@ -58,7 +61,11 @@ impl<'de> Deserialize<'de> for Service {
         let wire = Wire::deserialize(deserializer)?;
         let spec = wire.spec.unwrap_or_default();
         let is_alias = spec.r#type.as_deref() == Some("ExternalName");
+        let export_to = wire.metadata.annotations.get("networking.istio.io/exportTo");
+        let export_to = export_to.filter(|names| !names.is_empty());
+        let export_to = export_to.into_iter().flat_map(|names| names.split(','));
         Ok(Self {
+            export_to: export_to.map(|name| Symbol::new(name.trim())).collect(),
             meta: wire.metadata,
             selector: spec.selector.unwrap_or_default(),
             ports: spec
@@ -172,6 +179,14 @@ mod tests {
         );
         assert!(service.port(53).unwrap().not_tcp);
         assert_eq!(service.port(80), None);
+    }
+
+    #[test]
+    fn an_annotation_says_who_sees_a_service() {
+        let annotations = json!({"networking.istio.io/exportTo": "., front"});
+        let service: Service =
+            serde_json::from_value(json!({"metadata": {"name": "db", "annotations": annotations}})).unwrap();
+        assert_eq!(service.export_to, [".", "front"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct ServiceEntry {
     pub keeps_address: bool,
     /// The workloads and `WorkloadEntry` objects behind it.
     pub workload_selector: Option<Labels>,
+    /// Whether its addresses come from DNS (`resolution: DNS`, `DNS_ROUND_ROBIN`).
+    pub by_dns: bool,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
     pub export_to: Vec<Symbol>,
 }
@@ -79,6 +81,7 @@ impl<'de> Deserialize<'de> for ServiceEntry {
             endpoints: spec.endpoints,
             keeps_address: spec.resolution.is_empty() || spec.resolution == "NONE",
             workload_selector: spec.workload_selector.map(|selector| selector.labels),
+            by_dns: spec.resolution.starts_with("DNS"),
             export_to: spec.export_to,
         })
     }

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use super::is_visible;
 use crate::resource::{ConnectionPool, DestinationRule, Kind, Labels, ObjectRef, Subset, TrafficPolicy};
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{View, age, is_age_known};
 
 /// The rule that Istio makes, for one caller, of all `DestinationRules` for a host.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,13 +217,16 @@ impl<'w, 'c> Pool<'w, 'c> {
     fn other_orders(&self) -> Vec<Vec<&'w DestinationRule>> {
         /// More rules for one host are tried with each of them as the youngest only.
         const MOST: usize = 4;
-        let is_unknown = |a: &DestinationRule, b: &DestinationRule| {
-            a.meta.created.is_none() || b.meta.created.is_none() || a.meta.created == b.meta.created
+        if self.rules.len() < 2 {
+            return Vec::new();
+        }
+        let may_precede = |a: &DestinationRule, b: &DestinationRule| {
+            !is_age_known(&a.meta, &b.meta) || age(&a.meta) < age(&b.meta)
         };
         let is_possible = |rules: &[&DestinationRule]| {
             rules.iter().enumerate().all(|(at, a)| {
                 let mut later = rules.iter().skip(at + 1);
-                later.all(|b| is_unknown(a, b) || a.meta.created < b.meta.created)
+                later.all(|b| may_precede(a, b))
             })
         };
         let mut orders = if self.rules.len() > MOST {

@@ -6,7 +6,8 @@
 
 use super::route::destinations;
 use super::{
-    Caller, Port, Route, Target, Upstream, VirtualHost, effective_port, home_of, rule_for, target_of,
+    Caller, Port, Route, Target, Upstream, VirtualHost, alias_at, effective_port, home_of, rule_for,
+    target_of,
 };
 use crate::resource::{Destination, Service, VirtualService};
 use crate::symbol::Symbol;
@@ -67,31 +68,20 @@ impl<'w> Hop<'_, 'w> {
         let target = target_of(view, &host);
         let context = self.from.context();
         let port = effective_port(self.destination, &target, context);
-        let Target::Service(alias) = target else {
-            return End {
-                host,
-                target,
-                port,
-                alias: None,
-            };
-        };
-        let alias_of = alias.external_name.as_ref().filter(|_| {
-            // A sidecar knows an alias only at the listeners of the alias's own ports [s20].
+        let alias = alias_at(view, &host);
+        // A sidecar knows an alias only at the listeners of the alias's own ports [s20].
+        let is_known = |alias: &Service| {
             context.gateway.is_some() || context.port.is_none_or(|port| alias.port(port).is_some())
-        });
-        match alias_of {
-            None => End {
-                host,
-                target,
-                port,
-                alias: alias.external_name.as_ref().map(|_| alias),
-            },
-            Some(of) => End {
-                target: target_of(view, of),
-                host: of.clone(),
-                port,
-                alias: Some(alias),
-            },
+        };
+        let (host, target) = match alias {
+            Some((alias, of)) if is_known(alias) => (of.clone(), target_of(view, of)),
+            _ => (host, target),
+        };
+        End {
+            host,
+            target,
+            port,
+            alias: alias.map(|(alias, _)| alias),
         }
     }
 
@@ -123,7 +113,7 @@ impl End<'_> {
     }
 
     /// Whether it is an alias that did not become its target: there is no such cluster.
-    fn is_lost_alias(&self) -> bool {
+    pub fn is_lost_alias(&self) -> bool {
         matches!(self.target, Target::Service(service) if service.external_name.is_some())
     }
 }

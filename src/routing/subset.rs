@@ -1,7 +1,7 @@
 //! Which carriers a subset chooses.
 
 use super::destinations;
-use crate::resource::{Kind, Labels, Resource, Service, Subset};
+use crate::resource::{Kind, Labels, Resource, Service, ServiceEntry, Subset};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -14,23 +14,79 @@ pub struct Carriers<'w> {
     pub of_subset: Vec<&'w Resource>,
 }
 
-impl Carriers<'_> {
+impl<'w> Carriers<'w> {
+    /// The labels of all that the service's selector chooses.
+    pub fn labels(&self) -> Vec<&'w Labels> {
+        let labels = self
+            .of_service
+            .iter()
+            .filter_map(|carrier| carrier.carrier_labels());
+        labels.collect()
+    }
+
     /// The workload kinds that own the service's pods and that are not known here (Rollout, `CloneSet`, …):
     /// where there are any, an empty subset proves nothing [s12].
     pub fn unknown_owners(&self) -> Vec<Symbol> {
-        let mut kinds: Vec<Symbol> = self
-            .of_service
-            .iter()
-            .filter(|carrier| carrier.kind() == Kind::Pod)
-            .filter_map(|pod| pod.meta().owner.as_ref())
-            .filter(|owner| {
-                Kind::of(&owner.api_version, &owner.kind).is_none_or(|kind| kind == Kind::ReplicaSet)
-            })
-            .map(|owner| owner.kind.clone())
-            .collect();
-        kinds.sort();
-        kinds.dedup();
-        kinds
+        unknown_owners(&self.of_service)
+    }
+}
+
+fn unknown_owners(carriers: &[&Resource]) -> Vec<Symbol> {
+    let pods = carriers.iter().filter(|carrier| carrier.kind() == Kind::Pod);
+    let mut kinds: Vec<Symbol> = pods
+        .filter_map(|pod| pod.meta().owner.as_ref())
+        .filter(|owner| Kind::of(&owner.api_version, &owner.kind).is_none_or(|kind| kind == Kind::ReplicaSet))
+        .map(|owner| owner.kind.clone())
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+/// What carries the requests to a host that `ServiceEntries` add [s12].
+#[derive(Debug, Clone)]
+pub struct Endpoints<'w> {
+    /// The labels of those that are written into the entries.
+    written: Vec<&'w Labels>,
+    /// What their workload selectors choose: pods, and `WorkloadEntries`.
+    chosen: Vec<&'w Resource>,
+    /// Whether any entry has a workload selector.
+    is_selecting: bool,
+}
+
+impl<'w> Endpoints<'w> {
+    /// The endpoints of all these entries.
+    pub fn of(view: &View<'w>, entries: &[&'w ServiceEntry]) -> Self {
+        let written = entries.iter().flat_map(|entry| &entry.endpoints);
+        let selectors = entries.iter().filter_map(|entry| {
+            let selector = entry.workload_selector.as_ref()?;
+            Some((&entry.meta.namespace, selector))
+        });
+        Self {
+            written: written.map(|endpoint| &endpoint.labels).collect(),
+            is_selecting: selectors.clone().next().is_some(),
+            chosen: selectors
+                .flat_map(|(namespace, selector)| view.carriers(namespace, selector))
+                .collect(),
+        }
+    }
+
+    /// The labels of each.
+    pub fn labels(&self) -> Vec<&'w Labels> {
+        let chosen = self.chosen.iter().filter_map(|carrier| carrier.carrier_labels());
+        self.written.iter().copied().chain(chosen).collect()
+    }
+
+    /// Whether nothing is written and nothing selected: then the host itself is the only endpoint, by DNS or as the
+    /// caller resolved it, and has no labels (`convertServiceEntryToInstances` in
+    /// `pilot/pkg/serviceregistry/serviceentry/conversion.go`).
+    pub fn is_by_host_alone(&self) -> bool {
+        self.written.is_empty() && !self.is_selecting
+    }
+
+    /// As [`Carriers::unknown_owners`].
+    pub fn unknown_owners(&self) -> Vec<Symbol> {
+        unknown_owners(&self.chosen)
     }
 }
 
@@ -49,11 +105,15 @@ pub(super) fn is_topology_key(key: &str) -> bool {
         || key.starts_with("failure-domain.beta.kubernetes.io/")
 }
 
-/// Whether any route sends requests or copies to the subset of the full host `host`.
+/// Whether any route sends requests or copies to the subset of the full host `host`, or of an alias of it.
 pub fn is_subset_routed(view: &View<'_>, host: &Symbol, subset: &Symbol) -> bool {
-    view.virtual_services_to(host).into_iter().any(|vs| {
-        vs.http.iter().flat_map(destinations).any(|(_, to)| {
-            to.subset.as_ref() == Some(subset) && view.resolve(&to.host, &vs.meta.namespace) == *host
+    let aliases = view.aliases_of(host).into_iter();
+    let hosts = aliases.map(|alias| view.host_of(alias)).chain([host.clone()]);
+    hosts.into_iter().any(|host| {
+        view.virtual_services_to(&host).into_iter().any(|vs| {
+            vs.http.iter().flat_map(destinations).any(|(_, to)| {
+                to.subset.as_ref() == Some(subset) && view.resolve(&to.host, &vs.meta.namespace) == host
+            })
         })
     })
 }

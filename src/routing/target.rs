@@ -8,12 +8,13 @@ use crate::symbol::Symbol;
 use crate::world::View;
 
 /// What a full host stands for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Target<'w> {
     /// A service of the cluster.
     Service(&'w Service),
-    /// A host that a `ServiceEntry` adds.
-    Entry(&'w ServiceEntry),
+    /// A host that these `ServiceEntries` add, the oldest first: in one namespace they are one service, and of
+    /// several namespaces' it depends on the caller which counts.
+    Entries(Vec<&'w ServiceEntry>),
     /// Nothing that is known.
     Unknown,
 }
@@ -42,16 +43,7 @@ impl fmt::Display for Port {
 }
 
 impl Target<'_> {
-    /// The object that defines it.
-    pub fn object(&self) -> Option<ObjectRef> {
-        match self {
-            Self::Service(service) => Some(service.meta.reference(Kind::Service)),
-            Self::Entry(entry) => Some(entry.meta.reference(Kind::ServiceEntry)),
-            Self::Unknown => None,
-        }
-    }
-
-    /// The ports.
+    /// The ports; of `ServiceEntries`, those of them all.
     pub fn ports(&self) -> Vec<Port> {
         match self {
             Self::Service(service) => service
@@ -63,15 +55,34 @@ impl Target<'_> {
                     protocol: Protocol::of(port),
                 })
                 .collect(),
-            Self::Entry(entry) => entry
-                .ports
-                .iter()
-                .map(|port| Port {
-                    number: port.number,
-                    name: port.name.clone(),
-                    protocol: Protocol::of_entry(port),
-                })
-                .collect(),
+            Self::Entries(entries) => {
+                let mut ports: Vec<Port> = Vec::new();
+                for port in entries.iter().flat_map(|entry| &entry.ports) {
+                    // Of one number, the first counts.
+                    if ports.iter().all(|known| known.number != port.number) {
+                        ports.push(Port {
+                            number: port.number,
+                            name: port.name.clone(),
+                            protocol: Protocol::of_entry(port),
+                        });
+                    }
+                }
+                ports
+            }
+            Self::Unknown => Vec::new(),
+        }
+    }
+
+    /// The objects that make it, the oldest first.
+    pub fn references(&self) -> Vec<ObjectRef> {
+        match self {
+            Self::Service(service) => vec![service.meta.reference(Kind::Service)],
+            Self::Entries(entries) => {
+                let references = entries
+                    .iter()
+                    .map(|entry| entry.meta.reference(Kind::ServiceEntry));
+                references.collect()
+            }
             Self::Unknown => Vec::new(),
         }
     }
@@ -87,15 +98,29 @@ pub fn target_of<'w>(view: &View<'w>, host: &Symbol) -> Target<'w> {
     if let Some(service) = view.service_of(host) {
         return Target::Service(service);
     }
-    view.service_entry_of(host).map_or(Target::Unknown, Target::Entry)
+    let entries = view.service_entries_of(host);
+    if entries.is_empty() {
+        Target::Unknown
+    } else {
+        Target::Entries(entries)
+    }
+}
+
+/// What requests to the full host `host` are sent to instead, where that is a service of type `ExternalName`: the
+/// alias, and the host that it is an alias of. One alias of another is not followed further (`GetDestinationCluster` in
+/// `pilot/pkg/networking/core/route/route.go`). A sidecar knows an alias only at the listeners of its ports, a
+/// gateway at any [s20].
+pub fn alias_at<'w>(view: &View<'w>, host: &Symbol) -> Option<(&'w Service, &'w Symbol)> {
+    let alias = view.service_of(host)?;
+    Some((alias, alias.external_name.as_ref()?))
 }
 
 /// The namespace whose `DestinationRules` count for the full host `host` after the caller's own: that of the service,
-/// also of one that does not exist yet, or of the `ServiceEntry`.
+/// also of one that does not exist yet, or of the oldest `ServiceEntry`.
 pub fn home_of<'h, 'w: 'h>(view: &View<'w>, host: &'h Symbol) -> Option<&'h str> {
     view.read_host(host).namespace().or_else(|| {
-        let entry = view.service_entry_of(host);
-        entry.map(|entry| entry.meta.namespace.as_str())
+        let entries = view.service_entries_of(host);
+        entries.first().map(|entry| entry.meta.namespace.as_str())
     })
 }
 

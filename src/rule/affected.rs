@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::resource::{Kind, Labels, ObjectRef, Resource, VirtualService};
-use crate::routing::{destinations, qualified_name, roots_of};
+use crate::routing::{alias_at, destinations, home_of, is_on_mesh, qualified_name, roots_of};
 use crate::symbol::Symbol;
 use crate::world::{View, host_includes, qualified};
 
@@ -17,6 +17,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             for host in hosts_of(view, vs) {
                 add_rules_for(view, &host, &mut found);
                 add_service_at(view, &host, &mut found);
+                if let Some((_, of)) = alias_at(view, &host) {
+                    add_rules_for(view, of, &mut found);
+                }
             }
             add_delegates(vs, &mut found);
             for root in roots_of(view, vs) {
@@ -40,6 +43,8 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                         add_service(view, &host_of_service, &mut found);
                     }
                 }
+                // And for every service that is called from there.
+                add_routes_within(view, namespace, &host, &mut found);
             } else {
                 add_service(view, &host, &mut found);
             }
@@ -65,8 +70,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
         }
         Resource::Gateway(gateway) => {
             for gateway in view.gateways_with(gateway) {
-                let bound = view.virtual_services_at(&qualified_name(gateway));
-                found.extend(bound.into_iter().map(reference));
+                for bound in view.virtual_services_at(&qualified_name(gateway)) {
+                    add_root(bound, &mut found);
+                }
             }
         }
         Resource::LaneGroup(group) => {
@@ -113,6 +119,12 @@ fn hosts_of(view: &View<'_>, vs: &VirtualService) -> BTreeSet<Symbol> {
         .collect()
 }
 
+/// A `VirtualService` whose requests come in another way, and those that it hands them on to.
+fn add_root(vs: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
+    found.insert(reference(vs));
+    add_delegates(vs, found);
+}
+
 /// The `VirtualServices` whose routes a root's stand before: what they get depends on it.
 fn add_delegates(root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     let named = root.http.iter().filter_map(|route| route.delegate.as_ref());
@@ -140,10 +152,9 @@ fn add_lane_plugins(view: &View<'_>, vs: &VirtualService, found: &mut BTreeSet<O
 fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<ObjectRef>) {
     let home = &root.meta.namespace;
     let mesh = root.hosts.iter().map(|host| view.resolve(host, home));
-    found.extend(
-        mesh.flat_map(|host| view.virtual_services_of(&host))
-            .map(reference),
-    );
+    for vs in mesh.flat_map(|host| view.virtual_services_of(&host)) {
+        add_root(vs, found);
+    }
     let share_a_host = |other: &&VirtualService| {
         let full = |vs: &VirtualService, host: &Symbol| view.resolve(host, &vs.meta.namespace);
         root.hosts.iter().map(|host| full(root, host)).any(|host| {
@@ -161,13 +172,21 @@ fn add_neighbours(view: &View<'_>, root: &VirtualService, found: &mut BTreeSet<O
             None => vec![qualified(name, home)],
         };
         let neighbours = names.iter().flat_map(|name| view.virtual_services_at(name));
-        found.extend(neighbours.filter(share_a_host).map(reference));
+        for vs in neighbours.filter(share_a_host) {
+            add_root(vs, found);
+        }
     }
 }
 
+/// The `DestinationRules` for a full host, and for the wildcards that include it.
 fn add_rules_for(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
-    let rules = view.destination_rules_for(host).into_iter();
-    found.extend(rules.map(|rule| rule.meta.reference(Kind::DestinationRule)));
+    let home = home_of(view, host).unwrap_or_default();
+    let rules = view.destination_rules_including(host, &[home]).into_iter();
+    found.extend(
+        rules
+            .flatten()
+            .map(|rule| rule.meta.reference(Kind::DestinationRule)),
+    );
 }
 
 fn add_routes_to(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
@@ -182,20 +201,26 @@ fn add_with_roots<'w>(view: &View<'w>, all: Vec<&'w VirtualService>, found: &mut
     }
 }
 
-/// The routes of `namespace` that lead to a host which the wildcard includes.
+/// The routes of `namespace` that lead to a host which the wildcard includes, and the rules for these hosts.
 fn add_routes_within(
     view: &View<'_>,
     namespace: &Symbol,
     wildcard: &Symbol,
     found: &mut BTreeSet<ObjectRef>,
 ) {
-    let routes = view.virtual_services_in(namespace).into_iter();
-    let leads_there = |vs: &&VirtualService| {
-        hosts_of(view, vs)
+    for vs in view.virtual_services_in(namespace) {
+        let hosts = hosts_of(view, vs);
+        let mut within = hosts
             .iter()
-            .any(|host| host_includes(wildcard, host))
-    };
-    found.extend(routes.filter(leads_there).map(reference));
+            .filter(|host| host_includes(wildcard, host))
+            .peekable();
+        if within.peek().is_some() {
+            found.insert(reference(vs));
+        }
+        for host in within {
+            add_rules_for(view, host, found);
+        }
+    }
 }
 
 /// The service of a full host, its rules, and what routes to it or for it.
@@ -203,7 +228,19 @@ fn add_service(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) 
     add_service_at(view, host, found);
     add_rules_for(view, host, found);
     add_routes_to(view, host, found);
-    found.extend(view.virtual_services_of(host).into_iter().map(reference));
+    for alias in view.aliases_of(host) {
+        add_routes_to(view, &view.host_of(alias), found);
+    }
+    // Also those for a wildcard that includes it: which listeners they are on follows from the service's ports.
+    for host in view.with_wildcards(host) {
+        for vs in view
+            .virtual_services_of(&host)
+            .into_iter()
+            .filter(|vs| is_on_mesh(vs))
+        {
+            add_root(vs, found);
+        }
+    }
 }
 
 fn add_service_at(view: &View<'_>, host: &Symbol, found: &mut BTreeSet<ObjectRef>) {
@@ -227,6 +264,11 @@ fn add_services_selecting(
     for service in view.services_selecting(namespace, labels) {
         add_service(view, &view.host_of(service), found);
     }
+    for entry in view.service_entries_selecting(namespace, labels) {
+        for host in &entry.hosts {
+            add_service(view, host, found);
+        }
+    }
 }
 
 /// The workloads whose lane (LK601) depends on what chooses them. When only a route or a subset comes or goes, they
@@ -240,5 +282,117 @@ fn add_routes_naming(view: &View<'_>, namespace: &Symbol, header: &Symbol, found
     for value in view.named_values(namespace, header) {
         let naming = view.virtual_services_naming(namespace, header, &value);
         add_with_roots(view, naming, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::world::{Settings, World};
+
+    fn object(kind: Kind, name: &str, spec: &Value) -> Resource {
+        let object = json!({"metadata": {"namespace": "shop", "name": name}, "spec": spec});
+        Resource::parse(kind, object).unwrap()
+    }
+
+    fn vs(name: &str, spec: &Value) -> Resource {
+        object(Kind::VirtualService, name, spec)
+    }
+
+    /// The names of the `VirtualServices` that a change of `changed` affects.
+    fn affected_routes(changed: &Resource, others: Vec<Resource>) -> Vec<String> {
+        let world = World::of(Settings::default(), others.into_iter().chain([changed.clone()]));
+        let view = View::new(&world);
+        let changed = view.get(&changed.reference()).unwrap();
+        let all = affected(&view, changed).into_iter();
+        all.filter(|reference| reference.kind == Kind::VirtualService)
+            .map(|reference| reference.name.to_string())
+            .collect()
+    }
+
+    fn service() -> Resource {
+        object(
+            Kind::Service,
+            "cart",
+            &json!({"ports": [{"name": "http", "port": 80}]}),
+        )
+    }
+
+    #[test]
+    fn a_services_ports_affect_the_routes_for_its_callers_wherever_they_are_written() {
+        let leading = |to: &str| json!([{"route": [{"destination": {"host": to}}]}]);
+        let others = vec![
+            vs(
+                "root",
+                &json!({"hosts": ["cart"], "http": [{"delegate": {"name": "of-root"}}]}),
+            ),
+            vs("of-root", &json!({"http": leading("orders")})),
+            vs(
+                "wildcard",
+                &json!({"hosts": ["*.shop.svc.cluster.local"], "http": leading("orders")}),
+            ),
+            vs("leading", &json!({"hosts": ["pay"], "http": leading("cart")})),
+            vs(
+                "at-a-gateway",
+                &json!({"hosts": ["*"], "gateways": ["edge"], "http": leading("orders")}),
+            ),
+            vs("unrelated", &json!({"hosts": ["pay"], "http": leading("orders")})),
+        ];
+        let found = affected_routes(&service(), others);
+        assert_eq!(found, ["leading", "of-root", "root", "wildcard"]);
+    }
+
+    #[test]
+    fn a_gateway_affects_what_is_bound_to_the_gateways_of_its_pods_and_what_that_delegates_to() {
+        let gateway = |name: &str| object(Kind::Gateway, name, &json!({"selector": {"istio": "edge"}}));
+        let others = vec![
+            gateway("second"),
+            vs(
+                "bound",
+                &json!({"hosts": ["*"], "gateways": ["edge"], "http": [{"delegate": {"name": "of-bound"}}]}),
+            ),
+            vs("of-bound", &json!({"http": [{}]})),
+            vs(
+                "beside",
+                &json!({"hosts": ["*"], "gateways": ["second"], "http": [{}]}),
+            ),
+            vs(
+                "elsewhere",
+                &json!({"hosts": ["*"], "gateways": ["third"], "http": [{}]}),
+            ),
+        ];
+        assert_eq!(
+            affected_routes(&gateway("edge"), others),
+            ["beside", "bound", "of-bound"]
+        );
+    }
+
+    #[test]
+    fn a_rules_policy_affects_the_routes_to_its_host() {
+        let rule = object(Kind::DestinationRule, "cart", &json!({"host": "cart"}));
+        let leading = json!([{"route": [{"destination": {"host": "cart", "subset": "blue"}}]}]);
+        let others = vec![
+            vs("leading", &json!({"hosts": ["pay"], "http": leading})),
+            service(),
+        ];
+        assert_eq!(affected_routes(&rule, others), ["leading"]);
+    }
+
+    #[test]
+    fn a_more_specific_host_affects_the_routes_for_a_wider_one_at_the_same_gateway() {
+        let at = |host: &str, http: &Value| json!({"hosts": [host], "gateways": ["edge"], "http": http});
+        let others = vec![
+            object(Kind::Gateway, "edge", &json!({"selector": {"istio": "edge"}})),
+            vs(
+                "wide",
+                &at("*.example.com", &json!([{"delegate": {"name": "of-wide"}}])),
+            ),
+            vs("of-wide", &json!({"http": [{}]})),
+            vs("other", &at("example.org", &json!([{}]))),
+        ];
+        let narrow = vs("narrow", &at("shop.example.com", &json!([{}])));
+        assert_eq!(affected_routes(&narrow, others), ["narrow", "of-wide", "wide"]);
     }
 }

@@ -173,6 +173,17 @@ impl Finding {
         self
     }
 
+    /// The same finding, that follows from the field `path` of each of these objects too.
+    #[must_use]
+    pub fn from_each(
+        self,
+        objects: impl IntoIterator<Item = ObjectRef>,
+        path: &str,
+        note: &'static str,
+    ) -> Self {
+        self.from_fields(objects.into_iter().map(|object| (object, path.to_owned(), note)))
+    }
+
     /// The same finding, that follows from these fields too, each with its note.
     #[must_use]
     pub fn from_fields(self, evidence: impl IntoIterator<Item = (ObjectRef, String, &'static str)>) -> Self {

@@ -4,7 +4,9 @@
 //! For each subset of a `DestinationRule` it looks for a carrier: a workload's pod template with replicas, a pod
 //! that no known workload owns, or a `WorkloadEntry`, in the service's namespace, that both the Service's
 //! selector and the subset's labels choose. Labels that Istio adds to endpoints by itself (region, zone, node,
-//! cluster, network) are left out, and subsets by a `pod-template-hash` are not judged.
+//! cluster, network) are left out, and subsets by a `pod-template-hash` are not judged. For a host that
+//! `ServiceEntries` add, the carriers are the endpoints that these list and what their `workloadSelector` chooses; one that
+//! is resolved by DNS has an endpoint without labels.
 //!
 //! It only warns where nothing is contradicted: the Service does not exist, or selects nothing yet and its selector
 //! is no near miss of what runs; its pods are made by a kind of workload that Lanekeeper does not know; or no route
@@ -40,11 +42,10 @@
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::{is_near, nearest};
-use crate::resource::{
-    DestinationRule, Endpoint, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset,
-};
+use crate::resource::{DestinationRule, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset};
 use crate::routing::{
-    Carriers, Target, carriers_of_subset, is_lane_key, is_subset_routed, target_of, workload_labels,
+    Carriers, Endpoints, Target, carriers_of_subset, is_lane_key, is_subset_routed, target_of,
+    workload_labels,
 };
 use crate::symbol::Symbol;
 
@@ -62,62 +63,33 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let Resource::DestinationRule(rule) = object else {
         return Vec::new();
     };
-    let view = check.view;
-    let host = view.resolve(&rule.host, &rule.meta.namespace);
-    let judged = |subset: &&(usize, &Subset)| {
-        let labels = workload_labels(subset.1);
-        !labels.is_empty()
-            && !labels
-                .pairs()
-                .iter()
-                .any(|(key, _)| key.ends_with("-template-hash"))
-    };
-    let subsets: Vec<_> = rule.subsets.iter().enumerate().collect();
-    let subsets = subsets.iter().filter(judged).copied();
-    match target_of(view, &host) {
-        Target::Service(service) if service.selector.is_empty() || service.external_name.is_some() => {
-            Vec::new()
+    let host = check.view.resolve(&rule.host, &rule.meta.namespace);
+    let target = target_of(check.view, &host);
+    let subsets = rule.subsets.iter().enumerate();
+    let found = subsets.filter_map(|(index, subset)| {
+        let judged = Judged {
+            check,
+            rule,
+            host: &host,
+            index,
+            subset,
+        };
+        if !judged.is_by_labels_of_workloads() {
+            return None;
         }
-        Target::Service(service) => {
-            let of_service = |(index, subset)| {
-                Judged {
-                    check,
-                    rule,
-                    host: &host,
-                    index,
-                    subset,
-                }
-                .in_service(service)
-            };
-            subsets.filter_map(of_service).collect()
+        match &target {
+            Target::Service(service) if service.selector.is_empty() || service.external_name.is_some() => {
+                None
+            }
+            Target::Service(service) => judged.in_service(service),
+            Target::Entries(entries) => judged.in_entries(entries),
+            Target::Unknown if check.view.read_host(&host).namespace().is_some() => {
+                Some(judged.of_no_service())
+            }
+            Target::Unknown => None,
         }
-        Target::Entry(entry) => {
-            let of_entry = |(index, subset)| {
-                Judged {
-                    check,
-                    rule,
-                    host: &host,
-                    index,
-                    subset,
-                }
-                .in_entry(entry)
-            };
-            subsets.filter_map(of_entry).collect()
-        }
-        Target::Unknown if view.read_host(&host).namespace().is_some() => subsets
-            .map(|(index, subset)| {
-                Judged {
-                    check,
-                    rule,
-                    host: &host,
-                    index,
-                    subset,
-                }
-                .of_no_service()
-            })
-            .collect(),
-        Target::Unknown => Vec::new(),
-    }
+    });
+    found.collect()
 }
 
 /// A subset under judgement.
@@ -130,13 +102,20 @@ struct Judged<'c, 'v, 'w> {
 }
 
 impl<'w> Judged<'_, '_, 'w> {
+    /// Whether it asks for labels that are workloads' own: neither Istio's nor those of a template's version.
+    fn is_by_labels_of_workloads(&self) -> bool {
+        let labels = workload_labels(self.subset);
+        let mut keys = labels.pairs().iter().map(|(key, _)| key);
+        !labels.is_empty() && !keys.any(|key| key.ends_with("-template-hash"))
+    }
+
     fn in_service(&self, service: &'w Service) -> Option<Finding> {
         let carriers = carriers_of_subset(self.check.view, service, self.subset);
         if !carriers.of_subset.is_empty() {
             return None;
         }
         let wanted = workload_labels(self.subset);
-        let near = self.near_label(&wanted, &carriers);
+        let near = self.near_label(&wanted, &carriers.labels());
         let beside = near.is_none().then(|| self.beside(service, &wanted)).flatten();
         let is_slip = near.is_some() || beside.is_some();
         let is_used = self.is_used();
@@ -149,7 +128,7 @@ impl<'w> Judged<'_, '_, 'w> {
         let found = found(service, &wanted, &carriers, &unknown_owners, beside.as_ref());
         let name = &self.subset.name;
         let help = match (&near, &beside) {
-            (Some(near), _) => format!("did you mean `{}: {}`?", near.key, near.value),
+            (Some(near), _) => self.did_you_mean(near),
             (None, Some(beside)) => format!(
                 "did you mean `{0}: {1}` in the Service's selector, or `{0}: {2}` on the workload?",
                 beside.key, beside.carried, beside.selected
@@ -209,42 +188,69 @@ impl<'w> Judged<'_, '_, 'w> {
         let Some(before) = self.check.before else {
             return false;
         };
-        let service = before.service_of(self.host);
-        service.is_some_and(|service| {
-            !service.selector.is_empty()
-                && !carriers_of_subset(before, service, self.subset)
-                    .of_subset
-                    .is_empty()
-        })
+        match target_of(before, self.host) {
+            Target::Service(service) if service.selector.is_empty() => false,
+            Target::Service(service) => !carriers_of_subset(before, service, self.subset)
+                .of_subset
+                .is_empty(),
+            Target::Entries(entries) => {
+                let wanted = workload_labels(self.subset);
+                let endpoints = Endpoints::of(before, &entries);
+                endpoints.labels().iter().any(|labels| wanted.select(labels))
+            }
+            Target::Unknown => false,
+        }
     }
 
-    fn in_entry(&self, entry: &ServiceEntry) -> Option<Finding> {
+    fn in_entries(&self, entries: &[&'w ServiceEntry]) -> Option<Finding> {
         let wanted = workload_labels(self.subset);
-        let view = self.check.view;
-        let of_selector = entry
-            .workload_selector
-            .as_ref()
-            .map(|selector| view.carriers(&entry.meta.namespace, selector))
-            .unwrap_or_default();
-        let labels = of_selector.iter().filter_map(|carrier| carrier.carrier_labels());
-        let mut all = entry
-            .endpoints
-            .iter()
-            .map(|Endpoint { labels }| labels)
-            .chain(labels)
-            .peekable();
-        // Without endpoints the host is resolved by DNS, and subsets have nothing to choose from yet.
-        if all.peek().is_none() || all.any(|labels| wanted.select(labels)) {
+        let endpoints = Endpoints::of(self.check.view, entries);
+        let labels = endpoints.labels();
+        if labels.iter().any(|labels| wanted.select(labels)) {
             return None;
         }
-        let name = format!("ServiceEntry {}/{}", entry.meta.namespace, entry.meta.name);
-        Some(self.finding().missing_if(true).warning_if(!self.is_used()).says(
-            format!(
-                "subset `{}` asks for {wanted}, and no endpoint of {name} has that: its requests are answered 503 (no healthy upstream)",
-                self.subset.name
-            ),
-            "label an endpoint so, or correct the subset",
-        ))
+        let names: Vec<String> = entries
+            .iter()
+            .map(|entry| entry.meta.reference(Kind::ServiceEntry).to_string())
+            .collect();
+        let names = names.join(" with ");
+        let subset = &self.subset.name;
+        let finding = self.finding();
+        let finding = finding.from_objects(
+            entries
+                .iter()
+                .map(|entry| entry.meta.reference(Kind::ServiceEntry)),
+        );
+        if endpoints.is_by_host_alone() {
+            // Only DNS makes the host an endpoint by itself, and one without labels.
+            return entries.iter().any(|entry| entry.by_dns).then(|| {
+                finding.missing_if(true).warning_if(true).says(
+                    format!("subset `{subset}` asks for {wanted}, and the host of {names} is resolved by DNS, which gives its endpoint no labels: its requests are answered 503 (no healthy upstream)"),
+                    "write the endpoints with their labels into the ServiceEntry, or route to the host without a subset",
+                )
+            });
+        }
+        let near = self.near_label(&wanted, &labels);
+        let may_come = labels.is_empty() && !self.was_carried();
+        let is_unsure = !endpoints.unknown_owners().is_empty() || may_come || !self.is_used();
+        let carried = if labels.is_empty() {
+            "there is no endpoint".to_owned()
+        } else {
+            format!("its endpoints have {}", carried_values(&wanted, &labels))
+        };
+        let help = match &near {
+            Some(near) => self.did_you_mean(near),
+            None => "label an endpoint so, or correct the subset".to_owned(),
+        };
+        Some(
+            finding
+                .missing_if(near.is_none())
+                .warning_if(is_unsure && near.is_none())
+                .says(
+                    format!("subset `{subset}` asks for {wanted}, and no endpoint of {names} has that ({carried}): its requests are answered 503 (no healthy upstream)"),
+                    help,
+                ),
+        )
     }
 
     fn of_no_service(&self) -> Finding {
@@ -280,14 +286,24 @@ impl<'w> Judged<'_, '_, 'w> {
         is_subset_routed(self.check.view, self.host, &self.subset.name)
     }
 
+    /// The question that names the slip: in the subset, unless it asks for a lane and the carrier names none.
+    fn did_you_mean(&self, NearLabel { key, value, .. }: &NearLabel) -> String {
+        let lanes = self.check.groups.of_host(self.host);
+        let wanted = self.subset.labels.get(key).filter(|wanted| {
+            lanes.is_some_and(|lanes| {
+                lanes.lane_label() == Some(key) && lanes.contains(wanted) && !lanes.contains(value)
+            })
+        });
+        match wanted {
+            Some(lane) => format!(
+                "`{lane}` is a lane and `{value}` is none: did you mean `{key}: {lane}` on the workload?"
+            ),
+            None => format!("did you mean `{key}: {value}`?"),
+        }
+    }
+
     /// The label of a carrier of which one of `wanted` is a near miss [s3].
-    fn near_label(&self, wanted: &Labels, carriers: &Carriers<'_>) -> Option<NearLabel> {
-        let all = || {
-            carriers
-                .of_service
-                .iter()
-                .filter_map(|carrier| carrier.carrier_labels())
-        };
+    fn near_label(&self, wanted: &Labels, all: &[&Labels]) -> Option<NearLabel> {
         let in_this_rule = |key: &str, value: &str| {
             self.rule
                 .subsets
@@ -295,9 +311,10 @@ impl<'w> Judged<'_, '_, 'w> {
                 .any(|subset| subset.labels.get(key).is_some_and(|found| *found == value))
         };
         wanted.pairs().iter().find_map(|(key, value)| {
-            let values: Vec<&Symbol> = all().filter_map(|labels| labels.get(key)).collect();
+            let values: Vec<&Symbol> = all.iter().filter_map(|labels| labels.get(key)).collect();
             if values.is_empty() {
-                let keys = all().flat_map(Labels::pairs).filter(|(_, found)| found == value);
+                let pairs = all.iter().flat_map(|labels| labels.pairs());
+                let keys = pairs.filter(|(_, found)| found == value);
                 let near = nearest(key, keys.map(|(key, _)| key.as_str()))?;
                 return Some(NearLabel {
                     wanted: key.clone(),
@@ -357,7 +374,7 @@ fn found(
     if carriers.of_service.is_empty() {
         return format!("{name} (selector {}) selects no workload", service.selector);
     }
-    let carried = carried_values(wanted, carriers);
+    let carried = carried_values(wanted, &carriers.labels());
     if unknown_owners.is_empty() {
         return format!("the workloads behind {name} have {carried}");
     }
@@ -369,14 +386,9 @@ fn found(
 }
 
 /// What the carriers have for the wanted keys, for a message: `version=wicph, version=wtchk`.
-fn carried_values(wanted: &Labels, carriers: &Carriers<'_>) -> String {
+fn carried_values(wanted: &Labels, all: &[&Labels]) -> String {
     /// More values than this only hide the one that matters.
     const MOST: usize = 8;
-    let all: Vec<&Labels> = carriers
-        .of_service
-        .iter()
-        .filter_map(|carrier| carrier.carrier_labels())
-        .collect();
     let of_keys = |keep: &dyn Fn(&str) -> bool| {
         let pairs = all
             .iter()

@@ -35,7 +35,8 @@ use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
-    Caller, EffectiveRule, EffectiveSubset, Target, callers_of, destinations, home_of, rule_for, target_of,
+    Caller, EffectiveRule, EffectiveSubset, Lookup, Target, alias_at, callers_of, destinations, home_of,
+    look_up, rule_for, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -78,11 +79,17 @@ fn judge(
     path: String,
 ) -> Option<Finding> {
     let view = check.view;
-    let host = view.resolve(&destination.host, &vs.meta.namespace);
-    // The subset of an alias has to be its target's.
-    if matches!(target_of(view, &host), Target::Service(service) if service.external_name.is_some()) {
-        return None;
-    }
+    let written = view.resolve(&destination.host, &vs.meta.namespace);
+    // The subset of an alias has to be its target's, for those callers that know it as an alias.
+    let (host, callers) = match alias_at(view, &written) {
+        None => (written, callers.to_vec()),
+        Some((_, of)) if matches!(target_of(view, of), Target::Unknown) => return None,
+        Some((alias, of)) => {
+            let knows = |caller: &&Caller| caller.gateway.is_some() || !alias.ports.is_empty();
+            (of.clone(), callers.iter().filter(knows).cloned().collect())
+        }
+    };
+    let callers = callers.as_slice();
     let home = home_of(view, &host);
     let finding = Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path).about(Subject {
         host: Some(host.clone()),
@@ -94,17 +101,23 @@ fn judge(
         let is_unknown = caller.gateway.is_some() && caller.namespace.is_empty();
         !(is_unknown && is_exported_by_name(view, &host, subset))
     };
-    let rules: Vec<(&Caller, Option<EffectiveRule<'_>>)> = callers
+    let found = callers
         .iter()
         .filter(may_be_seen)
-        .map(|caller| (caller, rule_for(view, &caller.namespace, &host, home)))
-        .collect();
-    if let Some(told) = not_in_the_rule(vs, &rules, subset, home) {
+        .map(|caller| (caller, look_up(view, &caller.namespace, &host, home)));
+    let (rules, is_by_age) = worst(found.collect(), subset);
+    if let Some(mut told) = not_in_the_rule(vs, &rules, subset, home) {
+        if is_by_age {
+            told.message.push_str(
+                ". Another rule defines it: the younger one replaces the other, and their ages are not known",
+            );
+            told.help = "write the same exportTo in these rules, so that they are merged, or put their subsets in one".to_owned();
+        }
         let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
         let takes_nothing = was_lacking(check, vs, &rules, &host, subset);
         let found = finding
-            .missing_if(!told.is_slip)
-            .warning_if(takes_nothing)
+            .missing_if(is_by_age || !told.is_slip)
+            .warning_if(is_by_age || takes_nothing)
             .from_fields(told.fields);
         return Some(found.says(message, told.help));
     }
@@ -125,6 +138,27 @@ fn judge(
             "define the subset there too, or remove that DestinationRule",
         )
     })
+}
+
+/// The callers with their rules, without those who may have the subset after all, the ages of rules being unknown
+/// [s37]; and whether all who lack it may: then they stay.
+fn worst<'c, 'w>(
+    found: Vec<(&'c Caller, Lookup<'w>)>,
+    subset: &str,
+) -> (Vec<(&'c Caller, Option<EffectiveRule<'w>>)>, bool) {
+    let has =
+        |rule: &Option<EffectiveRule<'_>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+    let lacks = |found: &Lookup<'_>| found.rule.is_some() && !has(&found.rule);
+    let is_by_age = |found: &Lookup<'_>| lacks(found) && found.otherwise.iter().any(has);
+    let is_sure = found.iter().any(|(_, found)| lacks(found) && !is_by_age(found));
+    let any_by_age = found.iter().any(|(_, found)| is_by_age(found));
+    let rules = found
+        .into_iter()
+        .filter(|(_, found)| !is_sure || !is_by_age(found));
+    (
+        rules.map(|(caller, found)| (caller, found.rule)).collect(),
+        any_by_age && !is_sure,
+    )
 }
 
 /// Whether the change under judgement leaves the routes as they are and takes the subset from no caller: a rule that

@@ -1,8 +1,9 @@
 //! A route to a port that the service does not have: its requests are answered 503.
 //!
 //! ## What it does
-//! It compares the port that a destination or mirror names with the ports of the Service, or of the
-//! `ServiceEntry`, behind its host. A host that is not known is not judged, nor is an `ExternalName` service.
+//! It compares the port that a destination or mirror names with the ports of the Service, or of the `ServiceEntries`,
+//! behind its host: of an alias (type `ExternalName`), with those of the host that it stands for. A host that is not
+//! known is not judged.
 //!
 //! ## Why it matters
 //! Istio makes one cluster for each port of the service. Envoy finds none for another number and answers 503
@@ -27,7 +28,7 @@
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, TargetPort};
-use crate::routing::{Port, Target, destinations, target_of};
+use crate::routing::{Port, Target, alias_at, destinations, target_of};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -49,12 +50,20 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         for (path, destination) in destinations(route) {
             let Some(number) = destination.port else { continue };
             let host = view.resolve(&destination.host, &vs.meta.namespace);
-            let target = target_of(view, &host);
+            let alias = alias_at(view, &host);
+            let target = target_of(view, alias.map_or(&host, |(_, of)| of));
             let ports = target.ports();
             if is_open(&target) || ports.iter().any(|port| port.number == number) {
                 continue;
             }
-            let Some(owner) = target.object() else { continue };
+            let owners = target.references();
+            let names: Vec<String> = owners.iter().map(ToString::to_string).collect();
+            let stands_for = alias.map_or_else(String::new, |(alias, _)| {
+                format!(
+                    "{} is an alias of its host: ",
+                    alias.meta.reference(Kind::Service)
+                )
+            });
             let help = match behind(&target, number) {
                 Some(port) => format!("{number} is the pods' port; did you mean the service's port {port}?"),
                 None => "route to a port that it has, or add the port to it first".to_owned(),
@@ -71,10 +80,11 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 ..Subject::default()
             })
             .missing_if(true)
-            .from_field(owner.clone(), "spec.ports", "its ports");
+            .from_each(owners, "spec.ports", "its ports");
             findings.push(finding.says(
                 format!(
-                    "{owner} has no port {number}, only {}: the requests are answered 503",
+                    "{stands_for}{} has no port {number}, only {}: the requests are answered 503",
+                    names.join(" with "),
                     list(&ports)
                 ),
                 help,
@@ -88,7 +98,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 fn is_open(target: &Target<'_>) -> bool {
     match target {
         Target::Service(service) => service.external_name.is_some() || service.ports.is_empty(),
-        Target::Entry(entry) => entry.ports.is_empty(),
+        Target::Entries(entries) => entries.iter().all(|entry| entry.ports.is_empty()),
         Target::Unknown => true,
     }
 }

@@ -33,8 +33,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{HttpMatch, Kind, ObjectRef, Resource};
-use crate::routing::{End, Hop, Port, Target, hops};
+use crate::resource::{HttpMatch, Kind, ObjectRef, Resource, Service};
+use crate::routing::{End, Hop, Port, hops};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -89,7 +89,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             let end = hop.end(view);
             let is_nowhere = end.is_nowhere();
             let is_named = hop.destination.port.is_some();
-            if is_named && (end.alias.is_none() || !is_nowhere) {
+            if is_named && !end.is_lost_alias() {
                 continue;
             }
             let narrow = is_narrow(&hop);
@@ -131,14 +131,11 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
     };
     let surest = reached.broken.iter().find(sure);
     let listener = surest.or_else(|| reached.broken.first())?;
-    let owner = match end.target {
-        Target::Service(service) => service.meta.reference(Kind::Service),
-        Target::Entry(entry) => entry.meta.reference(Kind::ServiceEntry),
-        Target::Unknown => return None,
-    };
-    let alias = end
-        .alias
-        .filter(|alias| owner.name == alias.meta.name && owner.namespace == alias.meta.namespace);
+    let owners = end.target.references();
+    let owner: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    let owner = owner.join(" with ");
+    let is_alias = |alias: &&Service| owners.contains(&alias.meta.reference(Kind::Service));
+    let alias = end.alias.filter(is_alias);
     let (whose, port) = (whose(listener), listener.port);
     let ports = list(&end.target.ports());
     let subject = Subject {
@@ -177,7 +174,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
             .about(subject)
             .missing_if(true)
             .warning_if(reached.is_copy || reached.is_named || surest.is_none())
-            .from_field(owner, "spec.ports", "its ports")
+            .from_each(owners.clone(), "spec.ports", "its ports")
             .says(message, help),
     )
 }

@@ -98,9 +98,12 @@ fn cause<'w>(
     subset: &str,
 ) -> Option<(Cause, Vec<ObjectRef>)> {
     let home = home_of(view, &end.host);
-    let of_host = match end.target {
+    let of_host = match &end.target {
         Target::Service(service) if service.headless => Some(service.meta.reference(Kind::Service)),
-        Target::Entry(entry) if entry.keeps_address => Some(entry.meta.reference(Kind::ServiceEntry)),
+        Target::Entries(entries) => {
+            let first = entries.first().filter(|entry| entry.keeps_address);
+            first.map(|entry| entry.meta.reference(Kind::ServiceEntry))
+        }
         _ => None,
     };
     let of_host = of_host.filter(|_| !hop.is_from_gateway());
@@ -163,7 +166,7 @@ fn finding(
                 "{names} has no address of its own, so that sidecars send each request to the pod that the caller's DNS has picked: subset `{subset}` of {host} chooses none, and any lane answers"
             ),
             match end.target {
-                Target::Entry(_) => "give the ServiceEntry a resolution (STATIC or DNS)",
+                Target::Entries(_) => "give the ServiceEntry a resolution (STATIC or DNS)",
                 _ => {
                     "let callers use a Service with an address (without clusterIP: None), and route to its subsets"
                 }

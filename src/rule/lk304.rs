@@ -30,7 +30,8 @@
 //! ## References
 //! What a service is expected to have is the `LaneGroup`'s own promise; neither Istio's analyzers nor Kiali know it.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{Check, Finding, Level, Rule, Subject};
@@ -65,6 +66,8 @@ struct Member<'v, 'w> {
     lanes: Rc<Lanes<'v, 'w>>,
     /// What tells its subsets to callers of its own namespace.
     rule: Option<EffectiveRule<'w>>,
+    /// The lanes that some subset is for.
+    covered: OnceCell<BTreeSet<Symbol>>,
 }
 
 impl<'v, 'w> Member<'v, 'w> {
@@ -83,19 +86,23 @@ impl<'v, 'w> Member<'v, 'w> {
             service,
             lanes,
             rule: rule_for(check.view, home, host, Some(home)),
+            covered: OnceCell::new(),
         })
     }
 
     /// Whether some subset is for the lane.
     fn has_subset(&self, lane: &Symbol) -> bool {
-        let mut subsets = self.rule.iter().flat_map(|rule| &rule.subsets);
-        subsets.any(|defined| {
-            self.lanes.lane_of_subset(defined.subset).as_ref() == Some(lane)
-                || self
-                    .lanes
-                    .reach(self.service, Some(defined.subset))
-                    .is_some_and(|reach| reach.lanes.contains(lane))
-        })
+        let covered = self.covered.get_or_init(|| {
+            let subsets = self.rule.iter().flat_map(|rule| &rule.subsets);
+            subsets
+                .flat_map(|defined| {
+                    let reach = self.lanes.reach(self.service, Some(defined.subset));
+                    let lanes = reach.map(|reach| reach.lanes).unwrap_or_default();
+                    lanes.into_iter().chain(self.lanes.lane_of_subset(defined.subset))
+                })
+                .collect()
+        });
+        covered.contains(lane)
     }
 
     fn subject(&self, lane: Option<&Symbol>) -> Subject {

@@ -36,6 +36,7 @@
 //! there is a default route: without lanes its absence may be meant.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
@@ -60,12 +61,12 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     // By the route that shows it: the lists of all ports and callers lack the same route.
     let mut found: BTreeMap<usize, Finding> = BTreeMap::new();
     for host in &*check.virtual_hosts(vs) {
-        if let Some((route, header, lanes)) = first_without_default(check, host) {
-            if route.is_of(vs) {
-                found
-                    .entry(route.index)
-                    .or_insert_with(|| finding(host, route, &header, &lanes));
-            }
+        if let Some((route, header, lanes)) = first_without_default(check, host)
+            && route.is_of(vs)
+        {
+            found
+                .entry(route.index)
+                .or_insert_with(|| finding(host, route, &header, &lanes));
         }
     }
     found.into_values().collect()
@@ -78,8 +79,8 @@ fn finding(host: &VirtualHost<'_>, route: &Route<'_>, header: &Symbol, lanes: &L
         Some(gateway) => format!("for {} at gateway {gateway}", host.host),
         None => format!("for callers of {}", host.host),
     };
-    let of_port = route.conditions.iter().flat_map(|condition| condition.parts());
-    let port = of_port.filter_map(|part| part.port).next();
+    let mut parts = route.conditions.iter().flat_map(|condition| condition.parts());
+    let port = parts.find_map(|part| part.port);
     Finding::new(&RULE, route.reference(), "spec.http")
         .about(Subject {
             host: Some(host.host.clone()),
@@ -102,7 +103,14 @@ fn finding(host: &VirtualHost<'_>, route: &Route<'_>, header: &Symbol, lanes: &L
 fn first_without_default<'h, 'v, 'w>(
     check: &Check<'v, 'w>,
     host: &'h VirtualHost<'w>,
-) -> Option<(&'h Route<'w>, Symbol, std::rc::Rc<Lanes<'v, 'w>>)> {
+) -> Option<(&'h Route<'w>, Symbol, Rc<Lanes<'v, 'w>>)> {
+    let takes_all = |route: &Route<'_>| {
+        route.conditions.is_empty() || route.conditions.iter().any(|all| all.takes_every_request())
+    };
+    if host.routes.iter().any(takes_all) {
+        return None;
+    }
+    let mut defaults: Vec<Defaults> = Vec::new();
     host.routes.iter().find_map(|route| {
         let groups = check.groups_of(route.vs, route.route).into_iter();
         let mut promising = groups.filter(|lanes| {
@@ -110,12 +118,17 @@ fn first_without_default<'h, 'v, 'w>(
         });
         promising.find_map(|lanes| {
             let headers = telling_headers(host, &lanes);
-            let by_lane = route.conditions.iter().find_map(|condition| {
-                let header = headers.iter().find(|header| condition.header(header).is_some())?;
-                let is_left = !has_default(host, *condition, &headers);
-                is_left.then(|| header.clone())
+            let at = defaults.iter().position(|known| known.headers == headers);
+            let at = at.unwrap_or_else(|| {
+                defaults.push(Defaults::of(host, headers));
+                defaults.len() - 1
             });
-            let header = by_lane?;
+            let defaults = defaults.get(at)?;
+            let header = route.conditions.iter().find_map(|condition| {
+                let mut headers = defaults.headers.iter();
+                let header = headers.find(|header| condition.header(header).is_some())?;
+                (!defaults.take(*condition, host)).then(|| header.clone())
+            })?;
             let is_set = host.gateway.is_none() && are_filtered(check, host, route, &lanes);
             (!is_set).then_some((route, header, lanes))
         })
@@ -132,40 +145,60 @@ fn telling_headers(host: &VirtualHost<'_>, lanes: &Lanes<'_, '_>) -> Vec<Symbol>
     [lanes.group.header.clone()].into_iter().chain(entry).collect()
 }
 
-/// Whether some route takes what `condition` takes, of requests that have none of `headers`. What is not sure counts
-/// as one that does.
-fn has_default(host: &VirtualHost<'_>, condition: Condition<'_>, headers: &[Symbol]) -> bool {
-    let is_one = |name: &str| headers.iter().any(|header| header.eq_ignore_ascii_case(name));
-    let without = |part: &HttpMatch| {
-        let named = part.headers.iter().filter(|(name, _)| !is_one(name));
-        let absent = headers
-            .iter()
-            .map(|name| (Box::from(name.as_str()), StringMatch::Present));
-        HttpMatch {
-            headers: named.cloned().collect(),
-            without_headers: part.without_headers.iter().cloned().chain(absent).collect(),
-            ..part.clone()
+/// What takes requests without a lane.
+struct Defaults {
+    /// The headers that tell a lane.
+    headers: Vec<Symbol>,
+    /// The conditions that do not ask for any of them, each as its own part and the delegating route's.
+    conditions: Vec<(Option<HttpMatch>, Option<HttpMatch>)>,
+}
+
+impl Defaults {
+    fn of(host: &VirtualHost<'_>, headers: Vec<Symbol>) -> Self {
+        let all = host.routes.iter().flat_map(|route| &route.conditions);
+        let others = all.filter(|condition| headers.iter().all(|header| condition.header(header).is_none()));
+        let loose = |part: Option<(usize, &HttpMatch)>| part.map(|(_, part)| loosened(part));
+        let conditions = others.map(|condition| (loose(condition.own), loose(condition.root)));
+        Self {
+            conditions: conditions.collect(),
+            headers,
         }
-    };
-    let own = condition.own.map(|(at, part)| (at, without(part)));
-    let root = condition.root.map(|(at, part)| (at, without(part)));
-    let narrow = Condition {
-        own: own.as_ref().map(|(at, part)| (*at, part)),
-        root: root.as_ref().map(|(at, part)| (*at, part)),
-    };
-    let takes = |wide: Condition<'_>| {
-        let loose = |part: &HttpMatch| loosened(part);
-        let own = wide.own.map(|(at, part)| (at, loose(part)));
-        let root = wide.root.map(|(at, part)| (at, loose(part)));
-        let wide = Condition {
-            own: own.as_ref().map(|(at, part)| (*at, part)),
-            root: root.as_ref().map(|(at, part)| (*at, part)),
+    }
+
+    /// Whether one of them takes what `condition` takes, of requests that have none of the headers. What is not sure
+    /// counts as one that does.
+    fn take(&self, condition: Condition<'_>, host: &VirtualHost<'_>) -> bool {
+        let is_one = |name: &str| {
+            self.headers
+                .iter()
+                .any(|header| header.eq_ignore_ascii_case(name))
         };
-        covers(wide, narrow, host.context())
-    };
-    host.routes
-        .iter()
-        .any(|route| route.conditions.is_empty() || route.conditions.iter().any(|wide| takes(*wide)))
+        let without = |part: &HttpMatch| {
+            let named = part.headers.iter().filter(|(name, _)| !is_one(name));
+            let absent = self.headers.iter();
+            let absent = absent.map(|name| (Box::from(name.as_str()), StringMatch::Present));
+            HttpMatch {
+                headers: named.cloned().collect(),
+                without_headers: part.without_headers.iter().cloned().chain(absent).collect(),
+                ..part.clone()
+            }
+        };
+        let own = condition.own.map(|(_, part)| without(part));
+        let root = condition.root.map(|(_, part)| without(part));
+        let narrow = condition_of(own.as_ref(), root.as_ref());
+        self.conditions.iter().any(|(own, root)| {
+            let wide = condition_of(own.as_ref(), root.as_ref());
+            covers(wide, narrow, host.context())
+        })
+    }
+}
+
+/// A condition of these parts, whose places do not matter.
+fn condition_of<'p>(own: Option<&'p HttpMatch>, root: Option<&'p HttpMatch>) -> Condition<'p> {
+    Condition {
+        own: own.map(|part| (0, part)),
+        root: root.map(|part| (0, part)),
+    }
 }
 
 /// The match without what only splits the requests further: methods, queries, and paths by a pattern.
@@ -191,16 +224,13 @@ fn are_filtered<'w>(
 ) -> bool {
     let view = check.view;
     let root = route.root.map_or(route.vs, |root| root.vs);
-    let source = host.source;
-    let of_source = source.and_then(|source| source.namespace.cloned());
-    let namespaces = match of_source {
-        Some(namespace) => vec![namespace],
-        None => {
-            let callers = callers_of(view, root).into_iter();
-            let in_mesh = callers.filter(|caller| caller.gateway.is_none() && !caller.namespace.is_empty());
-            in_mesh.map(|caller| caller.namespace).collect()
-        }
+    let source = host.source.and_then(|source| source.namespace.cloned());
+    let calling = || {
+        let callers = callers_of(view, root).into_iter();
+        let in_mesh = callers.filter(|caller| caller.gateway.is_none() && !caller.namespace.is_empty());
+        in_mesh.map(|caller| caller.namespace).collect()
     };
+    let namespaces = source.map_or_else(calling, |namespace| vec![namespace]);
     namespaces.iter().all(|namespace| {
         let mut plugins = view.lane_plugins(namespace);
         if namespace != view.root_namespace() {

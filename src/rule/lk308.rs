@@ -195,13 +195,13 @@ fn wide_subsets(check: &Check<'_, '_>, rule: &DestinationRule) -> Vec<Finding> {
             .subset(name)
             .is_some_and(|defined| defined.rule.meta == rule.meta)
     };
-    let routed =
-        rule.subsets.iter().enumerate().filter(|(_, subset)| {
-            is_defined_here(&subset.name) && is_subset_routed(view, &host, &subset.name)
-        });
-    routed
+    let own = rule.subsets.iter().enumerate();
+    own.filter(|(_, subset)| is_defined_here(&subset.name))
         .filter_map(|(index, subset)| {
             let reach = mixed.lanes.reach(mixed.service, Some(subset))?;
+            if !reach.is_mixed || !is_subset_routed(view, &host, &subset.name) {
+                return None;
+            }
             let path = format!("spec.subsets[{index}].labels");
             let finding = Finding::new(&RULE, rule.meta.reference(Kind::DestinationRule), path)
                 .about(Subject {
@@ -217,7 +217,7 @@ fn wide_subsets(check: &Check<'_, '_>, rule: &DestinationRule) -> Vec<Finding> {
                     ),
                     "add the label that tells the lane",
                 );
-            reach.is_mixed.then_some(finding)
+            Some(finding)
         })
         .collect()
 }

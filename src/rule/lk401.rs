@@ -40,7 +40,7 @@
 //! ## References
 //! Envoy, "HTTP header manipulation"; routes are chosen before headers are changed, so the gateway matches
 //! `buid`, never the `bu` that it is about to set. Istio, `mergeHTTPRoute` in `pilot/pkg/model/virtualservice.go` for
-//! delegates. Neither Istio's analyzers nor Kiali look at header operations.
+//! delegates. Neither `istioctl analyze` nor Kiali looks at header operations.
 
 use super::entry::on_entry_routes;
 use super::{Check, Finding, Level, Rule, Subject};

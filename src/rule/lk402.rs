@@ -25,7 +25,7 @@
 //!
 //! ## References
 //! Envoy, "Access logging, command operators" (the same formatters serve header values). Istio checks the
-//! syntax of `%…%` only; neither its analyzers nor Kiali look at header values.
+//! syntax of `%…%` only; neither `istioctl analyze` nor Kiali looks at header values.
 
 use super::entry::settled;
 use super::{Check, Finding, Level, Rule, Subject, request_operations};

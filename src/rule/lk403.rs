@@ -27,7 +27,8 @@
 //! ```
 //!
 //! ## References
-//! Envoy's order of header operations, as in LK404. Neither Istio's analyzers nor Kiali compare headers with subsets.
+//! Envoy's order of header operations, as in LK404. Neither `istioctl analyze` nor Kiali
+//! compares headers with subsets.
 
 use super::entry::on_entry_routes;
 use super::{Check, Finding, Level, Rule, Subject};

@@ -32,8 +32,8 @@
 //!
 //! ## References
 //! Istio, `applyHTTPRouteDestination` in `pilot/pkg/networking/core/route/route.go`; Envoy, `HeaderParser::evaluateHeaders`
-//! in `source/common/router/header_parser.cc`, seen in Envoy 1.40. Neither Istio's analyzers nor Kiali look at header
-//! operations.
+//! in `source/common/router/header_parser.cc`, seen in Envoy 1.40.
+//! Neither `istioctl analyze` nor Kiali looks at header operations.
 
 use super::entry::{on_entry_routes, told};
 use super::{Check, Finding, Level, Rule, Subject};

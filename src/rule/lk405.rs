@@ -26,8 +26,8 @@
 //!
 //! ## References
 //! Istio, `translateAppendHeaders` in `pilot/pkg/networking/core/route/route.go` (`add` is
-//! `APPEND_IF_EXISTS_OR_ADD`); that a match on a header takes any of its values was seen in Envoy 1.40. Neither Istio's
-//! analyzers nor Kiali look at header operations.
+//! `APPEND_IF_EXISTS_OR_ADD`); that a match on a header takes any of its values was seen in Envoy 1.40.
+//! Neither `istioctl analyze` nor Kiali looks at header operations.
 
 use super::entry::on_entry_routes;
 use super::{Check, Finding, Level, Rule, Subject};

@@ -27,8 +27,8 @@
 //!
 //! ## References
 //! Envoy, `HeaderParser::evaluateHeaders` in `source/common/router/header_parser.cc`; all of it seen in Envoy 1.40, also
-//! that a header which is sent empty satisfies `{}` and `regex: .*`. Neither Istio's analyzers nor Kiali look at header
-//! operations.
+//! that a header which is sent empty satisfies `{}` and `regex: .*`.
+//! Neither `istioctl analyze` nor Kiali looks at header operations.
 
 use super::entry::on_entry_routes;
 use super::{Check, Finding, Level, Rule, Subject};

@@ -30,7 +30,7 @@
 //! Where a gateway has one of the hosts, the others are not looked at by either.
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Gateway, Kind, ObjectRef, Resource, Server, VirtualService};
+use crate::resource::{Gateway, Kind, Resource, Server, VirtualService};
 use crate::routing::{Context, is_on_mesh, rank, routes_at, served_for};
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
@@ -77,7 +77,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         }
         let told = match gateway {
             None => Some(Told {
-                message: format!("there is no Gateway {name}: its requests never reach these routes"),
+                message: format!("there is no Gateway {name}: no request reaches these routes by it"),
                 help: format!(
                     "apply Gateway {name} first, or name the one that is meant, as namespace/name where it is in another namespace"
                 ),
@@ -93,8 +93,9 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                     ..Subject::default()
                 })
                 .missing_if(told.is_missing);
+            let gateway = gateway.map(|gateway| gateway.meta.reference(Kind::Gateway));
             finding
-                .from_fields(gateway.map(servers))
+                .from_each(gateway, "spec.servers", "its servers")
                 .says(told.message, told.help)
         }));
     }
@@ -139,7 +140,7 @@ fn at_gateway(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> Option
             .collect();
         return Some(Told::new(
             format!(
-                "{name} has no server for {wanted}, only for {}: its requests never reach these routes",
+                "{name} has no server for {wanted}, only for {}: no request reaches these routes by it",
                 list(&offered)
             ),
             format!(
@@ -170,7 +171,7 @@ fn at_gateway(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> Option
     let is_seen = pods.is_empty() || pods.iter().any(|namespace| rank(view, vs, namespace).is_some());
     (!is_seen).then(|| {
         Told::new(
-            format!("the pods of {name} run in namespace {}, which the VirtualService is not exported to: its requests never reach these routes", list(&pods)),
+            format!("the pods of {name} run in namespace {}, which the VirtualService is not exported to: no request reaches these routes by it", list(&pods)),
             format!("add {} to spec.exportTo", list(&pods)),
         )
     })
@@ -216,22 +217,20 @@ fn unserved(view: &View<'_>, object: &Resource, vs: &VirtualService, bound: &[&G
                     host: Some(host.clone()),
                     ..Subject::default()
                 })
-                .from_fields(bound.iter().map(|gateway| servers(gateway)))
+                .from_each(
+                    bound.iter().map(|gateway| gateway.meta.reference(Kind::Gateway)),
+                    "spec.servers",
+                    "its servers",
+                )
                 .says(
                     format!(
-                        "{} takes HTTP for {host}: its requests never reach these routes",
+                        "{} takes HTTP for {host}: no request for it reaches these routes",
                         none_of(&names)
                     ),
                     "add the host to a server, or take it out here",
                 )
         })
         .collect()
-}
-
-/// The field that says what a gateway takes.
-fn servers(gateway: &Gateway) -> (ObjectRef, String, &'static str) {
-    let object = gateway.meta.reference(Kind::Gateway);
-    (object, "spec.servers".to_owned(), "its servers")
 }
 
 fn none_of(names: &[String]) -> String {

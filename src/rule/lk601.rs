@@ -157,10 +157,7 @@ impl Judged<'_, '_, '_> {
     fn found(&self, path: &str, value: Option<&Symbol>, is_slip: bool) -> Finding {
         let object = self.workload.meta.reference(self.workload.kind);
         let services = self.services.iter();
-        let evidence = services.map(|service| {
-            let service = service.meta.reference(Kind::Service);
-            (service, "spec.selector".to_owned(), "its selector")
-        });
+        let evidence = services.map(|service| service.meta.reference(Kind::Service));
         Finding::new(&RULE, object, path)
             .about(Subject {
                 lane: value.cloned(),
@@ -169,7 +166,7 @@ impl Judged<'_, '_, '_> {
             })
             .missing_if(!is_slip)
             .warning_if(!is_slip || self.had_these_labels())
-            .from_fields(evidence)
+            .from_each(evidence, "spec.selector", "its selector")
     }
 
     /// What becomes of it at run time.

@@ -19,6 +19,8 @@ pub enum Key {
     DestinationRuleFor(Symbol),
     /// `ServiceEntries` with a full host, wildcards as written.
     ServiceEntryFor(Symbol),
+    /// Services of type `ExternalName` that are aliases of a host.
+    AliasOf(Symbol),
     /// `VirtualServices` that claim a full host, wildcards as written.
     VirtualServiceOf(Symbol),
     /// `VirtualServices` that send requests or copies to a full host.
@@ -86,6 +88,7 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
                 telling_pair(service)
                     .map(|(key, value)| Key::ServiceSelecting(namespace.clone(), key.clone(), value.clone())),
             );
+            keys.extend(service.external_name.clone().map(Key::AliasOf));
         }
         Resource::DestinationRule(rule) => {
             keys.push(Key::DestinationRuleFor(host::resolve(

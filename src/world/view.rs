@@ -381,19 +381,52 @@ impl<'w> View<'w> {
         host::with_wildcards(host).collect()
     }
 
-    /// The `ServiceEntry` that serves a full host, exactly or by wildcard; of several for one host, the oldest.
-    pub fn service_entry_of(&self, host: &Symbol) -> Option<&'w ServiceEntry> {
-        host::with_wildcards(host).find_map(|host| {
+    /// The `ServiceEntries` that serve a full host, exactly or else by the most specific wildcard: the oldest first.
+    /// Those of one namespace are one service to Istio, with the ports and endpoints of them all; of several
+    /// namespaces' a caller takes its own, or the oldest that it sees (`appendSidecarServices` in
+    /// `pilot/pkg/model/sidecar.go`).
+    pub fn service_entries_of(&self, host: &Symbol) -> Vec<&'w ServiceEntry> {
+        let entries_for = |host| {
             let found = self.find(&Key::ServiceEntryFor(host)).into_iter();
             let entries = found.filter_map(|object| match object {
                 Resource::ServiceEntry(entry) => Some(entry),
                 _ => None,
             });
-            let oldest = entries.min_by(|a, b| age(&a.meta).cmp(&age(&b.meta)))?;
-            // It may be of any namespace: only what was found is read again.
-            self.record(Read::Object(oldest.meta.reference(Kind::ServiceEntry)));
-            Some(oldest)
+            sorted_by_age(entries.collect(), |entry| &entry.meta)
+        };
+        let mut found = host::with_wildcards(host).map(entries_for);
+        let entries = found.find(|entries| !entries.is_empty()).unwrap_or_default();
+        // They may be of any namespace: only what was found is read again.
+        for entry in &entries {
+            self.record(Read::Object(entry.meta.reference(Kind::ServiceEntry)));
+        }
+        entries
+    }
+
+    /// The `ServiceEntries` of `namespace` whose workload selector chooses what has these labels, by name.
+    pub fn service_entries_selecting(&self, namespace: &Symbol, labels: &Labels) -> Vec<&'w ServiceEntry> {
+        let selects = |selector: &Labels| selector.select(labels);
+        self.all_in(Kind::ServiceEntry, namespace, |object| match object {
+            Resource::ServiceEntry(entry) => Some(entry),
+            _ => None,
         })
+        .into_iter()
+        .filter(|entry| entry.workload_selector.as_ref().is_some_and(selects))
+        .collect()
+    }
+
+    /// The services of type `ExternalName` that are aliases of a full host, in whatever namespace.
+    pub fn aliases_of(&self, host: &Symbol) -> Vec<&'w Service> {
+        let found = self.find(&Key::AliasOf(host.clone())).into_iter();
+        let aliases = found.filter_map(|object| match object {
+            Resource::Service(service) => Some(service),
+            _ => None,
+        });
+        let aliases = sorted(aliases.collect(), |service| &service.meta);
+        for alias in &aliases {
+            self.record(Read::Object(alias.meta.reference(Kind::Service)));
+        }
+        aliases
     }
 
     /// The `VirtualServices` that send requests or copies to a full host.

@@ -50,58 +50,57 @@ impl<'f> Sources<'f> {
 
     /// Draws the marks: those of one file that are near each other as one excerpt, what the finding is about first.
     pub(super) fn draw(&mut self, marks: &[Mark<'_>]) -> Vec<Element<'static>> {
-        excerpts(marks).iter().map(|marks| self.excerpt(marks)).collect()
+        let drawn = excerpts(marks).into_iter().filter_map(|marks| {
+            let place = marks.first()?.place;
+            let excerpt = self.lines(&place.file).and_then(|lines| excerpt(lines, &marks));
+            Some(excerpt.unwrap_or_else(|| origin(place)))
+        });
+        drawn.collect()
     }
+}
 
-    fn excerpt(&mut self, marks: &[&Mark<'_>]) -> Element<'static> {
-        let Some(place) = marks.first().map(|mark| mark.place) else {
-            return Origin::path("").into();
-        };
-        let file = plain(&place.file);
-        let spans: Option<Vec<Span>> = self.lines(&place.file).map(|lines| {
-            marks
-                .iter()
-                .filter_map(|mark| Span::of(mark.place, lines))
-                .collect()
-        });
-        let (Some(spans), Some(lines)) = (
-            spans.filter(|spans| spans.len() == marks.len()),
-            self.lines(&place.file),
-        ) else {
-            let origin = Origin::path(file);
-            return match place.line {
-                0 => origin.into(),
-                _ => origin
-                    .line(place.line as usize)
-                    .char_column(place.column as usize)
-                    .into(),
-            };
-        };
-        let first = spans.iter().map(|span| span.start.0).min().unwrap_or(1);
-        let last = spans.iter().map(|span| span.end.0).max().unwrap_or(1);
-        let (text, starts) = lines.clean(first..=last);
-        let at = |(line, column): (u32, u32)| {
-            let start = starts.get((line - first) as usize).copied().unwrap_or(text.len());
-            let line = text[start..].split('\n').next().unwrap_or_default();
-            let before = line.chars().take(column.saturating_sub(1) as usize);
-            start + before.map(char::len_utf8).sum::<usize>()
-        };
-        let annotations = marks.iter().zip(&spans).map(|(mark, span)| {
-            let kind = if mark.is_primary {
-                AnnotationKind::Primary
-            } else {
-                AnnotationKind::Context
-            };
-            let label = (!mark.label.is_empty()).then(|| plain(&mark.label));
-            kind.span(at(span.start)..at(span.end)).label(label)
-        });
-        let annotations: Vec<Annotation<'static>> = annotations.collect();
-        Snippet::source(text)
-            .line_start(first as usize)
-            .path(file)
-            .annotations(annotations)
-            .into()
+/// The name of a place of which there is no text.
+fn origin(place: &Place) -> Element<'static> {
+    let origin = Origin::path(plain(&place.file));
+    match place.line {
+        0 => origin.into(),
+        _ => origin
+            .line(place.line as usize)
+            .char_column(place.column as usize)
+            .into(),
     }
+}
+
+/// The lines of the marks, with something under each; `None` if the text does not have those lines.
+fn excerpt(lines: &Lines<'_>, marks: &[&Mark<'_>]) -> Option<Element<'static>> {
+    let spans = marks.iter().map(|mark| Span::of(mark.place, lines));
+    let spans: Vec<Span> = spans.collect::<Option<_>>()?;
+    let first = spans.iter().map(|span| span.start.0).min()?;
+    let last = spans.iter().map(|span| span.end.0).max()?;
+    let (text, starts) = lines.clean(first..=last);
+    let at = |(line, column): (u32, u32)| {
+        let start = starts.get((line - first) as usize).copied().unwrap_or(text.len());
+        let line = text[start..].split('\n').next().unwrap_or_default();
+        let before = line.chars().take(column.saturating_sub(1) as usize);
+        start + before.map(char::len_utf8).sum::<usize>()
+    };
+    let annotations = marks.iter().zip(&spans).map(|(mark, span)| {
+        let kind = if mark.is_primary {
+            AnnotationKind::Primary
+        } else {
+            AnnotationKind::Context
+        };
+        let label = (!mark.label.is_empty()).then(|| plain(&mark.label));
+        let start = at(span.start);
+        kind.span(start..at(span.end).max(start)).label(label)
+    });
+    let annotations: Vec<Annotation<'static>> = annotations.collect();
+    let path = marks.first().map(|mark| plain(&mark.place.file));
+    let snippet = Snippet::source(text)
+        .line_start(first as usize)
+        .path(path)
+        .annotations(annotations);
+    Some(snippet.into())
 }
 
 /// The marks that go into one excerpt each, the excerpts in the order of what comes first in each.
@@ -141,8 +140,8 @@ impl Span {
     fn of(place: &Place, lines: &Lines<'_>) -> Option<Self> {
         let first = lines.get(place.line)?;
         let start = (place.line, place.column);
-        let end = (place.end_line, place.end_column);
-        if place.end_line < place.line + MOST_LINES && lines.get(place.end_line).is_some() {
+        let end = (place.end_line, place.end_column).max(start);
+        if end.0 < place.line.saturating_add(MOST_LINES) && lines.get(end.0).is_some() {
             return Some(Self { start, end });
         }
         let content = first.split(" #").next().unwrap_or_default().trim_end();
@@ -186,5 +185,73 @@ impl<'t> Lines<'t> {
             text.push_str(&plain(line));
         }
         (text, starts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annotate_snippets::{Level, Renderer};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(text: &str, places: &[Place]) -> String {
+        let lines = Lines::new(text);
+        let marks: Vec<Mark<'_>> = places
+            .iter()
+            .enumerate()
+            .map(|(at, place)| Mark {
+                place,
+                is_primary: at == 0,
+                label: "it\u{1b}[2J".to_owned(),
+            })
+            .collect();
+        let drawn = excerpts(&marks).into_iter().filter_map(|marks| {
+            let place = marks.first()?.place;
+            Some(excerpt(&lines, &marks).unwrap_or_else(|| origin(place)))
+        });
+        let group = Level::ERROR.primary_title("wrong").elements(drawn);
+        Renderer::plain().render(&[group])
+    }
+
+    fn place(line: u32, column: u32, end_line: u32, end_column: u32) -> Place {
+        Place {
+            file: "a.yaml".to_owned(),
+            line,
+            column,
+            end_line,
+            end_column,
+        }
+    }
+
+    #[test]
+    fn places_far_apart_are_excerpts_of_their_own() {
+        let text = "a: 1\n".repeat(100);
+        let near = rendered(&text, &[place(41, 1, 41, 5), place(1, 1, 1, 5)]);
+        assert!(near.contains("...") && !near.contains(":::"), "{near}");
+        let far = rendered(&text, &[place(42, 1, 42, 5), place(1, 1, 1, 5)]);
+        assert!(far.contains("::: a.yaml:1:1"), "{far}");
+    }
+
+    #[test]
+    fn a_place_of_which_there_is_no_text_is_named() {
+        assert!(rendered("a: 1\n", &[place(7, 3, 7, 4)]).ends_with("--> a.yaml:7:3"));
+        assert!(rendered("", &[Place::whole("a.yaml")]).ends_with("--> a.yaml"));
+    }
+
+    fn places() -> impl Strategy<Value = Place> {
+        (0..12_u32, 0..20_u32, 0..12_u32, 0..20_u32).prop_map(|(a, b, c, d)| place(a, b, c, d))
+    }
+
+    proptest! {
+        #[test]
+        fn any_place_of_any_text_is_drawn(
+            text in "([a:#'{ \t\r\n\u{feff}車é\u{301}\u{200d}\u{202e}\u{1b}\0😀]|ab: c # d\n){0,40}",
+            places in prop::collection::vec(places(), 1..4),
+        ) {
+            let drawn = rendered(&text, &places);
+            let is_hostile = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+            prop_assert!(!drawn.contains(is_hostile), "{drawn:?}");
+        }
     }
 }

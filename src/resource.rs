@@ -177,15 +177,6 @@ impl Resource {
             _ => None,
         }
     }
-
-    /// The field that those labels are in.
-    pub fn carrier_labels_path(&self) -> &'static str {
-        match self {
-            Self::Workload(_) => "spec.template.metadata.labels",
-            Self::WorkloadEntry(_) => "spec.labels",
-            _ => "metadata.labels",
-        }
-    }
 }
 
 /// The namespace that an object without one belongs to, as `kubectl` has it.

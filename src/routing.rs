@@ -33,7 +33,7 @@ mod visibility;
 pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
-pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for};
+pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for, would_count};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{
@@ -43,7 +43,10 @@ pub use hop::{End, Hop, hops, upstream};
 pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
-pub use subset::{Carriers, Endpoints, carriers_of_subset, is_subset_routed, workload_labels};
+pub use subset::{
+    Carriers, Endpoints, Missed, carriers_of_subset, is_subset_routed, missed_by_a_slip, routes_to,
+    workload_labels,
+};
 pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
 pub use upstream::Upstream;
 pub use virtual_host::{

@@ -179,6 +179,140 @@ async fn a_service_does_not_lose_a_port_that_routes_use() {
         .is_denied_for(&["LK105"]);
 }
 
+// ---- Services, carriers and rules ----
+
+/// The rule for the portal, of the day and with other keys of its spec.
+fn dated(name: &str, day: u8, lanes: &[&str], keys: &Value) -> Value {
+    let mut rule = rule(lanes);
+    rule["metadata"]["name"] = json!(name);
+    rule["metadata"]["creationTimestamp"] = json!(format!("2026-11-{day:02}T00:00:00Z"));
+    for (key, value) in keys.as_object().unwrap() {
+        rule["spec"][key] = value.clone();
+    }
+    rule
+}
+
+#[tokio::test]
+async fn a_rule_that_replaces_another_and_lacks_what_is_routed_is_refused() {
+    let old = dated("portal", 1, &LANES, &json!({}));
+    let replaces = dated("portal-tls", 2, &[], &json!({"exportTo": ["*"]}));
+    let reply = Cluster::new().and(&old).asked(create(&replaces)).await;
+    reply.is_denied_for(&["LK103", "LK108"]);
+    let merges = dated("portal-tls", 2, &[], &json!({}));
+    Cluster::new().and(&old).asked(create(&merges)).await.is_allowed();
+}
+
+#[tokio::test]
+async fn a_rule_for_some_workloads_that_lacks_what_is_routed_is_refused_where_they_run() {
+    let selector = json!({"workloadSelector": {"matchLabels": {"app": "front"}}});
+    let for_some = dated("portal-front", 2, &["wtchk"], &selector);
+    let old = dated("portal", 1, &LANES, &json!({}));
+    let cluster = Cluster::new().and(&old);
+    cluster.asked(create(&for_some)).await.is_allowed();
+    let mut front = with(&deployment("wicph"), "/metadata/name", json!("front"));
+    front["spec"]["template"]["metadata"]["labels"] = json!({"app": "front"});
+    let reply = Cluster::new()
+        .and(&old)
+        .and(&front)
+        .asked(create(&for_some))
+        .await;
+    reply.is_denied_for(&["LK108"]).says("app=front");
+}
+
+#[tokio::test]
+async fn a_lane_does_not_lose_the_port_that_the_service_names() {
+    let named = |lane: &str, port: &str| {
+        let mut deployment = deployment(lane);
+        let ports = json!([{"name": port, "containerPort": 8080}]);
+        deployment["spec"]["template"]["spec"] = json!({"containers": [{"name": "app", "ports": ports}]});
+        deployment
+    };
+    let by_name = with(&service(), "/spec/ports/0/targetPort", json!("web"));
+    let cluster = || {
+        let lanes = LANES
+            .iter()
+            .fold(Cluster::new(), |cluster, lane| cluster.and(&named(lane, "web")));
+        lanes.and(&by_name)
+    };
+    let renamed = update(&named("wicph", "web"), &named("wicph", "http"));
+    let reply = cluster().asked(renamed).await;
+    reply.is_denied_for(&["LK109"]).says("Service cars/portal");
+    // An applier of sets may bring the Service next.
+    let by_helm = update(&named("wicph", "web"), &named("wicph", "http")).by("helm");
+    cluster().asked(by_helm).await.is_allowed();
+}
+
+#[tokio::test]
+async fn what_serves_a_host_outside_is_not_taken_from_a_routed_subset() {
+    let entry = |version: &str| {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+            "metadata": {"namespace": "cars", "name": "pay"},
+            "spec": {"hosts": ["pay.example.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+                "resolution": "STATIC", "endpoints": [{"address": "192.0.2.1", "labels": {"version": version}}]}})
+    };
+    let mut rule = rule(&["wicph"]);
+    rule["metadata"]["name"] = json!("pay");
+    rule["spec"]["host"] = json!("pay.example.com");
+    let mut routes =
+        routes(&[json!({"route": [{"destination": {"host": "pay.example.com", "subset": "portal-wicph"}}]})]);
+    routes["metadata"]["name"] = json!("pay");
+    routes["spec"]["hosts"] = json!(["pay.example.com"]);
+    let cluster = Cluster::new().and(&entry("wicph")).and(&rule).and(&routes);
+    let reply = cluster.asked(update(&entry("wicph"), &entry("blue"))).await;
+    reply.is_denied_for(&["LK101"]).says("ServiceEntry cars/pay");
+}
+
+#[tokio::test]
+async fn a_workload_outside_is_not_taken_from_a_routed_subset() {
+    let networking = |kind: &str, name: &str, spec: Value| {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": kind,
+            "metadata": {"namespace": "cars", "name": name}, "spec": spec})
+    };
+    let host = "pay.example.com";
+    let entry = json!({"hosts": [host], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        "resolution": "STATIC", "workloadSelector": {"labels": {"app": "pay"}}});
+    let subset = json!({"name": "wicph", "labels": {"version": "wicph"}});
+    let route = json!({"route": [{"destination": {"host": host, "subset": "wicph"}}]});
+    let workload = |version: &str| {
+        let labels = json!({"app": "pay", "version": version});
+        networking(
+            "WorkloadEntry",
+            "pay-vm",
+            json!({"address": "192.0.2.1", "labels": labels}),
+        )
+    };
+    let cluster = Cluster::new()
+        .and(&networking("ServiceEntry", "pay", entry))
+        .and(&networking(
+            "DestinationRule",
+            "pay",
+            json!({"host": host, "subsets": [subset]}),
+        ))
+        .and(&networking(
+            "VirtualService",
+            "pay",
+            json!({"hosts": [host], "http": [route]}),
+        ))
+        .and(&workload("wicph"));
+    let reply = cluster.asked(update(&workload("wicph"), &workload("blue"))).await;
+    reply.is_denied_for(&["LK101"]).says("DestinationRule cars/pay");
+}
+
+#[tokio::test]
+async fn a_subset_that_is_routed_through_an_alias_is_not_dropped() {
+    let alias = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "cars", "name": "old"},
+        "spec": {"type": "ExternalName", "externalName": "portal.cars.svc.cluster.local",
+            "ports": [{"name": "http", "port": 8080}]}});
+    let mut routes =
+        routes(&[json!({"route": [{"destination": {"host": "old", "subset": "portal-wicph"}}]})]);
+    routes["metadata"]["name"] = json!("old");
+    routes["spec"]["hosts"] = json!(["old"]);
+    let cluster = Cluster::new().and(&alias).and(&routes);
+    let cluster = cluster.and(&self::routes(&[to_lane("wtchk")]));
+    let reply = cluster.asked(update(&rule(&LANES), &rule(&["wtchk"]))).await;
+    reply.is_denied_for(&["LK103"]).says("VirtualService cars/old");
+}
+
 // ---- Taking things down ----
 
 #[tokio::test]

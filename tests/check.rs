@@ -146,7 +146,7 @@ fn clean_files_end_with_0() {
 
 #[test]
 fn findings_at_deny_level_end_with_1_and_say_where_and_how_to_mend_it() {
-    let run = check(&joined(&[SERVICE, WRONG_PORT]), &[]).ends_with(1);
+    let run = check(&joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]), &[]).ends_with(1);
     assert_eq!(
         run.stdout,
         "\
@@ -163,7 +163,7 @@ deny[LK105 unknown-port]: Service default/cart has no port 8080, only 80 (http):
    = object: VirtualService default/cart, spec.http[0].route[0].destination.port.number
    = help: route to a port that it has, or add the port to it first
 
-2 objects in 1 file: 1 deny, 0 warn
+3 objects in 1 file: 1 deny, 0 warn
 "
     );
 }
@@ -257,7 +257,7 @@ fn without_a_path_it_says_how_it_is_used() {
 
 #[test]
 fn what_is_only_missing_warns_where_the_files_are_a_part() {
-    let text = joined(&[SERVICE, WRONG_PORT]);
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]);
     check(&text, &["--partial"]).ends_with(0).prints("0 deny, 1 warn");
     // A slip does not come right by what is not in the files.
     let slip = fixture("LK101/bad-label-value-typo.yaml");
@@ -270,7 +270,7 @@ fn an_allow_annotation_keeps_its_codes_quiet_and_is_counted() {
         "{name: cart}",
         "{name: cart, annotations: {lanekeeper.dev/allow: LK105, lanekeeper.dev/allow-reason: soon}}",
     );
-    check(&joined(&[SERVICE, &allowed]), &[])
+    check(&joined(&[SERVICE, &allowed, DEPLOYMENT]), &[])
         .ends_with(0)
         .prints("no findings, 1 suppressed");
 }
@@ -513,7 +513,7 @@ fn a_folder_without_files_ends_with_0_and_says_so() {
 
 #[test]
 fn a_file_that_is_not_there_ends_with_2_and_does_not_hide_the_others() {
-    let folder = folder(&[("a.yaml", &joined(&[SERVICE, WRONG_PORT]))]);
+    let folder = folder(&[("a.yaml", &joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]))]);
     let run = run(program()
         .args(["missing.yaml", "a.yaml"])
         .current_dir(folder.path()))
@@ -532,7 +532,7 @@ fn standard_input_is_read_as_a_file_named_dash() {
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe to it");
     stdin
-        .write_all(joined(&[SERVICE, WRONG_PORT]).as_bytes())
+        .write_all(joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).as_bytes())
         .expect("it reads");
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");
@@ -567,13 +567,14 @@ fn the_items_of_a_list_are_objects_with_places_of_their_own() {
 
 #[test]
 fn lines_may_end_with_a_carriage_return() {
-    let text = joined(&[SERVICE, WRONG_PORT]).replace('\n', "\r\n");
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).replace('\n', "\r\n");
     check(&text, &[]).ends_with(1).prints("--> a.yaml:19:11\n");
 }
 
 #[test]
 fn carets_stand_under_what_is_wrong_beside_wide_letters_and_tabs() {
-    let text = joined(&[SERVICE, WRONG_PORT]).replace("        host: cart", "        host: cart # 购物车");
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT])
+        .replace("        host: cart", "        host: cart # 购物车");
     let text = text.replace(
         "        port:\n          number: 8080",
         "        port: {number: 8080} # 端口",
@@ -594,7 +595,7 @@ fn a_field_of_many_lines_is_marked_on_its_first() {
         "  ports:\n  - {name: http, port: 80}\n",
         &format!("  ports: # of it\n{ports}"),
     );
-    check(&joined(&[&service, WRONG_PORT]), &[])
+    check(&joined(&[&service, WRONG_PORT, DEPLOYMENT]), &[])
         .ends_with(1)
         .prints("\n 6 |   ports: # of it\n   |   ------ Service default/cart: its ports\n...\n");
 }
@@ -623,7 +624,7 @@ fn of_a_long_line_only_a_part_is_drawn() {
 
 #[test]
 fn what_an_anchor_holds_is_marked_where_it_is_written() {
-    let text = joined(&[SERVICE, WRONG_PORT]).replace(
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).replace(
         "  http:\n",
         "  http:\n  - match: [{uri: {exact: /a}}]\n    route: &to [{destination: {host: cart, port: &port {number: 8081}}}]\n  - match: [{uri: {exact: /b}}]\n    route: *to\n",
     );
@@ -693,7 +694,7 @@ fn nothing_from_a_file_moves_the_cursor() {
 
 #[test]
 fn colour_is_for_those_who_ask() {
-    let text = joined(&[SERVICE, WRONG_PORT]);
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]);
     assert!(!check(&text, &[]).ends_with(1).stdout.contains('\u{1b}'));
     assert!(
         check(&text, &["--color", "always"])

@@ -212,17 +212,16 @@ fn a_lane_is_added_step_by_step_and_taken_away_by_the_same_steps_back() {
         }
         for step in steps.iter().rev() {
             for change in &step.changes {
-                match &change.before {
-                    Some(before) => apply(&mut memory, before, step.name),
-                    None => {
-                        let refused = memory.delete(&change.after, Mode::Protect, By::KUBECTL).refused;
-                        assert!(
-                            refused.is_none(),
-                            "{name}: {} stays: {refused:?}",
-                            name_of(&change.after)
-                        );
-                    }
+                if let Some(before) = &change.before {
+                    apply(&mut memory, before, step.name);
+                    continue;
                 }
+                let refused = memory.delete(&change.after, Mode::Protect, By::KUBECTL).refused;
+                assert!(
+                    refused.is_none(),
+                    "{name}: {} stays: {refused:?}",
+                    name_of(&change.after)
+                );
             }
         }
     }

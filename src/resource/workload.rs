@@ -107,7 +107,8 @@ impl PodSpec {
             .filter(|port| !port.name.is_empty())
             .map(|port| ServicePort {
                 name: port.name,
-                number: port.container_port,
+                number: port.number,
+                not_tcp: port.protocol.is_some_and(|protocol| &*protocol != "TCP"),
                 ..ServicePort::default()
             })
             .collect()
@@ -126,7 +127,9 @@ struct Container {
 struct ContainerPort {
     #[serde(default)]
     name: Symbol,
-    container_port: u16,
+    #[serde(rename = "containerPort")]
+    number: u16,
+    protocol: Option<Box<str>>,
 }
 
 #[cfg(test)]

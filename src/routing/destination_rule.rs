@@ -142,6 +142,34 @@ pub fn look_up<'w>(view: &View<'w>, caller: &str, host: &Symbol, home: Option<&s
     }
 }
 
+/// Whether `rule` would count for proxies of namespace `caller` that call a host of `home`, which it is for, if it
+/// were the only one. One with a `workloadSelector` counts for none but those it chooses.
+pub fn would_count(view: &View<'_>, rule: &DestinationRule, caller: &str, home: Option<&str>) -> bool {
+    let root = view.root_namespace();
+    let default = view
+        .mesh_config_of(caller)
+        .map_or(&[][..], |config| &config.default_destination_rule_export_to);
+    if rule.workload_selector.is_some() || !view.is_discovered(&rule.meta.namespace) {
+        return false;
+    }
+    let is_private = is_private(rule, default);
+    if rule.meta.namespace == caller {
+        let counts = if caller == root.as_str() {
+            is_private
+        } else {
+            is_seen_at_home(rule)
+        };
+        if counts {
+            return true;
+        }
+    }
+    let is_looked_at = home.is_some_and(|home| rule.meta.namespace == home) || rule.meta.namespace == *root;
+    let mut to = rule.export_to.iter();
+    is_looked_at
+        && !is_private
+        && (rule.export_to.is_empty() || to.any(|entry| *entry == "*" || *entry == caller))
+}
+
 /// The rules of one namespace for one host, among which it is decided.
 #[derive(Debug)]
 struct Pool<'w, 'c> {

@@ -1,9 +1,11 @@
 //! Which carriers a subset chooses.
 
 use super::destinations;
-use crate::resource::{Kind, Labels, Resource, Service, ServiceEntry, Subset};
+use crate::lane::is_near;
+use crate::resource::{Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::View;
+use crate::yaml::field;
 
 /// The carriers behind a service, and which of them a subset chooses.
 #[derive(Debug, Clone)]
@@ -113,6 +115,65 @@ pub fn is_subset_routed(view: &View<'_>, host: &Symbol, subset: &Symbol) -> bool
         view.virtual_services_to(&host).into_iter().any(|vs| {
             vs.http.iter().flat_map(destinations).any(|(_, to)| {
                 to.subset.as_ref() == Some(subset) && view.resolve(&to.host, &vs.meta.namespace) == host
+            })
+        })
+    })
+}
+
+/// The routes to the full host `host`, or to an alias of it, that requests or copies take.
+pub fn routes_to<'w>(view: &View<'w>, host: &Symbol) -> Vec<&'w VirtualService> {
+    let aliases = view.aliases_of(host).into_iter();
+    let hosts = aliases.map(|alias| view.host_of(alias)).chain([host.clone()]);
+    let mut found: Vec<&VirtualService> = Vec::new();
+    for host in hosts {
+        for vs in view.virtual_services_to(&host) {
+            let mut all = vs.http.iter().flat_map(destinations);
+            let leads_there = all.any(|(_, to)| view.resolve(&to.host, &vs.meta.namespace) == host);
+            if leads_there && found.iter().all(|known| known.meta != vs.meta) {
+                found.push(vs);
+            }
+        }
+    }
+    found
+}
+
+/// A workload that a service misses by a slip in its selector, or in the workload's label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Missed {
+    /// The workload.
+    pub workload: ObjectRef,
+    /// The label.
+    pub key: Symbol,
+    /// What the workload has.
+    pub carried: Symbol,
+    /// What the service selects.
+    pub selected: Symbol,
+}
+
+impl Missed {
+    /// The field of the label, on the workload.
+    pub fn label_path(&self) -> String {
+        let labels = self.workload.kind.carrier_labels_path();
+        format!("{labels}{}", field(&self.key))
+    }
+}
+
+/// A workload with the labels `wanted` that no service selects, and that `service` would if one value of its selector
+/// were another by a slip [s3].
+pub fn missed_by_a_slip(view: &View<'_>, service: &Service, wanted: &Labels) -> Option<Missed> {
+    let namespace = &service.meta.namespace;
+    service.selector.pairs().iter().find_map(|(key, selected)| {
+        let others = service.selector.pairs().iter().filter(|(other, _)| other != key);
+        let rest = Labels::new(others.chain(wanted.pairs()).cloned());
+        view.carriers(namespace, &rest).into_iter().find_map(|carrier| {
+            let labels = carrier.carrier_labels()?;
+            let carried = labels.get(key).filter(|carried| is_near(carried, selected))?;
+            let is_alone = view.services_selecting(namespace, labels).is_empty();
+            is_alone.then(|| Missed {
+                workload: carrier.reference(),
+                key: key.clone(),
+                carried: carried.clone(),
+                selected: selected.clone(),
             })
         })
     })

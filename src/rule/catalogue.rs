@@ -2,8 +2,9 @@
 
 use super::{Check, Finding, Level};
 use super::{
-    lk101, lk103, lk105, lk107, lk201, lk202, lk203, lk204, lk205, lk206, lk301, lk302, lk303, lk304, lk305,
-    lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk407, lk408, lk601,
+    lk101, lk102, lk103, lk104, lk105, lk106, lk107, lk108, lk109, lk201, lk202, lk203, lk204, lk205, lk206,
+    lk301, lk302, lk303, lk304, lk305, lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk407,
+    lk408, lk601,
 };
 use crate::resource::{Kind, Resource};
 
@@ -27,9 +28,14 @@ pub struct Rule {
 /// Every rule, by code.
 pub const RULES: &[Rule] = &[
     lk101::RULE,
+    lk102::RULE,
     lk103::RULE,
+    lk104::RULE,
     lk105::RULE,
+    lk106::RULE,
     lk107::RULE,
+    lk108::RULE,
+    lk109::RULE,
     lk201::RULE,
     lk202::RULE,
     lk203::RULE,

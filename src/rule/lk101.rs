@@ -41,11 +41,11 @@
 //! (KIA0209) chooses every pod and is used to carry a policy: nothing is wrong with it here.
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::lane::{is_near, nearest};
-use crate::resource::{DestinationRule, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset};
+use crate::lane::nearest;
+use crate::resource::{DestinationRule, Kind, Labels, Resource, Service, ServiceEntry, Subset};
 use crate::routing::{
-    Carriers, Endpoints, Target, carriers_of_subset, is_lane_key, is_subset_routed, target_of,
-    workload_labels,
+    Carriers, Endpoints, Missed, Target, carriers_of_subset, is_lane_key, is_subset_routed, missed_by_a_slip,
+    target_of, workload_labels,
 };
 use crate::symbol::Symbol;
 
@@ -116,7 +116,8 @@ impl<'w> Judged<'_, '_, 'w> {
         }
         let wanted = workload_labels(self.subset);
         let near = self.near_label(&wanted, &carriers.labels());
-        let beside = near.is_none().then(|| self.beside(service, &wanted)).flatten();
+        let beside = || missed_by_a_slip(self.check.view, service, &wanted);
+        let beside = near.is_none().then(beside).flatten();
         let is_slip = near.is_some() || beside.is_some();
         let is_used = self.is_used();
         let is_expected = is_used || self.is_of_a_lane();
@@ -142,7 +143,7 @@ impl<'w> Judged<'_, '_, 'w> {
         Some(
             self.finding_at(near.map(|near| near.wanted))
                 .from_field(service.meta.reference(Kind::Service), "spec.selector", "its selector")
-                .from_fields(beside.map(|beside| (beside.workload, beside.path, "its label")))
+                .from_fields(beside.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")))
                 .missing_if(!is_slip)
                 .warning_if(is_unsure)
                 .says(
@@ -150,29 +151,6 @@ impl<'w> Judged<'_, '_, 'w> {
                     help,
                 ),
         )
-    }
-
-    /// A workload with the wanted labels that no Service selects, and that this one misses by a slip in its
-    /// selector or in the workload's label.
-    fn beside(&self, service: &Service, wanted: &Labels) -> Option<Beside> {
-        let view = self.check.view;
-        let namespace = &service.meta.namespace;
-        service.selector.pairs().iter().find_map(|(key, selected)| {
-            let others = service.selector.pairs().iter().filter(|(other, _)| other != key);
-            let rest = Labels::new(others.chain(wanted.pairs()).cloned());
-            view.carriers(namespace, &rest).into_iter().find_map(|carrier| {
-                let labels = carrier.carrier_labels()?;
-                let carried = labels.get(key).filter(|carried| is_near(carried, selected))?;
-                let is_alone = view.services_selecting(namespace, labels).is_empty();
-                is_alone.then(|| Beside {
-                    workload: carrier.reference(),
-                    path: format!("{}{}", carrier.carrier_labels_path(), super::field(key)),
-                    key: key.clone(),
-                    carried: carried.clone(),
-                    selected: selected.clone(),
-                })
-            })
-        })
     }
 
     /// Whether the group of the service has a lane for the subset and expects every service to have it.
@@ -215,7 +193,8 @@ impl<'w> Judged<'_, '_, 'w> {
             .collect();
         let names = names.join(" with ");
         let subset = &self.subset.name;
-        let finding = self.finding();
+        let near = self.near_label(&wanted, &labels);
+        let finding = self.finding_at(near.as_ref().map(|near| near.wanted.clone()));
         let finding = finding.from_objects(
             entries
                 .iter()
@@ -230,7 +209,6 @@ impl<'w> Judged<'_, '_, 'w> {
                 )
             });
         }
-        let near = self.near_label(&wanted, &labels);
         let may_come = labels.is_empty() && !self.was_carried();
         let is_unsure = !endpoints.unknown_owners().is_empty() || may_come || !self.is_used();
         let carried = if labels.is_empty() {
@@ -342,27 +320,17 @@ struct NearLabel {
     value: Symbol,
 }
 
-/// A workload that a Service misses by a slip.
-struct Beside {
-    workload: ObjectRef,
-    /// The field of the label.
-    path: String,
-    key: Symbol,
-    carried: Symbol,
-    selected: Symbol,
-}
-
 /// What there is instead of what the subset asks for.
 fn found(
     service: &Service,
     wanted: &Labels,
     carriers: &Carriers<'_>,
     unknown_owners: &[Symbol],
-    beside: Option<&Beside>,
+    beside: Option<&Missed>,
 ) -> String {
     let name = format!("Service {}/{}", service.meta.namespace, service.meta.name);
     if let Some(beside) = beside {
-        let Beside {
+        let Missed {
             workload,
             key,
             carried,
@@ -418,6 +386,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resource::ObjectRef;
     use crate::world::{Settings, View, World};
 
     /// A cart whose one workload has so many replicas, and a route to it.

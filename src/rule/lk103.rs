@@ -111,7 +111,9 @@ fn judge(
             told.message.push_str(
                 ". Another rule defines it: the younger one replaces the other, and their ages are not known",
             );
-            told.help = "write the same exportTo in these rules, so that they are merged, or put their subsets in one".to_owned();
+            told.help = String::from(
+                "write the same exportTo in these rules, so that they are merged, or put their subsets in one",
+            );
         }
         let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
         let takes_nothing = was_lacking(check, vs, &rules, &host, subset);

@@ -10,7 +10,7 @@
 //!
 //! ## Why it matters
 //! Istio leaves the routes out without a word. The gateway answers 404, or whatever a wider host's routes say; servers with
-//! TLS mode PASSTHROUGH or AUTO_PASSTHROUGH, and TLS and TCP servers, ignore HTTP routes and pass connections on by
+//! TLS mode PASSTHROUGH or `AUTO_PASSTHROUGH`, and TLS and TCP servers, ignore HTTP routes and pass connections on by
 //! `tls` and `tcp` routes, or reset them.
 //!
 //! ## Example

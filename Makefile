@@ -36,9 +36,10 @@ bench: ## Measure decisions, the server beside a no-op route, and check on 28,00
 	cargo bench --locked
 
 .PHONY: generate
-generate: ## Write the files that are made from the code: the CustomResourceDefinition, the rules' pages
+generate: ## Write the files that are made from the code: the CustomResourceDefinition, the rules' pages, what they catch
 	cargo run --quiet --locked -- crd > manifests/base/crd.yaml
 	cargo run --quiet --locked -- rules --markdown docs/rules
+	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

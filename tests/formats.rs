@@ -17,6 +17,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde_json::{Value, json};
 
+/// Names, and what was printed of each.
+type Printed = Vec<(String, String)>;
+
 const FORMATS: [&str; 6] = ["text", "json", "sarif", "junit", "github", "oneline"];
 
 /// What cannot be read, in several ways.
@@ -70,7 +73,7 @@ fn broken() -> Vec<String> {
 
 /// What comes of each broken example, and of files that cannot be read, in one format; each is run once.
 fn all_of(format: &str) -> &'static [(String, String)] {
-    static KNOWN: LazyLock<Vec<OnceLock<Vec<(String, String)>>>> =
+    static KNOWN: LazyLock<Vec<OnceLock<Printed>>> =
         LazyLock::new(|| FORMATS.map(|_| OnceLock::new()).into());
     let at = FORMATS
         .iter()
@@ -79,14 +82,14 @@ fn all_of(format: &str) -> &'static [(String, String)] {
     KNOWN[at].get_or_init(|| run_all(format))
 }
 
-fn run_all(format: &str) -> Vec<(String, String)> {
+fn run_all(format: &str) -> Printed {
     let examples = root().join("examples");
     let of_example = |name: String| {
         let path = format!("cars-broken/{name}");
         let printed = check(&examples, format, &["cars", &path]);
         (name, printed)
     };
-    let mut all: Vec<(String, String)> = broken().into_iter().map(of_example).collect();
+    let mut all: Printed = broken().into_iter().map(of_example).collect();
     all.push(("nothing wrong".to_owned(), check(&examples, format, &["cars"])));
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join("a b.yaml"), UNREADABLE).expect("the folder can be written");

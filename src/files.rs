@@ -3,8 +3,12 @@
 //! Every document is decoded on its own, over threads; one that cannot be read does not hide the others. The
 //! views hold no places: a finding's field becomes a line and a column by reading its document once more.
 
+mod decode;
+mod exclude;
+mod find;
 mod load;
 mod place;
 
-pub use load::{FileObject, Files, Problem, load, read};
+pub use exclude::Exclude;
+pub use load::{FileObject, Files, Problem, Reader, load, read};
 pub use place::Place;

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod cluster;
 pub mod files;
 pub mod lane;
+pub mod progress;
 pub mod report;
 pub mod resource;
 pub mod rewrite;

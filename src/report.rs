@@ -1,13 +1,23 @@
-//! Findings on paper: text for people, JSON for programs.
+//! Findings on paper: text for people, and what programs read.
 
+mod draw;
+mod github;
 mod json;
+mod junit;
+mod oneline;
+mod sarif;
 mod text;
 
+pub use github::write_github;
 pub use json::write_json;
-pub use text::write_text;
+pub use junit::write_junit;
+pub use oneline::write_oneline;
+pub use sarif::write_sarif;
+pub use text::{Look, write_text};
 
-use crate::files::Place;
-use crate::rule::{Finding, Level};
+use crate::files::{Place, Problem};
+use crate::resource::ObjectRef;
+use crate::rule::{Evidence, Finding, Level};
 
 /// A finding with its level on this occasion and its place.
 #[derive(Debug, Clone)]
@@ -20,6 +30,33 @@ pub struct Reported {
     pub api_version: String,
     /// Where it stands; `None` for an object that is in no file.
     pub place: Option<Place>,
+    /// What it follows from.
+    pub related: Vec<Related>,
+}
+
+/// What a finding follows from, and where that stands.
+#[derive(Debug, Clone)]
+pub struct Related {
+    /// The object and its field.
+    pub evidence: Evidence,
+    /// The `apiVersion` of the object, as written; empty for one that is in no file.
+    pub api_version: String,
+    /// Where it stands; `None` for an object that is in no file.
+    pub place: Option<Place>,
+}
+
+impl Related {
+    /// What is to be seen there, beside a finding on `object`.
+    fn told(&self, object: &ObjectRef) -> String {
+        let Evidence {
+            object: seen, note, ..
+        } = &self.evidence;
+        match (seen == object, note.is_empty()) {
+            (true, false) => note.clone(),
+            (_, true) => seen.to_string(),
+            (false, false) => format!("{seen}: {note}"),
+        }
+    }
 }
 
 /// What a check came to.
@@ -28,7 +65,7 @@ pub struct Report {
     /// The findings, by file, line and code.
     pub findings: Vec<Reported>,
     /// What could not be read.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
     /// How many files were read.
     pub files: usize,
     /// How many objects were judged.
@@ -48,21 +85,37 @@ impl Report {
             .count()
     }
 
-    /// Sorts the findings by file, line and code.
+    /// Sorts the findings by file, line and code, and the problems by their places.
     pub fn sort(&mut self) {
-        self.findings.sort_by(|a, b| {
-            let key = |reported: &Reported| {
-                let place = reported.place.clone().unwrap_or_default();
-                (
-                    place.file.clone(),
-                    place.line,
-                    reported.finding.code,
-                    place,
-                    reported.finding.object.clone(),
-                    reported.finding.path.clone(),
-                )
-            };
-            key(a).cmp(&key(b))
-        });
+        fn key(reported: &Reported) -> impl Ord + '_ {
+            let Reported { finding, place, .. } = reported;
+            let whole = place.as_ref().map(|place| (&*place.file, place.line));
+            (whole, finding.code, place, &finding.object, &finding.path)
+        }
+        self.findings.sort_by(|a, b| key(a).cmp(&key(b)));
+        self.problems.sort_by(|a, b| a.place.cmp(&b.place));
     }
+}
+
+/// A field of an object, for people: `VirtualService shop/cart, spec.hosts[0]`.
+fn field_of(object: &ObjectRef, path: &str) -> String {
+    if path.is_empty() {
+        object.to_string()
+    } else {
+        format!("{object}, {path}")
+    }
+}
+
+/// Text from a file must not move the cursor of a terminal, nor turn the order of its letters.
+fn plain(text: &str) -> String {
+    let is_turning = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');
+    let keep = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || is_turning(c));
+    text.chars()
+        .map(|c| if keep(c) { c } else { '\u{fffd}' })
+        .collect()
+}
+
+/// The text in one line.
+fn one_line(text: &str) -> String {
+    plain(text).replace(['\n', '\t'], " ")
 }

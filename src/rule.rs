@@ -44,7 +44,7 @@ mod lk601;
 pub use affected::affected;
 pub use catalogue::{RULES, Rule, find, index};
 
-pub use finding::{Certainty, Finding, Identity, Level, Subject};
+pub use finding::{Certainty, Evidence, Finding, Identity, Level, Subject};
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -23,7 +23,7 @@ mod tree;
 
 use std::borrow::Cow;
 
-pub use self::document::{RawDocument, documents, read};
+pub use self::document::{Extent, RawDocument, documents, read};
 pub use self::path::{Found, field};
 
 /// A place in a file; line and column count from 1, the column in characters.

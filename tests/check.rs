@@ -7,9 +7,12 @@
 )]
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -147,9 +150,18 @@ fn findings_at_deny_level_end_with_1_and_say_where_and_how_to_mend_it() {
     assert_eq!(
         run.stdout,
         "\
-a.yaml:19:11: deny [LK105 unknown-port] VirtualService default/cart
-  spec.http[0].route[0].destination.port.number: Service default/cart has no port 8080, only 80 (http): the requests are answered 503
-  help: route to a port that it has, or add the port to it first
+deny[LK105 unknown-port]: Service default/cart has no port 8080, only 80 (http): the requests are answered 503
+  --> a.yaml:19:11
+   |
+ 6 | /   ports:
+ 7 | |   - {name: http, port: 80}
+   | |__________________________- Service default/cart: its ports
+...
+19 |             number: 8080
+   |             ^^^^^^^^^^^^
+   |
+   = object: VirtualService default/cart, spec.http[0].route[0].destination.port.number
+   = help: route to a port that it has, or add the port to it first
 
 3 objects in 1 file: 1 deny, 0 warn
 "
@@ -181,6 +193,47 @@ fn only_the_selected_rules_are_judged_and_none_of_the_ignored() {
     check(&text, &["--select", "LK105", "--ignore", "LK105"])
         .ends_with(0)
         .prints("no findings");
+}
+
+#[test]
+fn the_start_of_a_code_names_all_rules_that_begin_so() {
+    let text = joined(&[SERVICE, DEPLOYMENT, AHEAD, WRONG_PORT]);
+    check(&text, &["--select", "LK1"])
+        .ends_with(1)
+        .prints("1 deny, 1 warn");
+    check(&text, &["--ignore", "lk10"])
+        .ends_with(0)
+        .prints("no findings");
+    check(&text, &["--select", "LK2,LK105"])
+        .ends_with(1)
+        .prints("1 deny, 0 warn");
+}
+
+#[test]
+fn what_is_excluded_is_not_read() {
+    let folder = folder(&[
+        ("a.yaml", &joined(&[SERVICE, WRONG_PORT])),
+        ("b.tmpl.yaml", "a: {{ b }}\n"),
+    ]);
+    fs::create_dir_all(folder.path().join("old/test")).expect("the folder can be written");
+    fs::write(folder.path().join("old/test/c.yaml"), "a:\n\tb\n").expect("the folder can be written");
+    let of = |options: &[&str]| run(program().args(options).arg(".").current_dir(folder.path()));
+    of(&[]).ends_with(2).prints("2 not readable");
+    of(&["--exclude", "*.tmpl.yaml"])
+        .ends_with(2)
+        .prints("1 not readable");
+    of(&["--exclude", "*.tmpl.yaml", "--exclude", "old"])
+        .ends_with(1)
+        .prints("2 objects in 1 file: 1 deny");
+    of(&["--exclude", "{a,b}.*", "--exclude", "old/**/c.yaml"])
+        .ends_with(0)
+        .prints("0 objects in 0 files");
+    let run = of(&["--exclude", "a[b"]).ends_with(2);
+    assert!(
+        run.stderr.contains("--exclude") && run.stderr.contains("a[b"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -307,7 +360,16 @@ fn json_has_the_fields_of_its_schema_in_the_order_of_the_files() {
     );
     assert_eq!(
         first["related"],
-        serde_json::json!([{"kind": "Service", "namespace": "default", "name": "cart"}])
+        serde_json::json!([{
+            "message": "its selector",
+            "path": "spec.selector",
+            "object": {"apiVersion": "v1", "kind": "Service", "namespace": "default", "name": "cart"},
+            "file": "b.yaml",
+            "line": 5,
+            "column": 3,
+            "endLine": 5,
+            "endColumn": 24
+        }])
     );
     assert_eq!(
         (&first["column"], &first["endLine"], &first["endColumn"]),
@@ -320,27 +382,27 @@ fn json_is_whole_where_a_file_cannot_be_read() {
     let run = check("a:\n\tb: 1\n", &["-o", "json"]).ends_with(2);
     let errors = &run.json()["errors"];
     assert!(
-        errors[0]
+        errors[0]["message"]
             .as_str()
-            .is_some_and(|error| error.starts_with("a.yaml:2:2: ")),
+            .is_some_and(|error| error.contains("tab")),
         "{errors}"
+    );
+    assert_eq!(
+        (&errors[0]["file"], &errors[0]["line"], &errors[0]["column"]),
+        (&"a.yaml".into(), &2.into(), &2.into())
     );
 }
 
 /// That a file that cannot be read ends with 2 and is told with this place and text.
 fn is_refused(name: &str, bytes: &[u8], place: &str, text: &str) {
-    let run = check_file(name, bytes, &[]).ends_with(2);
-    let line = run
-        .stdout
-        .lines()
-        .find(|line| line.starts_with("error: "))
-        .unwrap_or_default()
-        .to_owned();
+    let run = check_file(name, bytes, &["-o", "oneline"]).ends_with(2);
+    let line = &run.stdout;
     assert!(
-        line.starts_with(&format!("error: {name}{place}: ")) && line.contains(text),
+        line.starts_with(&format!("{name}{place}: error: ")) && line.contains(text),
         "{line}"
     );
-    run.prints("1 not readable");
+    let run = check_file(name, bytes, &[]).ends_with(2);
+    run.prints(&format!("--> {name}{place}")).prints("1 not readable");
 }
 
 #[test]
@@ -386,7 +448,7 @@ fn a_document_that_grows_by_its_aliases_is_refused() {
 fn bad_json_is_refused_with_its_place() {
     let cut = br#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name""#;
     let run = check_file("a.json", cut, &[]).ends_with(2);
-    run.prints("error: a.json:").prints("1 not readable");
+    run.prints("--> a.json:").prints("1 not readable");
 }
 
 #[test]
@@ -420,7 +482,7 @@ fn a_document_that_cannot_be_read_does_not_hide_the_others() {
     check(&text, &[])
         .ends_with(2)
         .prints("[LK105")
-        .prints("error: a.yaml:10:2: ")
+        .prints(" --> a.yaml:10:2\n")
         .prints("1 not readable");
 }
 
@@ -456,7 +518,8 @@ fn a_file_that_is_not_there_ends_with_2_and_does_not_hide_the_others() {
         .args(["missing.yaml", "a.yaml"])
         .current_dir(folder.path()))
     .ends_with(2);
-    run.prints("error: missing.yaml: No such file").prints("[LK105");
+    run.prints("error: No such file or directory (os error 2)\n--> missing.yaml\n")
+        .prints("[LK105");
 }
 
 #[test]
@@ -475,7 +538,7 @@ fn standard_input_is_read_as_a_file_named_dash() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(1));
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(stdout.starts_with("-:19:11: deny [LK105"), "{stdout}");
+    assert!(stdout.contains("--> -:19:11\n"), "{stdout}");
 }
 
 #[test]
@@ -492,20 +555,87 @@ fn the_items_of_a_list_are_objects_with_places_of_their_own() {
     );
     check(&list, &[])
         .ends_with(1)
-        .prints("a.yaml:21:13: deny [LK105")
+        .prints("--> a.yaml:21:13\n")
         .prints("2 objects in 1 file");
     // As the API lists one kind.
     let list = list.replace(
         "apiVersion: v1\nkind: List",
         "apiVersion: networking.istio.io/v1\nkind: VirtualServiceList",
     );
-    check(&list, &[]).ends_with(1).prints("a.yaml:21:13: deny [LK105");
+    check(&list, &[]).ends_with(1).prints("--> a.yaml:21:13\n");
 }
 
 #[test]
 fn lines_may_end_with_a_carriage_return() {
     let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).replace('\n', "\r\n");
-    check(&text, &[]).ends_with(1).prints("a.yaml:19:11: deny [LK105");
+    check(&text, &[]).ends_with(1).prints("--> a.yaml:19:11\n");
+}
+
+#[test]
+fn carets_stand_under_what_is_wrong_beside_wide_letters_and_tabs() {
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT])
+        .replace("        host: cart", "        host: cart # 购物车");
+    let text = text.replace(
+        "        port:\n          number: 8080",
+        "        port: {number: 8080} # 端口",
+    );
+    check(&text, &[])
+        .ends_with(1)
+        .prints("\n18 |           port: {number: 8080} # 端口\n   |                  ^^^^^^^^^^^^\n");
+    let text = text.replace("port: {number", "'port':\t{ \"车\": 1, number");
+    check(&text, &[])
+        .ends_with(1)
+        .prints("\n18 |           'port':    { \"车\": 1, number: 8080} # 端口\n   |                                 ^^^^^^^^^^^^\n");
+}
+
+#[test]
+fn a_field_of_many_lines_is_marked_on_its_first() {
+    let ports = "  - {name: http, port: 1}\n".repeat(8);
+    let service = SERVICE.replace(
+        "  ports:\n  - {name: http, port: 80}\n",
+        &format!("  ports: # of it\n{ports}"),
+    );
+    check(&joined(&[&service, WRONG_PORT, DEPLOYMENT]), &[])
+        .ends_with(1)
+        .prints("\n 6 |   ports: # of it\n   |   ------ Service default/cart: its ports\n...\n");
+}
+
+#[test]
+fn of_a_long_line_only_a_part_is_drawn() {
+    let object = |kind: &str, spec: &str| {
+        format!(
+            r#"{{"apiVersion": "{kind}", "metadata": {{"name": "cart", "annotations": {{"x": "{}"}}}}, "spec": {spec}}}"#,
+            "車".repeat(500)
+        )
+    };
+    let service = object(
+        "v1\", \"kind\": \"Service",
+        r#"{"ports": [{"name": "http", "port": 80}]}"#,
+    );
+    let routes = r#"{"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "cart", "port": {"number": 8080}}}]}]}"#;
+    let routes = object("networking.istio.io/v1\", \"kind\": \"VirtualService", routes);
+    let list = format!(r#"{{"apiVersion": "v1", "kind": "List", "items": [{service}, {routes}]}}"#);
+    let run = check_file("a.json", list.as_bytes(), &[]).ends_with(1);
+    let widest = run.stdout.lines().map(|line| line.chars().count()).max();
+    assert!(widest < Some(160), "{}", run.stdout);
+    assert!(run.stdout.contains("\"number\": 8080"), "{}", run.stdout);
+    assert!(run.stdout.contains("\"port\": 80}"), "{}", run.stdout);
+}
+
+#[test]
+fn what_an_anchor_holds_is_marked_where_it_is_written() {
+    let text = joined(&[SERVICE, WRONG_PORT, DEPLOYMENT]).replace(
+        "  http:\n",
+        "  http:\n  - match: [{uri: {exact: /a}}]\n    route: &to [{destination: {host: cart, port: &port {number: 8081}}}]\n  - match: [{uri: {exact: /b}}]\n    route: *to\n",
+    );
+    let text = text.replace("        port:\n          number: 8080\n", "        port: *port\n");
+    let run = check(&text, &["-o", "oneline"]).ends_with(1);
+    let places: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter_map(|line| line.split(": deny").next())
+        .collect();
+    assert_eq!(places, ["a.yaml:16:57"; 3]);
 }
 
 #[test]
@@ -536,7 +666,7 @@ fn of_an_object_that_is_there_twice_the_later_argument_counts_with_a_note() {
     let of = |paths: [&str; 2]| run(program().args(paths).current_dir(folder.path()));
     let run = of(["base.yaml", "a-change.yaml"])
         .ends_with(1)
-        .prints("a-change.yaml:11:11: deny [LK105");
+        .prints("--> a-change.yaml:11:11\n");
     assert_eq!(
         run.stderr,
         "lanekeeper: note: VirtualService default/cart in base.yaml:10:1 is replaced by the one in a-change.yaml:2:1\n"
@@ -570,14 +700,20 @@ fn colour_is_for_those_who_ask() {
         check(&text, &["--color", "always"])
             .ends_with(1)
             .stdout
-            .contains("\u{1b}[1;31mdeny")
+            .contains("\u{1b}[1m\u{1b}[91mdeny[LK105 unknown-port]")
+    );
+    assert!(
+        !check(&text, &["--color", "never"])
+            .ends_with(1)
+            .stdout
+            .contains('\u{1b}')
     );
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn a_report_that_cannot_be_written_ends_with_2() {
-    for output in ["text", "json"] {
+    for output in ["text", "json", "sarif", "junit"] {
         let full = File::options()
             .write(true)
             .open("/dev/full")
@@ -621,4 +757,72 @@ fn whoever_has_read_enough_is_not_told_of_an_error() {
         !stderr.contains("panicked") && !stderr.contains("written"),
         "{stderr}"
     );
+}
+
+/// The lines that a program writes, as they come.
+fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            // The test may have ended.
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+/// Takes lines until one that has this text.
+fn await_line(lines: &Receiver<String>, text: &str) {
+    let mut seen = Vec::new();
+    loop {
+        match lines.recv_timeout(Duration::from_secs(30)) {
+            Ok(line) if line.contains(text) => return,
+            Ok(line) => seen.push(line),
+            Err(error) => panic!("no line with `{text}` ({error}) after {seen:#?}"),
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn watching_checks_again_after_a_change_and_ends_with_the_last_code() {
+    let wrong = joined(&[SERVICE, WRONG_PORT]);
+    let folder = folder(&[("a.yaml", &wrong)]);
+    let mut child = program()
+        .args(["--watch", "-o", "oneline", "."])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let said = lines(child.stderr.take().expect("a pipe from it"));
+    let printed = lines(child.stdout.take().expect("a pipe from it"));
+    await_line(&said, "watching .; ctrl-c ends");
+    await_line(&printed, "a.yaml:19:11: deny[LK105]");
+
+    // As editors do it.
+    let new = folder.path().join("a.yaml.new");
+    fs::write(&new, wrong.replace("8080", "80")).expect("the folder can be written");
+    fs::rename(&new, folder.path().join("a.yaml")).expect("the file can be replaced");
+    await_line(&said, "a.yaml has changed; checking again");
+    await_line(&said, "watching .; ctrl-c ends");
+
+    fs::create_dir_all(folder.path().join("b/c")).expect("the folder can be written");
+    let other = WRONG_PORT.replace("{name: cart}", "{name: other}");
+    fs::write(folder.path().join("b/c/d.yaml"), other).expect("the folder can be written");
+    await_line(&said, "b/c/d.yaml has changed; checking again");
+    await_line(&said, "watching .; ctrl-c ends");
+    await_line(&printed, "b/c/d.yaml:11:11: deny[LK105]");
+
+    let stopped = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(stopped.expect("`kill` is there").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(1));
+}
+
+#[test]
+fn standard_input_cannot_be_watched() {
+    let run = run(program().args(["--watch", "-"])).ends_with(2);
+    assert!(run.stderr.contains("cannot be watched"), "{}", run.stderr);
 }

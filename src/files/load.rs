@@ -1,15 +1,17 @@
 //! Reading files, directories and standard input.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io, thread};
 
 use serde::Deserialize as _;
 
-use super::Place;
-use crate::resource::{Kind, Meta, ObjectRef, Resource, default_namespace};
+use super::decode::{Decoded, Document, at};
+use super::find::find;
+use super::{Exclude, Place};
+use crate::progress::Progress;
+use crate::resource::{ObjectRef, Resource, default_namespace};
 use crate::symbol::Symbol;
 use crate::world::{Settings, World};
 use crate::yaml;
@@ -42,15 +44,30 @@ pub struct FileObject {
     pub resource: Resource,
     /// Its `apiVersion` as written.
     pub api_version: String,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
-/// The file, the document in it, and of a `List` the item, by their places.
+/// The file, the document in it, and of a `List` the item.
 #[derive(Debug, Clone, Copy)]
-struct Origin {
-    source: usize,
-    document: usize,
-    item: Option<usize>,
+pub(super) struct Origin {
+    pub(super) source: usize,
+    pub(super) document: yaml::Extent,
+    pub(super) item: Option<u32>,
+}
+
+impl Origin {
+    /// What two objects of one document have in common.
+    fn document_key(self) -> (usize, yaml::Position) {
+        (self.source, self.document.start())
+    }
+
+    /// The object in its decoded document.
+    fn object<'n, 'a>(self, document: &'n yaml::Node<'a>) -> Option<&'n yaml::Node<'a>> {
+        match self.item {
+            Some(item) => document.get("items")?.items().get(item as usize),
+            None => Some(document),
+        }
+    }
 }
 
 /// A file or document that cannot be read.
@@ -68,72 +85,76 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads `paths` as one whole: as [`read`] does, and of the same object twice the later one counts, with a note.
-pub fn load(paths: &[PathBuf], namespace: Option<&str>) -> Files {
-    let mut files = read(paths, namespace);
-    files.settle();
-    files
+/// How files are read.
+#[derive(Debug, Default)]
+pub struct Reader<'r> {
+    /// The namespace of objects that name none; without it `default`.
+    pub namespace: Option<&'r str>,
+    /// What is not read.
+    pub exclude: Exclude,
+    /// Where it is counted.
+    pub progress: Option<&'r Progress>,
 }
 
-/// Reads `paths`: files, directories (their `.yaml`, `.yml` and `.json` files, to the bottom), `-` for standard
-/// input. Objects without a namespace are in `namespace`. Every object is kept, in the order of the files.
-pub fn read(paths: &[PathBuf], namespace: Option<&str>) -> Files {
-    let mut files = Files::default();
-    let mut seen = BTreeSet::new();
-    for path in paths {
-        if path == Path::new("-") {
-            let mut bytes = Vec::new();
-            let read = io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);
-            files.add_source("-", read);
-            continue;
-        }
-        let found = expand(path).unwrap_or_else(|problem| {
-            files.problems.push(problem);
-            Vec::new()
-        });
-        for file in found {
-            if seen.insert(file.clone()) {
-                files.add_source(&file.display().to_string(), fs::read(&file));
+impl Reader<'_> {
+    /// The files that it would read, as far as they can be found.
+    pub fn files(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
+        let found = paths.iter().map(|path| find(path, &self.exclude));
+        found.flat_map(Result::unwrap_or_default).collect()
+    }
+
+    /// Reads `paths` as one whole: as [`Reader::read`] does, and of the same object twice the later one counts, with
+    /// a note.
+    pub fn load(&self, paths: &[PathBuf]) -> Files {
+        let mut files = self.read(paths);
+        files.settle();
+        files
+    }
+
+    /// Reads `paths`: files, directories (their `.yaml`, `.yml` and `.json` files, to the bottom), `-` for standard
+    /// input. Every object is kept, in the order of the files.
+    pub fn read(&self, paths: &[PathBuf]) -> Files {
+        let mut files = Files::default();
+        let mut seen = BTreeSet::new();
+        for path in paths {
+            if path == Path::new("-") {
+                let mut bytes = Vec::new();
+                let read = io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);
+                files.add_source("-", read);
+                continue;
+            }
+            let found = find(path, &self.exclude).unwrap_or_else(|problem| {
+                files.problems.push(problem);
+                Vec::new()
+            });
+            for file in found {
+                if seen.insert(file.clone()) {
+                    files.add_source(&file.display().to_string(), fs::read(&file));
+                }
             }
         }
+        let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
+        files.decode(&namespace, self.progress);
+        files
     }
-    files.decode(&namespace.map_or_else(default_namespace, Symbol::new));
-    files
 }
 
-/// The files that a path stands for, by name. A file that is named is read whatever it is called; in a
-/// directory, hidden files and links to directories are passed over.
-fn expand(path: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let failed = |error: io::Error| Problem {
-        place: Place::whole(&path.display().to_string()),
-        message: error.to_string(),
+/// Reads `paths` as [`Reader::load`] does, with nothing excluded.
+pub fn load(paths: &[PathBuf], namespace: Option<&str>) -> Files {
+    let reader = Reader {
+        namespace,
+        ..Reader::default()
     };
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = fs::read_dir(path)
-        .map_err(failed)?
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(failed)?;
-    let mut entries: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
-    entries.sort();
-    let mut found = Vec::new();
-    for entry in entries {
-        let is_hidden = entry
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_directory = fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_dir());
-        let extension = entry.extension().and_then(OsStr::to_str);
-        if is_hidden {
-            continue;
-        }
-        if is_directory {
-            found.extend(expand(&entry)?);
-        } else if matches!(extension, Some("yaml" | "yml" | "json")) && !entry.is_dir() {
-            found.push(entry);
-        }
-    }
-    Ok(found)
+    reader.load(paths)
+}
+
+/// Reads `paths` as [`Reader::read`] does, with nothing excluded.
+pub fn read(paths: &[PathBuf], namespace: Option<&str>) -> Files {
+    let reader = Reader {
+        namespace,
+        ..Reader::default()
+    };
+    reader.read(paths)
 }
 
 impl Files {
@@ -150,43 +171,51 @@ impl Files {
         self.sources.len()
     }
 
-    /// Where the field `path` of an object stands, or, if it is not written, the nearest field above it.
+    /// The text of a file that was read.
+    pub fn text(&self, file: &str) -> Option<&str> {
+        let source = self.sources.iter().find(|source| source.name == file)?;
+        Some(&source.text)
+    }
+
+    /// Where the field `path` of an object stands, or, if it is not written, the nearest field above it; with an
+    /// empty path, where the object is named.
     pub fn place(&self, object: &FileObject, path: &str) -> Place {
-        let Some(source) = self.sources.get(object.origin.source) else {
-            return Place::default();
-        };
-        let Some(node) = self.node(object.origin) else {
-            return Place::whole(&source.name);
-        };
-        let found = node.find(path);
-        let span = found.key.unwrap_or_else(|| found.node.span());
-        let end = found.node.span().end;
-        // The key of what is missing would point at its whole block.
-        let end = if found.is_exact { end } else { span.end };
-        Place {
-            file: source.name.clone(),
-            line: span.start.line,
-            column: span.start.column,
-            end_line: end.line,
-            end_column: end.column,
+        self.places(&[(object, path)]).pop().unwrap_or_default()
+    }
+
+    /// As [`Files::place`], of many fields, in their order: each document is read once.
+    pub fn places(&self, fields: &[(&FileObject, &str)]) -> Vec<Place> {
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        order.sort_by_key(|at| fields[*at].0.origin.document_key());
+        let mut places = vec![Place::default(); fields.len()];
+        for of_document in
+            order.chunk_by(|a, b| fields[*a].0.origin.document_key() == fields[*b].0.origin.document_key())
+        {
+            let origin = fields[of_document[0]].0.origin;
+            let Some(source) = self.sources.get(origin.source) else {
+                continue;
+            };
+            let document = origin.document.of(&source.text).decode().ok();
+            for at in of_document {
+                let (object, path) = fields[*at];
+                let node = document
+                    .as_ref()
+                    .and_then(|document| object.origin.object(document));
+                places[*at] = node.map_or_else(
+                    || Place::whole(&source.name),
+                    |node| Place::of(&source.name, node, path),
+                );
+            }
         }
+        places
     }
 
     /// The object as JSON, as the API server would be sent it.
     pub fn json(&self, object: &FileObject) -> Option<serde_json::Value> {
-        serde_json::Value::deserialize(&self.node(object.origin)?).ok()
-    }
-
-    fn node(&self, origin: Origin) -> Option<yaml::Node<'_>> {
+        let origin = object.origin;
         let source = self.sources.get(origin.source)?;
-        let document = yaml::documents(&source.text)
-            .get(origin.document)?
-            .decode()
-            .ok()?;
-        match origin.item {
-            Some(item) => document.get("items")?.items().get(item).cloned(),
-            None => Some(document),
-        }
+        let document = origin.document.of(&source.text).decode().ok()?;
+        serde_json::Value::deserialize(origin.object(&document)?).ok()
     }
 
     fn add_source(&mut self, name: &str, bytes: io::Result<Vec<u8>>) {
@@ -210,25 +239,23 @@ impl Files {
     }
 
     /// Decodes all documents, over as many threads as the machine has.
-    fn decode(&mut self, namespace: &Symbol) {
+    fn decode(&mut self, namespace: &Symbol, progress: Option<&Progress>) {
         let mut documents = Vec::new();
         for (source, file) in self.sources.iter().enumerate() {
-            for (document, raw) in yaml::documents(&file.text).into_iter().enumerate() {
-                documents.push((
-                    Origin {
-                        source,
-                        document,
-                        item: None,
-                    },
-                    file.name.as_str(),
-                    raw,
-                ));
-            }
+            let of_file = yaml::documents(&file.text).into_iter();
+            documents.extend(of_file.map(|raw| Document {
+                source,
+                file: &file.name,
+                raw,
+            }));
+        }
+        if let Some(progress) = progress {
+            progress.begin("documents read", documents.len());
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = documents.len().div_ceil(threads).max(1);
         let decoded: Vec<Decoded<'_>> = thread::scope(|scope| {
-            let decode = |chunk| move || Decoded::of(chunk, namespace);
+            let decode = |chunk| move || Decoded::of(chunk, namespace, progress);
             let workers: Vec<_> = documents
                 .chunks(share)
                 .map(|chunk| scope.spawn(decode(chunk)))
@@ -259,124 +286,24 @@ impl Files {
                 replaced.insert(earlier);
             }
         }
-        for at in replaced.iter().filter_map(|at| self.objects.get(*at)) {
-            let reference = at.resource.reference();
-            let later = last.get(&reference).and_then(|later| self.objects.get(*later));
-            let later = later.map(|later| self.place(later, "kind")).unwrap_or_default();
+        let mut both = Vec::new();
+        for earlier in replaced.iter().filter_map(|at| self.objects.get(*at)) {
+            let later = last.get(&earlier.resource.reference());
+            let later = later.and_then(|later| self.objects.get(*later));
+            both.extend([(earlier, "kind"), (later.unwrap_or(earlier), "kind")]);
+        }
+        let places = self.places(&both);
+        for ((earlier, _), places) in both.iter().step_by(2).zip(places.chunks(2)) {
+            let [earlier_place, later_place] = places else {
+                continue;
+            };
             self.notes.push(format!(
-                "{reference} in {} is replaced by the one in {later}",
-                self.place(at, "kind")
+                "{} in {earlier_place} is replaced by the one in {later_place}",
+                earlier.resource.reference()
             ));
         }
         let mut at = 0..;
         self.objects
             .retain(|_| at.next().is_some_and(|at| !replaced.contains(&at)));
-    }
-}
-
-/// What one thread decoded.
-struct Decoded<'n> {
-    namespace: &'n Symbol,
-    objects: Vec<FileObject>,
-    problems: Vec<Problem>,
-    skipped: usize,
-}
-
-impl<'n> Decoded<'n> {
-    fn of(documents: &[(Origin, &str, yaml::RawDocument<'_>)], namespace: &'n Symbol) -> Self {
-        let mut decoded = Self {
-            namespace,
-            objects: Vec::new(),
-            problems: Vec::new(),
-            skipped: 0,
-        };
-        for (origin, file, raw) in documents {
-            match raw.decode() {
-                Ok(node) => decoded.document(&node, *origin, file),
-                Err(error) => decoded.problems.push(at(file, &error)),
-            }
-        }
-        decoded
-    }
-
-    fn document(&mut self, node: &yaml::Node<'_>, origin: Origin, file: &str) {
-        let kind = node.get("kind").and_then(yaml::Node::as_str).unwrap_or_default();
-        // `kubectl get -o yaml` writes a List, the API a VirtualServiceList.
-        match node.get("items").filter(|_| kind.ends_with("List")) {
-            Some(items) => {
-                for (item, node) in items.items().iter().enumerate() {
-                    self.object(
-                        node,
-                        Origin {
-                            item: Some(item),
-                            ..origin
-                        },
-                        file,
-                    );
-                }
-            }
-            None => self.object(node, origin, file),
-        }
-    }
-
-    fn object(&mut self, node: &yaml::Node<'_>, origin: Origin, file: &str) {
-        let text = |key: &str| node.get(key).and_then(yaml::Node::as_str).unwrap_or_default();
-        let api_version = text("apiVersion");
-        let Some(kind) = Kind::of(api_version, text("kind")).filter(|kind| is_read(*kind, node)) else {
-            self.skipped += 1;
-            return;
-        };
-        let mut resource = match Resource::parse(kind, node) {
-            Ok(resource) => resource,
-            Err(error) => return self.problems.push(at(file, &error)),
-        };
-        let meta = resource.meta_mut();
-        if !give_name(meta) {
-            let place = node.get("metadata").unwrap_or(node).span().start;
-            let message = "metadata.name: the object has no name".to_owned();
-            return self.problems.push(Problem {
-                place: Place::point(file, place.line, place.column),
-                message,
-            });
-        }
-        if !kind.is_namespaced() {
-            meta.namespace = Symbol::default();
-        } else if meta.namespace.is_empty() {
-            meta.namespace = self.namespace.clone();
-        }
-        self.objects.push(FileObject {
-            resource,
-            api_version: api_version.to_owned(),
-            origin,
-        });
-    }
-}
-
-/// Whether an object of `kind` is one that rules read: of the `ConfigMaps`, Istio's.
-fn is_read(kind: Kind, node: &yaml::Node<'_>) -> bool {
-    let name = node
-        .get("metadata")
-        .and_then(|metadata| metadata.get("name"))
-        .and_then(yaml::Node::as_str);
-    kind != Kind::ConfigMap || name.is_some_and(|name| name == "istio" || name.starts_with("istio-"))
-}
-
-/// Gives an object whose name the API server is to generate one to be known by. Whether it has one now.
-fn give_name(meta: &mut Meta) -> bool {
-    if meta.name.is_empty() && !meta.generate_name.is_empty() {
-        meta.name = format!("{}…", meta.generate_name).into();
-    }
-    !meta.name.is_empty()
-}
-
-fn at(file: &str, error: &yaml::Error) -> Problem {
-    let path = if error.path.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", error.path)
-    };
-    Problem {
-        place: Place::point(file, error.line, error.column),
-        message: format!("{path}{}", error.message),
     }
 }

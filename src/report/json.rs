@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Report, Reported};
+use crate::files::Place;
 use crate::resource::ObjectRef;
 use crate::rule::{Certainty, Level, Subject};
 
@@ -12,7 +13,7 @@ use crate::rule::{Certainty, Level, Subject};
 struct Wire<'r> {
     schema: u32,
     findings: Vec<Finding<'r>>,
-    errors: &'r [String],
+    errors: Vec<Problem<'r>>,
     summary: Summary,
 }
 
@@ -28,12 +29,36 @@ struct Finding<'r> {
     path: &'r str,
     subject: &'r Subject,
     object: Object<'r>,
+    #[serde(flatten)]
+    place: Where<'r>,
+    related: Vec<Related<'r>>,
+}
+
+/// A place, or nulls for an object that is in no file.
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Where<'r> {
     file: Option<&'r str>,
     line: Option<u32>,
     column: Option<u32>,
     end_line: Option<u32>,
     end_column: Option<u32>,
-    related: Vec<Object<'r>>,
+}
+
+#[derive(Serialize)]
+struct Related<'r> {
+    message: &'r str,
+    path: &'r str,
+    object: Object<'r>,
+    #[serde(flatten)]
+    place: Where<'r>,
+}
+
+#[derive(Serialize)]
+struct Problem<'r> {
+    message: &'r str,
+    #[serde(flatten)]
+    place: Where<'r>,
 }
 
 #[derive(Serialize)]
@@ -61,7 +86,7 @@ pub fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let wire = Wire {
         schema: 1,
         findings: report.findings.iter().map(finding).collect(),
-        errors: &report.problems,
+        errors: report.problems.iter().map(problem).collect(),
         summary: Summary {
             files: report.files,
             objects: report.objects,
@@ -76,39 +101,60 @@ pub fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn finding(reported: &Reported) -> Finding<'_> {
-    let Reported {
-        finding,
-        level,
-        api_version,
-        place,
-    } = reported;
+    let finding = &reported.finding;
     Finding {
         code: finding.code,
         rule: finding.rule,
-        level: *level,
+        level: reported.level,
         certainty: finding.certainty,
         message: &finding.message,
         help: &finding.help,
         path: &finding.path,
         subject: &finding.subject,
-        object: Object {
-            api_version: Some(api_version),
-            ..object(&finding.object)
-        },
-        file: place.as_ref().map(|place| place.file.as_str()),
-        line: place.as_ref().map(|place| place.line),
-        column: place.as_ref().map(|place| place.column),
-        end_line: place.as_ref().map(|place| place.end_line),
-        end_column: place.as_ref().map(|place| place.end_column),
-        related: finding.evidence.iter().map(object).collect(),
+        object: object(&finding.object, &reported.api_version),
+        place: Where::of(reported.place.as_ref()),
+        related: reported.related.iter().map(related).collect(),
     }
 }
 
-fn object(reference: &ObjectRef) -> Object<'_> {
+fn related(related: &super::Related) -> Related<'_> {
+    Related {
+        message: &related.evidence.note,
+        path: &related.evidence.path,
+        object: object(&related.evidence.object, &related.api_version),
+        place: Where::of(related.place.as_ref()),
+    }
+}
+
+fn problem(problem: &crate::files::Problem) -> Problem<'_> {
+    Problem {
+        message: &problem.message,
+        place: Where::of(Some(&problem.place)),
+    }
+}
+
+fn object<'r>(reference: &'r ObjectRef, api_version: &'r str) -> Object<'r> {
     Object {
-        api_version: None,
+        api_version: (!api_version.is_empty()).then_some(api_version),
         kind: reference.kind.name(),
         namespace: &reference.namespace,
         name: &reference.name,
+    }
+}
+
+impl<'r> Where<'r> {
+    /// Of a file as a whole there is only its name.
+    fn of(place: Option<&'r Place>) -> Self {
+        let Some(place) = place else {
+            return Self::default();
+        };
+        let known = |number: u32| (place.line > 0).then_some(number);
+        Self {
+            file: Some(&place.file),
+            line: known(place.line),
+            column: known(place.column),
+            end_line: known(place.end_line),
+            end_column: known(place.end_column),
+        }
     }
 }

@@ -1,53 +1,118 @@
-//! For people: the finding, its place, and how to mend it.
+//! For people: the finding, the lines that it is about, and how to mend it.
 
 use std::io::{self, Write};
 
-use super::Report;
+use annotate_snippets::{Group, Level as Heading, Renderer};
+
+use super::draw::{Mark, Sources};
+use super::{Report, Reported, field_of, plain};
+use crate::files::{Files, Problem};
 use crate::rule::Level;
 
-/// Writes the report as text, in colour if `colour`.
-pub fn write_text(report: &Report, colour: bool, out: &mut impl Write) -> io::Result<()> {
-    let paint = |code: &'static str, text: &str| {
-        if colour {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+/// How text looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    /// Whether it is in colour.
+    pub colour: bool,
+    /// How many columns there are; longer lines of files are cut. Without it, enough for most.
+    pub columns: Option<usize>,
+}
+
+impl Look {
+    fn renderer(self) -> Renderer {
+        /// Too narrow to show anything.
+        const LEAST: usize = 40;
+        let renderer = if self.colour {
+            Renderer::styled()
         } else {
-            text.to_owned()
-        }
-    };
-    for reported in &report.findings {
-        let finding = &reported.finding;
-        let level = match reported.level {
-            Level::Deny => paint("1;31", "deny"),
-            Level::Warn | Level::Off => paint("1;33", "warn"),
+            Renderer::plain()
         };
-        let rule = paint("1", &format!("{} {}", finding.code, finding.rule));
-        match &reported.place {
-            Some(place) => writeln!(out, "{place}: {level} [{rule}] {}", finding.object)?,
-            None => writeln!(out, "{level} [{rule}] {}", finding.object)?,
+        match self.columns {
+            Some(columns) => renderer.term_width(columns.max(LEAST)),
+            None => renderer,
         }
-        writeln!(out, "  {}: {}", finding.path, plain(&finding.message))?;
-        if !finding.help.is_empty() {
-            writeln!(out, "  {} {}", paint("1;36", "help:"), plain(&finding.help))?;
+    }
+}
+
+/// Writes the report as text, with the lines of `files`.
+pub fn write_text(report: &Report, files: &Files, look: Look, out: &mut impl Write) -> io::Result<()> {
+    let renderer = look.renderer();
+    let mut sources = Sources::new(files);
+    for reported in &report.findings {
+        writeln!(out, "{}\n", renderer.render(&[finding(reported, &mut sources)]))?;
+    }
+    for each in &report.problems {
+        writeln!(out, "{}\n", renderer.render(&[problem(each, &mut sources)]))?;
+    }
+    writeln!(out, "{}", summary(report))
+}
+
+fn finding(reported: &Reported, sources: &mut Sources<'_>) -> Group<'static> {
+    let finding = &reported.finding;
+    let heading = match reported.level {
+        Level::Deny => Heading::ERROR.with_name("deny"),
+        Level::Warn | Level::Off => Heading::WARNING.with_name("warn"),
+    };
+    let mut group = heading
+        .primary_title(plain(&finding.message))
+        .id(format!("{} {}", finding.code, finding.rule))
+        .elements(sources.draw(&marks(reported)));
+    let note = |name, text: &str| Heading::NOTE.with_name(name).message(plain(text));
+    for related in reported.related.iter().filter(|related| related.place.is_none()) {
+        group = group.element(note("see", &related.told(&finding.object)));
+    }
+    group = group.element(note("object", &field_of(&finding.object, &finding.path)));
+    if !finding.help.is_empty() {
+        group = group.element(Heading::HELP.message(plain(&finding.help)));
+    }
+    group
+}
+
+/// The finding's own place and those of what it follows from, each once.
+fn marks(reported: &Reported) -> Vec<Mark<'_>> {
+    let own = reported.place.iter().map(|place| Mark {
+        place,
+        is_primary: true,
+        label: String::new(),
+    });
+    let mut marks: Vec<Mark<'_>> = own.collect();
+    for related in &reported.related {
+        let Some(place) = &related.place else { continue };
+        if marks.iter().all(|mark| mark.place != place) {
+            marks.push(Mark {
+                place,
+                is_primary: false,
+                label: related.told(&reported.finding.object),
+            });
         }
-        writeln!(out)?;
     }
-    for problem in &report.problems {
-        writeln!(out, "{} {}", paint("1;31", "error:"), plain(problem))?;
-    }
-    if !report.problems.is_empty() {
-        writeln!(out)?;
-    }
+    marks
+}
+
+fn problem(problem: &Problem, sources: &mut Sources<'_>) -> Group<'static> {
+    let mark = Mark {
+        place: &problem.place,
+        is_primary: true,
+        label: String::new(),
+    };
+    Heading::ERROR
+        .primary_title(plain(&problem.message))
+        .elements(sources.draw(&[mark]))
+}
+
+/// What it all came to.
+fn summary(report: &Report) -> String {
+    use std::fmt::Write as _;
     let (deny, warn) = (report.count(Level::Deny), report.count(Level::Warn));
-    write!(
-        out,
+    let mut text = format!(
         "{} in {}: ",
         number(report.objects, "object"),
         number(report.files, "file")
-    )?;
+    );
     if deny + warn == 0 {
-        write!(out, "no findings")?;
+        text.push_str("no findings");
     } else {
-        write!(out, "{deny} deny, {warn} warn")?;
+        let _ = write!(text, "{deny} deny, {warn} warn");
     }
     for (count, what) in [
         (report.suppressed, "suppressed"),
@@ -55,23 +120,10 @@ pub fn write_text(report: &Report, colour: bool, out: &mut impl Write) -> io::Re
         (report.problems.len(), "not readable"),
     ] {
         if count > 0 {
-            write!(out, ", {count} {what}")?;
+            let _ = write!(text, ", {count} {what}");
         }
     }
-    writeln!(out)
-}
-
-/// Text from a file must not move the cursor of a terminal.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text
 }
 
 fn number(count: usize, what: &str) -> String {

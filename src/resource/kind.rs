@@ -106,6 +106,17 @@ impl Kind {
         matches!(self, Self::DaemonSet | Self::Deployment | Self::StatefulSet)
     }
 
+    /// The field with the labels by which objects of this kind carry.
+    pub const fn carrier_labels_path(self) -> &'static str {
+        match self {
+            Self::DaemonSet | Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
+                "spec.template.metadata.labels"
+            }
+            Self::WorkloadEntry => "spec.labels",
+            _ => "metadata.labels",
+        }
+    }
+
     /// The `apiVersion` in the preferred version.
     pub fn api_version(self) -> String {
         let version = self.versions().first().copied().unwrap_or("v1");

@@ -7,6 +7,7 @@ use crate::resource::{
 };
 use crate::symbol::Symbol;
 use crate::world::View;
+use crate::yaml::field;
 
 /// The carriers behind a service, and which of them a subset chooses.
 #[derive(Debug, Clone)]
@@ -153,6 +154,14 @@ pub struct Missed {
     pub carried: Symbol,
     /// What the service selects.
     pub selected: Symbol,
+}
+
+impl Missed {
+    /// The field of the label, on the workload.
+    pub fn label_path(&self) -> String {
+        let labels = self.workload.kind.carrier_labels_path();
+        format!("{labels}{}", field(&self.key))
+    }
 }
 
 /// A workload with the labels `wanted` that no service selects, and that `service` would if one value of its selector

@@ -61,6 +61,17 @@ pub struct Subject {
     pub header: Option<Symbol>,
 }
 
+/// What a finding follows from: an object, or one field of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The object; that of the finding too, for another field of it.
+    pub object: ObjectRef,
+    /// The field, as Kubernetes writes it; empty for the object as a whole.
+    pub path: String,
+    /// What is to be seen there, as in `its ports`; may be empty.
+    pub note: String,
+}
+
 /// One broken rule on one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -82,8 +93,8 @@ pub struct Finding {
     pub message: String,
     /// How to mend it.
     pub help: String,
-    /// The other objects that it follows from.
-    pub evidence: Vec<ObjectRef>,
+    /// What it follows from, besides its own field.
+    pub evidence: Vec<Evidence>,
 }
 
 /// What makes two findings the same one.
@@ -143,8 +154,43 @@ impl Finding {
     /// The same finding, that follows from these objects too.
     #[must_use]
     pub fn from_objects(mut self, evidence: impl IntoIterator<Item = ObjectRef>) -> Self {
-        self.evidence.extend(evidence);
+        self.evidence.extend(evidence.into_iter().map(|object| Evidence {
+            object,
+            path: String::new(),
+            note: String::new(),
+        }));
         self
+    }
+
+    /// The same finding, that follows from this field too, where `note` is to be seen.
+    #[must_use]
+    pub fn from_field(mut self, object: ObjectRef, path: impl Into<String>, note: impl Into<String>) -> Self {
+        self.evidence.push(Evidence {
+            object,
+            path: path.into(),
+            note: note.into(),
+        });
+        self
+    }
+
+    /// The same finding, that follows from the field `path` of each of these objects too.
+    #[must_use]
+    pub fn from_each(
+        self,
+        objects: impl IntoIterator<Item = ObjectRef>,
+        path: &str,
+        note: &'static str,
+    ) -> Self {
+        self.from_fields(objects.into_iter().map(|object| (object, path.to_owned(), note)))
+    }
+
+    /// The same finding, that follows from these fields too, each with its note.
+    #[must_use]
+    pub fn from_fields(self, evidence: impl IntoIterator<Item = (ObjectRef, String, &'static str)>) -> Self {
+        let each = evidence.into_iter();
+        each.fold(self, |finding, (object, path, note)| {
+            finding.from_field(object, path, note)
+        })
     }
 
     /// What makes it this finding and no other.

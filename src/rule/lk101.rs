@@ -141,9 +141,9 @@ impl<'w> Judged<'_, '_, 'w> {
             (None, None) => "start a workload with these labels, or remove the subset".to_owned(),
         };
         Some(
-            self.finding()
-                .from_objects([service.meta.reference(Kind::Service)])
-                .from_objects(beside.map(|beside| beside.workload))
+            self.finding_at(near.map(|near| near.wanted))
+                .from_field(service.meta.reference(Kind::Service), "spec.selector", "its selector")
+                .from_fields(beside.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")))
                 .missing_if(!is_slip)
                 .warning_if(is_unsure)
                 .says(
@@ -193,7 +193,9 @@ impl<'w> Judged<'_, '_, 'w> {
         let objects: Vec<ObjectRef> = objects.collect();
         let names = joined(&objects, " with ");
         let subset = &self.subset.name;
-        let finding = self.finding().from_objects(objects);
+        let near = self.near_label(&wanted, &labels);
+        let finding = self.finding_at(near.as_ref().map(|near| near.wanted.clone()));
+        let finding = finding.from_objects(objects);
         if endpoints.is_by_host_alone() {
             // Only DNS makes the host an endpoint by itself, and one without labels.
             return entries.iter().any(|entry| entry.by_dns).then(|| {
@@ -203,7 +205,6 @@ impl<'w> Judged<'_, '_, 'w> {
                 )
             });
         }
-        let near = self.near_label(&wanted, &labels);
         let may_come = labels.is_empty() && !self.was_carried();
         let is_unsure = !endpoints.unknown_owners().is_empty() || may_come || !self.is_used();
         let carried = if labels.is_empty() {
@@ -239,8 +240,15 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     fn finding(&self) -> Finding {
+        self.finding_at(None)
+    }
+
+    /// The finding on the label of this key, or on all labels.
+    fn finding_at(&self, key: Option<Symbol>) -> Finding {
         let object = self.rule.meta.reference(Kind::DestinationRule);
-        Finding::new(&RULE, object, format!("spec.subsets[{}].labels", self.index)).about(Subject {
+        let key = key.map(|key| super::field(&key)).unwrap_or_default();
+        let path = format!("spec.subsets[{}].labels{key}", self.index);
+        Finding::new(&RULE, object, path).about(Subject {
             host: Some(self.host.clone()),
             subset: Some(self.subset.name.clone()),
             ..Subject::default()
@@ -253,7 +261,7 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// The question that names the slip: in the subset, unless it asks for a lane and the carrier names none.
-    fn did_you_mean(&self, (key, value): &(Symbol, Symbol)) -> String {
+    fn did_you_mean(&self, NearLabel { key, value, .. }: &NearLabel) -> String {
         let lanes = self.check.groups.of_host(self.host);
         let wanted = self.subset.labels.get(key).filter(|wanted| {
             lanes.is_some_and(|lanes| {
@@ -269,7 +277,7 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// The label of a carrier of which one of `wanted` is a near miss [s3].
-    fn near_label(&self, wanted: &Labels, all: &[&Labels]) -> Option<(Symbol, Symbol)> {
+    fn near_label(&self, wanted: &Labels, all: &[&Labels]) -> Option<NearLabel> {
         let in_this_rule = |key: &str, value: &str| {
             self.rule
                 .subsets
@@ -281,16 +289,31 @@ impl<'w> Judged<'_, '_, 'w> {
             if values.is_empty() {
                 let pairs = all.iter().flat_map(|labels| labels.pairs());
                 let keys = pairs.filter(|(_, found)| found == value);
-                let key = nearest(key, keys.map(|(key, _)| key.as_str()))?;
-                return Some((Symbol::new(key), value.clone()));
+                let near = nearest(key, keys.map(|(key, _)| key.as_str()))?;
+                return Some(NearLabel {
+                    wanted: key.clone(),
+                    key: near.into(),
+                    value: value.clone(),
+                });
             }
             if values.contains(&value) {
                 return None;
             }
             let near = nearest(value, values.into_iter().map(Symbol::as_str))?;
-            (!in_this_rule(key, near)).then(|| (key.clone(), Symbol::new(near)))
+            (!in_this_rule(key, near)).then(|| NearLabel {
+                wanted: key.clone(),
+                key: key.clone(),
+                value: near.into(),
+            })
         })
     }
+}
+
+/// The key of a label that a subset asks for, and the label that is meant.
+struct NearLabel {
+    wanted: Symbol,
+    key: Symbol,
+    value: Symbol,
 }
 
 /// What there is instead of what the subset asks for.
@@ -308,6 +331,7 @@ fn found(
             key,
             carried,
             selected,
+            ..
         } = beside;
         return format!("{workload} has that but {key}={carried}, where {name} selects {key}={selected}");
     }

@@ -82,7 +82,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         })
         .missing_if(missed.is_none())
         .from_objects(routes.iter().map(reference))
-        .from_objects(missed.map(|missed| missed.workload));
+        .from_fields(missed.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")));
     vec![finding.says(
         format!(
             "{} selects no workload that runs{instead}, and {} leads to it: the requests are answered 503 (no healthy upstream)",

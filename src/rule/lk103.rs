@@ -35,7 +35,8 @@ use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
-    Caller, EffectiveRule, Lookup, Target, alias_at, destinations, home_of, look_up, rule_for, target_of,
+    Caller, EffectiveRule, EffectiveSubset, Lookup, Target, alias_at, destinations, home_of, look_up,
+    rule_for, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -120,7 +121,7 @@ fn judge(
         let found = finding
             .missing_if(is_by_age || !told.is_slip)
             .warning_if(is_by_age || takes_nothing)
-            .from_objects(told.rules);
+            .from_fields(told.fields);
         return Some(found.says(message, told.help));
     }
     if let Some((caller, _)) = rules.iter().find(|(_, rule)| rule.is_none()) {
@@ -196,7 +197,8 @@ struct Lacking {
     message: String,
     help: String,
     is_slip: bool,
-    rules: Vec<ObjectRef>,
+    /// Where the subset that is meant is defined, or all of them are.
+    fields: Vec<(ObjectRef, String, &'static str)>,
 }
 
 /// The first caller whose rule lacks the subset.
@@ -261,8 +263,32 @@ fn not_in_the_rule(
         message,
         help,
         is_slip,
-        rules: sources,
+        fields: near
+            .and_then(|near| rule.subset(near))
+            .and_then(definition)
+            .map_or_else(
+                || {
+                    let all = sources.into_iter();
+                    all.map(|source| (source, "spec.subsets".to_owned(), "its subsets"))
+                        .collect()
+                },
+                |field| vec![field],
+            ),
     })
+}
+
+/// The field that defines a subset.
+fn definition(defined: &EffectiveSubset<'_>) -> Option<(ObjectRef, String, &'static str)> {
+    let EffectiveSubset { subset, rule } = defined;
+    let at = rule
+        .subsets
+        .iter()
+        .position(|other| std::ptr::eq(other, *subset))?;
+    Some((
+        rule.meta.reference(Kind::DestinationRule),
+        format!("spec.subsets[{at}].name"),
+        "this subset is defined here",
+    ))
 }
 
 /// Why a caller has no rule for the host, and what helps.

@@ -80,7 +80,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 ..Subject::default()
             })
             .missing_if(true)
-            .from_objects(owners);
+            .from_each(owners, "spec.ports", "its ports");
             findings.push(finding.says(
                 format!(
                     "{stands_for}{names} has no port {number}, only {}: the requests are answered 503",

@@ -131,5 +131,5 @@ fn finding(
         ),
         "define the subset once, or give one of the two another name",
     )
-    .from_objects([other])
+    .from_field(other, "spec.subsets", "its subsets")
 }

@@ -124,7 +124,7 @@ fn finding(
     })
     .missing_if(true)
     .warning_if(are_equal || is_unknown)
-    .from_objects([other.clone()])
+    .from_field(other.clone(), "spec.hosts", "its hosts")
     .says(
         format!("{other} claims {host} too: for requests{port}{from} {counts}"),
         help,

@@ -209,7 +209,7 @@ impl<'w> Judged<'_, '_, 'w> {
             })
             .missing_if(true)
             .warning_if(!lost.is_sure)
-            .from_objects(by)
+            .from_each(by, "spec.subsets", "its subsets")
             .says(
                 format!(
                     "subset `{name}` of {}, which routes lead to, {verb} lost{}: {why}, and the requests are answered 503",

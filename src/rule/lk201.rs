@@ -125,7 +125,13 @@ fn finding(view: &View<'_>, vs: &VirtualService, path: &str, broken: &Broken) ->
     let Broken {
         callers, host, port, ..
     } = broken;
-    let ports = target_of(view, host).ports();
+    let target = target_of(view, host);
+    let ports = target.ports();
+    // Of several objects it is not known which one has the port.
+    let at_port = ports.iter().position(|other| other.number == port.number);
+    let owners = target.references();
+    let field = at_port.filter(|_| owners.len() == 1);
+    let field = field.map_or("spec.ports".to_owned(), |at| format!("spec.ports[{at}].port"));
     let grpc = ports.iter().filter(|port| port.protocol.is_http2());
     let grpc: Vec<String> = grpc.map(|port| port.number.to_string()).collect();
     let help = if grpc.is_empty() {
@@ -173,6 +179,7 @@ fn finding(view: &View<'_>, vs: &VirtualService, path: &str, broken: &Broken) ->
         subset: broken.subset.clone(),
         ..Subject::default()
     })
+    .from_each(owners, &field, "this port")
     .warning_if(!broken.is_sure())
     .says(
         format!(

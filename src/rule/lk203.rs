@@ -173,7 +173,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Fin
             .about(subject)
             .missing_if(true)
             .warning_if(reached.is_copy || reached.is_named || surest.is_none())
-            .from_objects(owners.clone())
+            .from_each(owners.clone(), "spec.ports", "its ports")
             .says(message, help),
     )
 }

@@ -27,7 +27,7 @@
 //! Neither `istioctl analyze` nor Kiali knows lanes: to both, any value of a header is as good as another.
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{HeaderOperations, HttpRoute, Kind, Resource, VirtualService};
+use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::Lanes;
 use crate::symbol::Symbol;
 
@@ -141,11 +141,18 @@ impl Judged<'_, '_, '_> {
     }
 
     fn finding(&self, header: &Symbol, value: &str, path: &str) -> Finding {
-        Finding::new(&RULE, self.object.reference(), path).about(Subject {
-            lane: Some(value.into()),
-            header: Some(header.clone()),
-            ..Subject::default()
-        })
+        let group = &self.lanes.group;
+        let written = (!group.is_implicit()).then(|| {
+            let object = ObjectRef::new(Kind::LaneGroup, &group.namespace, &group.source);
+            (object, "spec.lanes".to_owned(), "its lanes")
+        });
+        Finding::new(&RULE, self.object.reference(), path)
+            .from_fields(written)
+            .about(Subject {
+                lane: Some(value.into()),
+                header: Some(header.clone()),
+                ..Subject::default()
+            })
     }
 }
 

@@ -294,7 +294,7 @@ fn finding(place: &Place, shadowed: &Shadowed<'_>, by: &Route<'_>) -> Finding {
             ..Subject::default()
         })
         .warning_if(is_unknown || by.route.answers_itself())
-        .from_objects((!is_own).then(|| by.reference()))
+        .from_field(by.reference(), by.path(), "this route takes them")
         .says(
             format!(
                 "no request with {told} gets here: {whose} takes all of them before{order}, and {answers}"
@@ -415,7 +415,7 @@ fn misfits<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
                             ..Subject::default()
                         })
                         .warning_if(!is_of_lane)
-                        .from_objects([of_root.clone()])
+                        .from_field(of_root.clone(), format!("spec.http[{at}]"), "this route delegates")
                         .says(
                             format!("a match of this route fits none of {of_root} spec.http[{at}], which delegates to it: Istio leaves the whole route out, and its requests go on to the next one"),
                             "ask only for what is within the delegating route's match; two regular expressions never fit",

@@ -94,7 +94,9 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 })
                 .missing_if(told.is_missing);
             let gateway = gateway.map(|gateway| gateway.meta.reference(Kind::Gateway));
-            finding.from_objects(gateway).says(told.message, told.help)
+            finding
+                .from_each(gateway, "spec.servers", "its servers")
+                .says(told.message, told.help)
         }));
     }
     if findings.is_empty() && !is_open {
@@ -215,7 +217,11 @@ fn unserved(view: &View<'_>, object: &Resource, vs: &VirtualService, bound: &[&G
                     host: Some(host.clone()),
                     ..Subject::default()
                 })
-                .from_objects(bound.iter().map(|gateway| gateway.meta.reference(Kind::Gateway)))
+                .from_each(
+                    bound.iter().map(|gateway| gateway.meta.reference(Kind::Gateway)),
+                    "spec.servers",
+                    "its servers",
+                )
                 .says(
                     format!(
                         "{} takes HTTP for {host}: no request for it reaches these routes",

@@ -110,7 +110,7 @@ fn finding(
             header: Some(header.clone()),
             ..Subject::default()
         })
-        .from_objects([other.clone()])
+        .from_field(other.clone(), "spec.hosts", "its hosts")
         .says(
             format!(
                 "the lane routes for {wide} at gateway {gateway} are dead for {host}: {other} takes the requests for this more specific host to services of {}, and looks at no lane",

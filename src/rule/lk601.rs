@@ -166,7 +166,7 @@ impl Judged<'_, '_, '_> {
             })
             .missing_if(!is_slip)
             .warning_if(!is_slip || self.had_these_labels())
-            .from_objects(evidence)
+            .from_each(evidence, "spec.selector", "its selector")
     }
 
     /// What becomes of it at run time.

@@ -36,14 +36,56 @@ pub struct RawDocument<'a> {
     form: Form,
 }
 
-/// How a document is to be read.
+/// What a document takes up of its file: enough to find it there again without reading the file anew.
 #[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    start: Position,
+    len: u32,
+    form: Form,
+}
+
+impl Extent {
+    /// The document in the text of the file that it was found in.
+    pub fn of(self, text: &str) -> RawDocument<'_> {
+        let Self { start, len, form } = self;
+        let from = start.offset as usize;
+        RawDocument {
+            text: text.get(from..from + len as usize).unwrap_or_default(),
+            start,
+            form,
+        }
+    }
+
+    /// Where the document starts in the file.
+    pub fn start(self) -> Position {
+        self.start
+    }
+}
+
+/// How a document is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Yaml,
     /// JSON that has been checked.
     Json,
     /// A document that kubectl refuses or passes over because of the marker before it.
-    Refused(&'static str),
+    Refused(Refused),
+}
+
+/// Why a document is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Marker,
+    Rest,
+}
+
+impl Refused {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Marker => UNREAD_MARKER,
+            Self::Rest => UNREAD_REST,
+        }
+    }
 }
 
 impl<'a> RawDocument<'a> {
@@ -57,12 +99,21 @@ impl<'a> RawDocument<'a> {
         self.start
     }
 
+    /// What it takes up of the file.
+    pub fn extent(&self) -> Extent {
+        Extent {
+            start: self.start,
+            len: count(self.text.len()),
+            form: self.form,
+        }
+    }
+
     /// Decodes the document; places count from the start of the file.
     pub fn decode(&self) -> Result<Node<'a>, Error> {
         match self.form {
             Form::Yaml => tree::decode(self.text, self.start),
             Form::Json => json::decode(self.text, self.start),
-            Form::Refused(why) => Err(Error::new(self.start, why)),
+            Form::Refused(refused) => Err(Error::new(self.start, refused.why())),
         }
     }
 }
@@ -92,7 +143,7 @@ pub fn documents(text: &str) -> Vec<RawDocument<'_>> {
         start = start.after(&text[from..at]);
         (from, form) = (at, next);
         // A refused `---` stays in its document, so that the error points at it.
-        if !matches!(next, Form::Refused(UNREAD_MARKER)) {
+        if next != Form::Refused(Refused::Marker) {
             let line = text[at..].split_inclusive('\n').next().unwrap_or_default();
             start = start.after(line);
             from += line.len();
@@ -119,8 +170,8 @@ fn marker(line: &str) -> Option<Form> {
     let is_bare = rest.trim_start().is_empty() || rest.trim_start().starts_with('#');
     match (is_end, is_bare) {
         (false, true) => Some(Form::Yaml),
-        (false, false) => Some(Form::Refused(UNREAD_MARKER)),
-        (true, _) if rest.is_empty() || rest.starts_with([' ', '\t']) => Some(Form::Refused(UNREAD_REST)),
+        (false, false) => Some(Form::Refused(Refused::Marker)),
+        (true, _) if rest.is_empty() || rest.starts_with([' ', '\t']) => Some(Form::Refused(Refused::Rest)),
         (true, _) => None,
     }
 }
@@ -255,6 +306,18 @@ mod tests {
         let second = documents(text)[1].decode().unwrap();
         let start = second.get("b").unwrap().items()[1].span().start;
         assert_eq!((start.line, start.column), (2, 36));
+    }
+
+    #[test]
+    fn a_document_is_found_again_by_its_extent() {
+        let text = "\u{feff}a: é\n---\n{\"b\": 2} {\"c\": 3}\n--- x\n...\nd: 4\n---\ne: 5\n";
+        let found = documents(text);
+        assert_eq!(found.len(), 6);
+        for document in found {
+            let again = document.extent().of(text);
+            assert_eq!(again.text(), document.text());
+            assert_eq!(again.decode(), document.decode());
+        }
     }
 
     #[test]

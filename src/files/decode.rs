@@ -1,0 +1,130 @@
+//! The objects of documents.
+
+use super::load::{FileObject, Origin};
+use super::{Place, Problem};
+use crate::progress::Progress;
+use crate::resource::{Kind, Meta, Resource};
+use crate::symbol::Symbol;
+use crate::yaml;
+
+/// How many documents are decoded before it is counted.
+const STEPS: usize = 64;
+
+/// A document of a file, and where it stands.
+pub(super) struct Document<'t> {
+    pub(super) source: usize,
+    pub(super) file: &'t str,
+    pub(super) raw: yaml::RawDocument<'t>,
+}
+
+/// What one thread decoded.
+pub(super) struct Decoded<'n> {
+    namespace: &'n Symbol,
+    pub(super) objects: Vec<FileObject>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) skipped: usize,
+}
+
+impl<'n> Decoded<'n> {
+    pub(super) fn of(documents: &[Document<'_>], namespace: &'n Symbol, progress: Option<&Progress>) -> Self {
+        let mut decoded = Self {
+            namespace,
+            objects: Vec::new(),
+            problems: Vec::new(),
+            skipped: 0,
+        };
+        for some in documents.chunks(STEPS) {
+            for document in some {
+                match document.raw.decode() {
+                    Ok(node) => decoded.document(&node, document),
+                    Err(error) => decoded.problems.push(at(document.file, &error)),
+                }
+            }
+            if let Some(progress) = progress {
+                progress.add(some.len());
+            }
+        }
+        decoded
+    }
+
+    fn document(&mut self, node: &yaml::Node<'_>, document: &Document<'_>) {
+        let origin = Origin {
+            source: document.source,
+            document: document.raw.extent(),
+            item: None,
+        };
+        let kind = node.get("kind").and_then(yaml::Node::as_str).unwrap_or_default();
+        // `kubectl get -o yaml` writes a List, the API a VirtualServiceList.
+        match node.get("items").filter(|_| kind.ends_with("List")) {
+            Some(items) => {
+                for (item, node) in items.items().iter().enumerate() {
+                    let item = u32::try_from(item).ok();
+                    self.object(node, Origin { item, ..origin }, document.file);
+                }
+            }
+            None => self.object(node, origin, document.file),
+        }
+    }
+
+    fn object(&mut self, node: &yaml::Node<'_>, origin: Origin, file: &str) {
+        let text = |key: &str| node.get(key).and_then(yaml::Node::as_str).unwrap_or_default();
+        let api_version = text("apiVersion");
+        let Some(kind) = Kind::of(api_version, text("kind")).filter(|kind| is_read(*kind, node)) else {
+            self.skipped += 1;
+            return;
+        };
+        let mut resource = match Resource::parse(kind, node) {
+            Ok(resource) => resource,
+            Err(error) => return self.problems.push(at(file, &error)),
+        };
+        let meta = resource.meta_mut();
+        if !give_name(meta) {
+            let place = node.get("metadata").unwrap_or(node).span().start;
+            let message = "metadata.name: the object has no name".to_owned();
+            return self.problems.push(Problem {
+                place: Place::point(file, place.line, place.column),
+                message,
+            });
+        }
+        if !kind.is_namespaced() {
+            meta.namespace = Symbol::default();
+        } else if meta.namespace.is_empty() {
+            meta.namespace = self.namespace.clone();
+        }
+        self.objects.push(FileObject {
+            resource,
+            api_version: api_version.to_owned(),
+            origin,
+        });
+    }
+}
+
+/// Whether an object of `kind` is one that rules read: of the `ConfigMaps`, Istio's.
+fn is_read(kind: Kind, node: &yaml::Node<'_>) -> bool {
+    let name = node
+        .get("metadata")
+        .and_then(|metadata| metadata.get("name"))
+        .and_then(yaml::Node::as_str);
+    kind != Kind::ConfigMap || name.is_some_and(|name| name == "istio" || name.starts_with("istio-"))
+}
+
+/// Gives an object whose name the API server is to generate one to be known by. Whether it has one now.
+fn give_name(meta: &mut Meta) -> bool {
+    if meta.name.is_empty() && !meta.generate_name.is_empty() {
+        meta.name = format!("{}…", meta.generate_name).into();
+    }
+    !meta.name.is_empty()
+}
+
+/// The problem that an error of the decoder is.
+pub(super) fn at(file: &str, error: &yaml::Error) -> Problem {
+    let path = if error.path.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", error.path)
+    };
+    Problem {
+        place: Place::point(file, error.line, error.column),
+        message: format!("{path}{}", error.message),
+    }
+}

@@ -1,0 +1,48 @@
+//! The files that the paths on a command line stand for.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::{Exclude, Place, Problem};
+
+/// The files that a path stands for, by name. A file that is named is read whatever it is called; in a
+/// directory, hidden files and links to directories are passed over.
+pub(super) fn find(path: &Path, exclude: &Exclude) -> Result<Vec<PathBuf>, Problem> {
+    let failed = |error: io::Error| Problem {
+        place: Place::whole(&path.display().to_string()),
+        message: error.to_string(),
+    };
+    if exclude.covers(path) {
+        return Ok(Vec::new());
+    }
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path)
+        .map_err(failed)?
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    let mut entries: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    entries.sort();
+    let mut found = Vec::new();
+    for entry in entries {
+        let is_hidden = entry
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_directory = fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_dir());
+        let extension = entry.extension().and_then(OsStr::to_str);
+        if is_hidden {
+            continue;
+        }
+        if is_directory {
+            found.extend(find(&entry, exclude)?);
+        } else if matches!(extension, Some("yaml" | "yml" | "json"))
+            && !entry.is_dir()
+            && !exclude.covers(&entry)
+        {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}

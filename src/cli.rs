@@ -2,6 +2,7 @@
 
 mod check;
 mod crd;
+mod fix;
 mod rules;
 mod serve;
 mod submit;
@@ -35,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   lanekeeper check k8s/                        every rule on the manifests of a directory
   kustomize build . | lanekeeper check -       on what a tool renders
+  lanekeeper fix --diff k8s/                   what can be mended, as a diff
   lanekeeper serve --manifests examples/cars   the webhook, on a world from files
   lanekeeper rules LK101                       what a rule proves, and why";
 
@@ -47,6 +49,8 @@ Examples:
 enum Command {
     /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read
     Check(check::Args),
+    /// Mend manifests: write what the checks and the webhook would ask for into the files
+    Fix(fix::Args),
     /// Run the webhook, on a cluster or on a world from files
     Serve(serve::Args),
     /// Send objects to a running server and print what kubectl would
@@ -85,6 +89,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
+        Command::Fix(args) => fix::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Rules(args) => rules::run(&args),

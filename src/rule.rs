@@ -40,11 +40,13 @@ mod lk406;
 mod lk407;
 mod lk408;
 mod lk601;
+mod suggestion;
 
 pub use affected::affected;
 pub use catalogue::{RULES, Rule, find, index};
 
 pub use finding::{Certainty, Evidence, Finding, Identity, Level, Subject};
+pub use suggestion::{Change, Suggestion};
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use self::judge::judge;
+pub(super) use self::judge::judge;
 use self::progress::shown;
 use self::watch::watch;
 use super::{CLEAN, FAILED, FOUND, complain};

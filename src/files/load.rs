@@ -57,7 +57,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// What two objects of one document have in common.
-    fn document_key(self) -> (usize, yaml::Position) {
+    pub(super) fn document_key(self) -> (usize, yaml::Position) {
         (self.source, self.document.start())
     }
 
@@ -137,6 +137,20 @@ impl Reader<'_> {
         files.decode(&namespace, self.progress);
         files
     }
+
+    /// Files of these names and texts, as [`Reader::load`] gives them, with what could not be read.
+    pub(super) fn of_texts(&self, texts: Vec<(String, String)>, problems: Vec<Problem>) -> Files {
+        let sources = texts.into_iter().map(|(name, text)| Source { name, text });
+        let mut files = Files {
+            sources: sources.collect(),
+            problems,
+            ..Files::default()
+        };
+        let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
+        files.decode(&namespace, self.progress);
+        files.settle();
+        files
+    }
 }
 
 /// Reads `paths` as [`Reader::load`] does, with nothing excluded.
@@ -175,6 +189,23 @@ impl Files {
     pub fn text(&self, file: &str) -> Option<&str> {
         let source = self.sources.iter().find(|source| source.name == file)?;
         Some(&source.text)
+    }
+
+    /// The names of the files that were read, and their texts.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        let sources = self.sources.iter();
+        sources.map(|source| (source.name.as_str(), source.text.as_str()))
+    }
+
+    /// The name and the text of the file at this place among them.
+    pub(super) fn source(&self, at: usize) -> Option<(&str, &str)> {
+        let source = self.sources.get(at)?;
+        Some((&source.name, &source.text))
+    }
+
+    /// The file that an object is in.
+    pub fn file_of(&self, object: &FileObject) -> Option<&str> {
+        self.source(object.origin.source).map(|(name, _)| name)
     }
 
     /// Where the field `path` of an object stands, or, if it is not written, the nearest field above it; with an

@@ -14,7 +14,7 @@ use crate::world::{View, World};
 const STEPS: usize = 64;
 
 /// All findings on the objects of the files.
-pub(super) fn judge(
+pub(in crate::cli) fn judge(
     files: &Files,
     world: &World,
     rules: &[Rule],

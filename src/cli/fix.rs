@@ -1,0 +1,166 @@
+//! `lanekeeper fix`.
+
+mod engine;
+mod plan;
+mod write;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use similar::TextDiff;
+
+use self::engine::{Engine, Outcome};
+use self::plan::Fix;
+use self::write::replace;
+use super::check::Mesh;
+use super::{CLEAN, FAILED, FOUND, complain};
+use crate::files::{Exclude, Files, Reader};
+use crate::rule::Level;
+use crate::verdict::Settings;
+
+/// Arguments of `fix`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without --unsafe-fixes only gateway routes are rewritten, as the webhook would: the lane header
+is set where requests enter a lane group, and templates of another program become Envoy's. Format,
+comments and all other documents stay as they are. The annotation lanekeeper.dev/rewrite: \"false\"
+on a VirtualService leaves it as it is.
+
+Everything is checked again before it is written: a change that would bring a new finding, or that
+cannot be made without changing more of the text, is not made, and what to write is printed.
+
+Exit codes: 0 done, 1 findings at deny level are left (with --diff: something would change),
+2 it cannot run or a file cannot be read or written; the rest is done all the same.
+
+Examples:
+  lanekeeper fix k8s/                        a directory
+  lanekeeper fix --diff k8s/                 only show what would change
+  lanekeeper fix --unsafe-fixes k8s/         slips in names and labels too
+  kustomize build . | lanekeeper fix -       the mended text goes to standard output")]
+pub(super) struct Args {
+    /// Files, directories, or - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Write nothing, print what would change; the exit code is then 1
+    #[arg(long)]
+    diff: bool,
+    /// Mend what has to be guessed, too: near misses of lanes, subsets, hosts and labels, missing default routes, and missing subsets whose workloads are there
+    #[arg(long)]
+    unsafe_fixes: bool,
+    /// Not these files and directories: names anywhere (test, *.tmpl.yaml) or paths (k8s/old, k8s/**/test)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// The files are a part of what will be there: what is only missing warns
+    #[arg(long)]
+    partial: bool,
+    /// The namespace of objects that name none
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    mesh: Mesh,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let reader = Reader {
+        namespace: Some(&args.namespace),
+        exclude: Exclude::new(args.exclude.iter().map(String::as_str)).context("--exclude")?,
+        progress: None,
+    };
+    let engine = Engine {
+        reader: &reader,
+        mesh: args.mesh.settings(),
+        partial: args.partial,
+        with_guesses: args.unsafe_fixes,
+        settings: Settings {
+            multi_cluster: args.mesh.multi_cluster,
+            ..Settings::default()
+        },
+    };
+    let before = reader.load(&args.paths);
+    for note in &before.notes {
+        complain(&format!("note: {note}"));
+    }
+    let outcome = engine.mend(&before);
+    let has_stdin = before.text("-").is_some();
+    let changed = changed(&before, &outcome.state.files);
+    let mut fails = !outcome.state.report.problems.is_empty();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.diff {
+        for (name, old, new) in &changed {
+            write_diff(&mut out, name, old, new).context("the difference could not be written")?;
+        }
+    } else {
+        if let Some(text) = outcome.state.files.text("-") {
+            out.write_all(text.as_bytes())
+                .context("the mended text could not be written")?;
+        }
+        for (name, old, new) in changed.iter().filter(|(name, ..)| *name != "-") {
+            if let Err(error) = replace(name, old, new) {
+                complain(&format!("{name}: {error:#}"));
+                fails = true;
+            }
+        }
+    }
+    // What is read by a program stands alone on standard output.
+    let told = told(args, &outcome, changed.len());
+    if args.diff || has_stdin {
+        out.flush()?;
+        io::stderr().lock().write_all(told.as_bytes())?;
+    } else {
+        out.write_all(told.as_bytes())?;
+    }
+    out.flush()?;
+    let is_found = if args.diff {
+        !changed.is_empty()
+    } else {
+        let mut left = outcome.state.report.findings.iter();
+        left.any(|left| left.level == Level::Deny)
+    };
+    Ok(match (fails, is_found) {
+        (true, _) => FAILED,
+        (false, true) => FOUND,
+        (false, false) => CLEAN,
+    })
+}
+
+/// The files whose text is another one after: their names, and both texts.
+fn changed<'f>(before: &'f Files, after: &'f Files) -> Vec<(&'f str, &'f str, &'f str)> {
+    let both = before.sources().zip(after.sources());
+    both.filter(|((_, old), (_, new))| old != new)
+        .map(|((name, old), (_, new))| (name, old, new))
+        .collect()
+}
+
+fn write_diff(out: &mut impl io::Write, name: &str, old: &str, new: &str) -> io::Result<()> {
+    let diff = TextDiff::from_lines(old, new);
+    write!(out, "{}", diff.unified_diff().header(name, name))
+}
+
+/// What was done and what was not, for people.
+fn told(args: &Args, outcome: &Outcome, files: usize) -> String {
+    let mut lines = Vec::new();
+    let done = if args.diff { "would fix" } else { "fixed" };
+    for Fix { file, object, source, lines: written, .. } in &outcome.done {
+        lines.push(format!("{file}: {done} {object} {} ({source})", written.join(", ")));
+    }
+    for (fix, why) in &outcome.refused {
+        let Fix { file, object, source, lines: written, .. } = fix;
+        lines.push(format!("{file}: not fixed: {object} ({source}): {why}; to write it yourself:"));
+        lines.extend(written.iter().flat_map(|text| text.lines()).map(|line| format!("    {line}")));
+    }
+    for problem in &outcome.state.report.problems {
+        lines.push(problem.to_string());
+    }
+    let left = outcome.state.report.findings.len();
+    let guessed = outcome.state.report.findings.iter();
+    let guessed = guessed.filter(|left| left.finding.suggestion.is_some()).count();
+    let more = match guessed {
+        0 => String::new(),
+        _ if args.unsafe_fixes => String::new(),
+        more => format!(" ({more} of them --unsafe-fixes may mend)"),
+    };
+    let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    lines.push(format!("{} {done} in {files}, {left} left{more}", outcome.done.len()));
+    lines.join("\n") + "\n"
+}

@@ -6,6 +6,7 @@
 
 mod affected;
 mod catalogue;
+mod default_route;
 mod entry;
 mod finding;
 mod lk101;
@@ -40,6 +41,7 @@ mod lk406;
 mod lk407;
 mod lk408;
 mod lk601;
+mod subset;
 mod suggestion;
 
 pub use affected::affected;

@@ -6,8 +6,9 @@ use json_patch::{
 };
 use serde_json::{Value, json};
 
-use crate::resource::ObjectRef;
-use crate::yaml::pointer;
+use crate::resource::{Kind, ObjectRef, Service};
+use crate::routing::Missed;
+use crate::yaml::{field, pointer};
 
 /// A change of one object that would mend a finding. It rests on a guess (a near name, a sibling's form), so that
 /// someone has to want it.
@@ -66,6 +67,12 @@ impl Suggestion {
             object,
             change: Change::Rename { path, key },
         }
+    }
+
+    /// The Service selects what the workload has that it misses.
+    pub fn in_selector(service: &Service, missed: &Missed) -> Self {
+        let path = format!("spec.selector{}", field(&missed.key));
+        Self::set(service.meta.reference(Kind::Service), path, missed.carried.as_str())
     }
 
     /// What to ask who wrote the finding's field.
@@ -163,12 +170,12 @@ fn append(
         let value = json!({ first: value });
         operations.push(PatchOperation::Add(AddOperation { path: end, value }));
     }
-    let removed = without.iter().map(|path| {
-        PatchOperation::Remove(RemoveOperation {
-            path: within(path),
-        })
-    });
-    operations.extend(removed);
+    let template = from.and_then(|from| at(&from.to_string()).resolve(object).ok());
+    let is_there = |path: &&String| template.is_some_and(|item| pointer(path).resolve(item).is_ok());
+    operations.extend(without.iter().filter(is_there).map(|path| {
+        let path = within(path);
+        PatchOperation::Remove(RemoveOperation { path })
+    }));
     operations.extend(fields.map(|(path, value)| {
         let (path, value) = (within(path), value.clone());
         PatchOperation::Add(AddOperation { path, value })

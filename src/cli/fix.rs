@@ -11,13 +11,15 @@ use anyhow::Context as _;
 use similar::TextDiff;
 
 use self::engine::{Engine, Outcome};
-use self::plan::Fix;
 use self::write::replace;
 use super::check::Mesh;
 use super::{CLEAN, FAILED, FOUND, complain};
 use crate::files::{Exclude, Files, Reader};
 use crate::rule::Level;
 use crate::verdict::Settings;
+
+/// The name of standard input.
+const STDIN: &str = "-";
 
 /// Arguments of `fix`.
 #[derive(Debug, clap::Args)]
@@ -81,42 +83,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     for note in &before.notes {
         complain(&format!("note: {note}"));
     }
-    let outcome = engine.mend(&before);
-    let has_stdin = before.text("-").is_some();
+    let mut outcome = engine.mend(&before);
     let changed = changed(&before, &outcome.state.files);
-    let mut fails = !outcome.state.report.problems.is_empty();
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    if args.diff {
-        for (name, old, new) in &changed {
-            write_diff(&mut out, name, old, new).context("the difference could not be written")?;
-        }
+    let unwritten = if args.diff {
+        Vec::new()
     } else {
-        if let Some(text) = outcome.state.files.text("-") {
-            out.write_all(text.as_bytes())
-                .context("the mended text could not be written")?;
-        }
-        for (name, old, new) in changed.iter().filter(|(name, ..)| *name != "-") {
-            if let Err(error) = replace(name, old, new) {
-                complain(&format!("{name}: {error:#}"));
-                fails = true;
-            }
-        }
-    }
-    // What is read by a program stands alone on standard output.
-    let told = told(args, &outcome, changed.len());
-    if args.diff || has_stdin {
-        out.flush()?;
-        io::stderr().lock().write_all(told.as_bytes())?;
-    } else {
-        out.write_all(told.as_bytes())?;
-    }
-    out.flush()?;
+        write_files(&changed)
+    };
+    outcome.done.retain(|fix| !unwritten.contains(&fix.file));
+    print(args, &outcome, &changed).context("what was done could not be written")?;
     let is_found = if args.diff {
         !changed.is_empty()
     } else {
         let mut left = outcome.state.report.findings.iter();
         left.any(|left| left.level == Level::Deny)
     };
+    let fails = !unwritten.is_empty() || !outcome.state.report.problems.is_empty();
     Ok(match (fails, is_found) {
         (true, _) => FAILED,
         (false, true) => FOUND,
@@ -124,8 +106,42 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     })
 }
 
-/// The files whose text is another one after: their names, and both texts.
-fn changed<'f>(before: &'f Files, after: &'f Files) -> Vec<(&'f str, &'f str, &'f str)> {
+/// A file with its text as it is, and as it is to be.
+type Changed<'f> = (&'f str, &'f str, &'f str);
+
+/// Writes the files, and gives the names of those that could not be written.
+fn write_files(changed: &[Changed<'_>]) -> Vec<String> {
+    let mut failed = Vec::new();
+    for (name, old, new) in changed.iter().filter(|(name, ..)| *name != STDIN) {
+        if let Err(error) = replace(name, old, new) {
+            complain(&format!("{name} is left as it is: {error:#}"));
+            failed.push((*name).to_owned());
+        }
+    }
+    failed
+}
+
+/// Prints the differences, or the mended text of standard input, and for people what was done. What a program reads
+/// stands alone on standard output.
+fn print(args: &Args, outcome: &Outcome, changed: &[Changed<'_>]) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let told = told(args, outcome);
+    if args.diff {
+        for (name, old, new) in changed {
+            write_diff(&mut out, name, old, new)?;
+        }
+    } else if let Some(text) = outcome.state.files.text(STDIN) {
+        out.write_all(text.as_bytes())?;
+    } else {
+        out.write_all(told.as_bytes())?;
+        return out.flush();
+    }
+    out.flush()?;
+    io::stderr().lock().write_all(told.as_bytes())
+}
+
+/// The files whose text is another one after.
+fn changed<'f>(before: &'f Files, after: &'f Files) -> Vec<Changed<'f>> {
     let both = before.sources().zip(after.sources());
     both.filter(|((_, old), (_, new))| old != new)
         .map(|((name, old), (_, new))| (name, old, new))
@@ -138,29 +154,42 @@ fn write_diff(out: &mut impl io::Write, name: &str, old: &str, new: &str) -> io:
 }
 
 /// What was done and what was not, for people.
-fn told(args: &Args, outcome: &Outcome, files: usize) -> String {
+fn told(args: &Args, outcome: &Outcome) -> String {
     let mut lines = Vec::new();
-    let done = if args.diff { "would fix" } else { "fixed" };
-    for Fix { file, object, source, lines: written, .. } in &outcome.done {
-        lines.push(format!("{file}: {done} {object} {} ({source})", written.join(", ")));
+    let done = if args.diff { "would be fixed" } else { "fixed" };
+    for fix in &outcome.done {
+        let (file, object, source) = (&fix.file, &fix.object, fix.source);
+        lines.push(format!("{file}: {done}: {object} {} ({source})", fix.in_short()));
     }
     for (fix, why) in &outcome.refused {
-        let Fix { file, object, source, lines: written, .. } = fix;
-        lines.push(format!("{file}: not fixed: {object} ({source}): {why}; to write it yourself:"));
-        lines.extend(written.iter().flat_map(|text| text.lines()).map(|line| format!("    {line}")));
+        let (file, object, source) = (&fix.file, &fix.object, fix.source);
+        lines.push(format!(
+            "{file}: not fixed: {object} ({source}): {why}; what it takes:"
+        ));
+        let written = fix.lines.iter().flat_map(|text| text.lines());
+        lines.extend(written.map(|line| format!("    {line}")));
     }
-    for problem in &outcome.state.report.problems {
-        lines.push(problem.to_string());
-    }
-    let left = outcome.state.report.findings.len();
-    let guessed = outcome.state.report.findings.iter();
-    let guessed = guessed.filter(|left| left.finding.suggestion.is_some()).count();
-    let more = match guessed {
-        0 => String::new(),
-        _ if args.unsafe_fixes => String::new(),
-        more => format!(" ({more} of them --unsafe-fixes may mend)"),
+    let report = &outcome.state.report;
+    lines.extend(report.problems.iter().map(ToString::to_string));
+    let mut files: Vec<&str> = outcome.done.iter().map(|fix| fix.file.as_str()).collect();
+    files.sort_unstable();
+    files.dedup();
+    let files = match files.len() {
+        1 => "1 file".to_owned(),
+        many => format!("{many} files"),
     };
-    let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-    lines.push(format!("{} {done} in {files}, {left} left{more}", outcome.done.len()));
+    let suggested = report
+        .findings
+        .iter()
+        .filter(|left| left.finding.suggestion.is_some());
+    let more = match suggested.count() {
+        more if more > 0 && !args.unsafe_fixes => format!(" ({more} of them for --unsafe-fixes)"),
+        _ => String::new(),
+    };
+    let left = report.findings.len();
+    lines.push(format!(
+        "{} {done} in {files}, {left} left{more}",
+        outcome.done.len()
+    ));
     lines.join("\n") + "\n"
 }

@@ -243,10 +243,23 @@ impl Files {
 
     /// The object as JSON, as the API server would be sent it.
     pub fn json(&self, object: &FileObject) -> Option<serde_json::Value> {
-        let origin = object.origin;
-        let source = self.sources.get(origin.source)?;
-        let document = origin.document.of(&source.text).decode().ok()?;
-        serde_json::Value::deserialize(origin.object(&document)?).ok()
+        self.jsons(&[object]).pop().flatten()
+    }
+
+    /// As [`Files::json`], of many objects, in their order: neighbours in one document are read together.
+    pub fn jsons(&self, objects: &[&FileObject]) -> Vec<Option<serde_json::Value>> {
+        let by_document = objects.chunk_by(|a, b| a.origin.document_key() == b.origin.document_key());
+        let of_document = |objects: &[&FileObject]| -> Vec<Option<serde_json::Value>> {
+            let origin = objects[0].origin;
+            let source = self.sources.get(origin.source);
+            let document = source.and_then(|source| origin.document.of(&source.text).decode().ok());
+            let json = |object: &&FileObject| {
+                let node = object.origin.object(document.as_ref()?)?;
+                serde_json::Value::deserialize(node).ok()
+            };
+            objects.iter().map(json).collect()
+        };
+        by_document.flat_map(of_document).collect()
     }
 
     fn add_source(&mut self, name: &str, bytes: io::Result<Vec<u8>>) {

@@ -23,7 +23,9 @@ pub(super) fn missing_default(
     }
     let mut fields: Vec<(String, Value)> = Vec::new();
     let mut set_lane = |operations: Option<&HeaderOperations>, block: &str| {
-        let set = operations.into_iter().flat_map(|operations| operations.set.iter());
+        let set = operations
+            .into_iter()
+            .flat_map(|operations| operations.set.iter());
         let of_lane = set.filter(|(name, value)| {
             name.eq_ignore_ascii_case(&lanes.group.header) && lanes.contains(value) && **value != **default
         });
@@ -55,7 +57,10 @@ pub(super) fn missing_default(
 }
 
 /// The subset that leads a destination to the default lane, where it is another than it has; `None`: there is none.
-#[allow(clippy::option_option, reason = "no subset to be found and none to be changed are two things")]
+#[allow(
+    clippy::option_option,
+    reason = "no subset to be found and none to be changed are two things"
+)]
 fn subset_for(
     check: &Check<'_, '_>,
     route: &Route<'_>,
@@ -81,7 +86,12 @@ fn subset_for(
 fn without(matches: &[HttpMatch], headers: &[Symbol]) -> Vec<String> {
     let is_one = |name: &str| headers.iter().any(|header| header.eq_ignore_ascii_case(name));
     let rest = |part: &HttpMatch| HttpMatch {
-        headers: part.headers.iter().filter(|(name, _)| !is_one(name)).cloned().collect(),
+        headers: part
+            .headers
+            .iter()
+            .filter(|(name, _)| !is_one(name))
+            .cloned()
+            .collect(),
         ..part.clone()
     };
     let mut paths = vec!["name".to_owned()];

@@ -146,7 +146,7 @@ impl<'w> Judged<'_, '_, 'w> {
             (None, None) => "start a workload with these labels, or remove the subset".to_owned(),
         };
         Some(
-            self.finding_at(near.map(|near| near.wanted))
+            self.finding_at(near.as_ref().map(|near| &near.wanted))
                 .from_field(service.meta.reference(Kind::Service), "spec.selector", "its selector")
                 .from_fields(beside.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")))
                 .missing_if(!is_slip)
@@ -201,7 +201,7 @@ impl<'w> Judged<'_, '_, 'w> {
         let subset = &self.subset.name;
         let near = self.near_label(&wanted, &labels);
         let suggestion = near.as_ref().and_then(|near| self.suggestion(near, &[]));
-        let finding = self.finding_at(near.as_ref().map(|near| near.wanted.clone()));
+        let finding = self.finding_at(near.as_ref().map(|near| &near.wanted));
         let finding = finding.from_objects(objects).mended_by(suggestion);
         if endpoints.is_by_host_alone() {
             // Only DNS makes the host an endpoint by itself, and one without labels.
@@ -251,9 +251,9 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// The finding on the label of this key, or on all labels.
-    fn finding_at(&self, key: Option<Symbol>) -> Finding {
+    fn finding_at(&self, key: Option<&Symbol>) -> Finding {
         let object = self.rule.meta.reference(Kind::DestinationRule);
-        Finding::new(&RULE, object, self.path(key.as_deref())).about(Subject {
+        Finding::new(&RULE, object, self.path(key)).about(Subject {
             host: Some(self.host.clone()),
             subset: Some(self.subset.name.clone()),
             ..Subject::default()
@@ -261,8 +261,8 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// The label of this key, or all labels.
-    fn path(&self, key: Option<&str>) -> String {
-        let key = key.map(super::field).unwrap_or_default();
+    fn path(&self, key: Option<&Symbol>) -> String {
+        let key = key.map(|key| super::field(key)).unwrap_or_default();
         format!("spec.subsets[{}].labels{key}", self.index)
     }
 
@@ -353,7 +353,11 @@ fn mending_missed(service: &Service, missed: &Missed, has_nothing: bool) -> Sugg
     if has_nothing {
         Suggestion::in_selector(service, missed)
     } else {
-        Suggestion::set(missed.workload.clone(), missed.label_path(), missed.selected.as_str())
+        Suggestion::set(
+            missed.workload.clone(),
+            missed.label_path(),
+            missed.selected.as_str(),
+        )
     }
 }
 

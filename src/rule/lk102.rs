@@ -81,7 +81,11 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             ..Subject::default()
         })
         .missing_if(missed.is_none())
-        .mended_by(missed.as_ref().map(|missed| Suggestion::in_selector(service, missed)))
+        .mended_by(
+            missed
+                .as_ref()
+                .map(|missed| Suggestion::in_selector(service, missed)),
+        )
         .from_objects(routes.iter().map(reference))
         .from_fields(missed.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")));
     vec![finding.says(

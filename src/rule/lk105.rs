@@ -70,20 +70,16 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 Some(port) => format!("{number} is the pods' port; did you mean the service's port {port}?"),
                 None => "route to a port that it has, or add the port to it first".to_owned(),
             };
-            let finding = Finding::new(
-                &RULE,
-                object.reference(),
-                path.clone(),
-            )
-            .about(Subject {
-                host: Some(host),
-                port: Some(number),
-                subset: destination.subset.clone(),
-                ..Subject::default()
-            })
-            .missing_if(true)
-            .mended_by(meant.map(|port| Suggestion::set(object.reference(), path, port)))
-            .from_each(owners, "spec.ports", "its ports");
+            let finding = Finding::new(&RULE, object.reference(), path.clone())
+                .about(Subject {
+                    host: Some(host),
+                    port: Some(number),
+                    subset: destination.subset.clone(),
+                    ..Subject::default()
+                })
+                .missing_if(true)
+                .mended_by(meant.map(|port| Suggestion::set(object.reference(), path, port)))
+                .from_each(owners, "spec.ports", "its ports");
             findings.push(finding.says(
                 format!(
                     "{stands_for}{names} has no port {number}, only {}: the requests are answered 503",

@@ -72,7 +72,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                         let object = finding.object.clone();
                         let finding = Finding {
                             path: path.clone(),
-                            suggestion: meant.map(|header| Suggestion::rename(object, path.clone(), header.as_str())),
+                            suggestion: meant
+                                .map(|header| Suggestion::rename(object, path.clone(), header.as_str())),
                             ..finding
                         };
                         let known = found.entry(path).or_insert_with(|| finding.clone());

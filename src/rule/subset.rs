@@ -26,10 +26,9 @@ pub(super) fn missing_by_name(
     for defined in &rule.subsets {
         let at = place(defined.rule, defined.subset)?;
         for (key, value) in defined.subset.labels.pairs() {
-            let mut fitting = behind
-                .values(key)
-                .into_iter()
-                .filter(|other| *other != value && renamed(defined.subset, value, other).as_deref() == Some(name));
+            let mut fitting = behind.values(key).into_iter().filter(|other| {
+                *other != value && renamed(defined.subset, value, other).as_deref() == Some(name)
+            });
             let Some(other) = fitting.next().filter(|_| fitting.next().is_none()) else {
                 continue;
             };
@@ -107,7 +106,9 @@ impl<'w> Behind<'w> {
     fn of(check: &Check<'_, 'w>, service: &Service) -> Option<Self> {
         let selector = Some(&service.selector).filter(|selector| !selector.is_empty())?;
         let carriers = check.view.carriers(&service.meta.namespace, selector).into_iter();
-        Some(Self(carriers.filter_map(|carrier| carrier.carrier_labels()).collect()))
+        Some(Self(
+            carriers.filter_map(|carrier| carrier.carrier_labels()).collect(),
+        ))
     }
 
     fn values(&self, key: &str) -> BTreeSet<&'w Symbol> {

@@ -72,7 +72,11 @@ impl Suggestion {
     /// The Service selects what the workload has that it misses.
     pub fn in_selector(service: &Service, missed: &Missed) -> Self {
         let path = format!("spec.selector{}", field(&missed.key));
-        Self::set(service.meta.reference(Kind::Service), path, missed.carried.as_str())
+        Self::set(
+            service.meta.reference(Kind::Service),
+            path,
+            missed.carried.as_str(),
+        )
     }
 
     /// What to ask who wrote the finding's field.
@@ -156,7 +160,7 @@ fn append(
     let item = at(&len.to_string());
     let within = |path: &str| {
         let mut whole = item.clone();
-        whole.append(&pointer(path));
+        whole.append(pointer(path));
         whole
     };
     let end = at("-");
@@ -190,7 +194,9 @@ fn replace(path: PointerBuf, value: &Value) -> PatchOperation {
 
 /// A value without quotes.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 fn in_yaml(value: &Value) -> String {

@@ -22,7 +22,9 @@ pub enum EditError {
     #[error("there is no {0} to change")]
     NoField(String),
     /// The value comes from an anchor, which others use too.
-    #[error("the value comes by an alias or a merge key, and what its anchor holds may be used elsewhere too")]
+    #[error(
+        "the value comes by an alias or a merge key, and what its anchor holds may be used elsewhere too"
+    )]
     Shared,
     /// The text cannot be changed so that nothing else in it changes.
     #[error("the text cannot be changed there without changing more than that")]
@@ -142,21 +144,15 @@ impl Editor<'_, '_> {
 
     fn remove(&mut self, at: &Tokens, value: &Json) -> Result<(), EditError> {
         self.touch(at);
-        match parent(at, value)? {
-            (Json::Array(items), last) => {
-                let index = index_of(last).filter(|index| *index < items.len());
-                let list = self.list(&at[..at.len() - 1], value)?;
-                let removed = index.and_then(|index| list.remove(index));
-                removed.map(|_| ()).ok_or_else(|| no_field(at))
-            }
-            _ => {
-                let path = path_of(at, value)?;
-                self.document
-                    .try_remove_path(&path)
-                    .map(|_| ())
-                    .map_err(refused)
-            }
-        }
+        let (Json::Array(items), last) = parent(at, value)? else {
+            let path = path_of(at, value)?;
+            let removed = self.document.try_remove_path(&path);
+            return removed.map(|_| ()).map_err(refused);
+        };
+        let index = index_of(last).filter(|index| *index < items.len());
+        let sequence = self.list(&at[..at.len() - 1], value)?;
+        let removed = index.and_then(|index| sequence.remove(index));
+        removed.map(|_| ()).ok_or_else(|| no_field(at))
     }
 
     /// Gives a key another name, or a value another place.
@@ -168,7 +164,11 @@ impl Editor<'_, '_> {
         self.touch(from);
         if above == to_above && matches!(get(above, value), Some(Json::Object(_))) {
             let is_renamed = self.mapping(above, value)?.rename_key(old.as_str(), new.as_str());
-            return if is_renamed { Ok(()) } else { Err(EditError::Shared) };
+            return if is_renamed {
+                Ok(())
+            } else {
+                Err(EditError::Shared)
+            };
         }
         self.remove(from, value)?;
         let mut rest = value.clone();
@@ -181,12 +181,16 @@ impl Editor<'_, '_> {
         let (Json::Array(items), last) = parent(at, value)? else {
             return Err(EditError::Unsure);
         };
-        let list = self.list(&at[..at.len() - 1], value)?;
+        let sequence = self.list(&at[..at.len() - 1], value)?;
         let item = Document::from_str(item).map_err(|_| EditError::Unsure)?;
-        let index = if last == "-" { Some(items.len()) } else { index_of(last) };
+        let index = if last == "-" {
+            Some(items.len())
+        } else {
+            index_of(last)
+        };
         match index.ok_or_else(|| no_field(at))? {
-            end if end == items.len() => list.push(item),
-            index => list.insert(index, item),
+            end if end == items.len() => sequence.push(item),
+            index => sequence.insert(index, item),
         }
         Ok(())
     }
@@ -233,7 +237,9 @@ impl Editor<'_, '_> {
     fn scalar(&self, value: &Json, style: Option<ScalarStyle>) -> Option<ScalarValue> {
         let text = match value {
             Json::String(text) => text.as_str(),
-            Json::Null | Json::Bool(_) | Json::Number(_) => return Some(ScalarValue::plain(value.to_string())),
+            Json::Null | Json::Bool(_) | Json::Number(_) => {
+                return Some(ScalarValue::plain(value.to_string()));
+            }
             Json::Array(_) | Json::Object(_) => return None,
         };
         let is_plain = || {
@@ -285,7 +291,9 @@ impl Serialize for Ordered<'_, '_> {
         match self.0.value() {
             Value::Sequence(items) => {
                 let mut list = serializer.serialize_seq(Some(items.len()))?;
-                items.iter().try_for_each(|item| list.serialize_element(&Self(item)))?;
+                items
+                    .iter()
+                    .try_for_each(|item| list.serialize_element(&Self(item)))?;
                 list.end()
             }
             Value::Mapping(entries) => {
@@ -308,7 +316,10 @@ impl Serialize for Ordered<'_, '_> {
 }
 
 fn tokens(pointer: &json_patch::jsonptr::Pointer) -> Tokens {
-    pointer.tokens().map(|token| token.decoded().into_owned()).collect()
+    pointer
+        .tokens()
+        .map(|token| token.decoded().into_owned())
+        .collect()
 }
 
 fn no_field(at: &[String]) -> EditError {
@@ -318,8 +329,10 @@ fn no_field(at: &[String]) -> EditError {
 #[allow(clippy::needless_pass_by_value, reason = "the form that `map_err` calls")]
 fn refused(error: PathError) -> EditError {
     match error {
-        PathError::AliasRefused { .. } | PathError::UndefinedAlias { .. } => EditError::Shared,
-        PathError::NotFound { .. } => EditError::Shared,
+        // What the decoder finds and the text does not have comes by an anchor.
+        PathError::AliasRefused { .. } | PathError::UndefinedAlias { .. } | PathError::NotFound { .. } => {
+            EditError::Shared
+        }
         _ => EditError::Unsure,
     }
 }
@@ -384,7 +397,7 @@ fn path_of(at: &[String], value: &Json) -> Result<String, EditError> {
         if let Some(Json::Array(items)) = value {
             let index = index_of(token).filter(|index| *index < items.len());
             let index = index.ok_or_else(|| no_field(at))?;
-            path.push_str(&format!("[{index}]"));
+            path.extend(["[", &index.to_string(), "]"]);
             value = items.get(index);
             continue;
         }

@@ -146,7 +146,10 @@ mod tests {
     #[test]
     fn a_path_is_a_pointer_too() {
         let pointer = pointer("metadata.labels[app.kubernetes.io/name].a~b[1]");
-        assert_eq!(pointer.as_str(), "/metadata/labels/app.kubernetes.io~1name/a~0b/1");
+        assert_eq!(
+            pointer.as_str(),
+            "/metadata/labels/app.kubernetes.io~1name/a~0b/1"
+        );
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Mends the files in memory, and lets nothing stand that a check would find fault with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use json_patch::Patch;
+use serde_json::Value;
 
 use super::plan::{Fix, plan};
 use crate::cli::check::judge;
 use crate::files::{FileObject, Files, Reader, Texts};
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{Report, Reported};
 use crate::resource::ObjectRef;
 use crate::rule::{Identity, Level, RULES};
 use crate::verdict::Settings;
@@ -54,10 +55,10 @@ impl Engine<'_> {
         };
         for _ in 0..PASSES {
             let State { files, world, report } = &outcome.state;
-            let fixes = plan(files, world, report, self.with_guesses);
+            let planned = plan(files, world, report, self.with_guesses);
             let before = outcome.done.len();
             outcome.refused.clear();
-            self.settle(&mut outcome, &fixes);
+            self.settle(&mut outcome, &planned);
             if outcome.done.len() == before {
                 break;
             }
@@ -86,21 +87,23 @@ impl Engine<'_> {
 
     /// The state with the fixes made, if they can be made and bring no finding that was not there.
     fn attempt(&self, state: &State, fixes: &[Fix]) -> Result<State, String> {
+        let wanted: HashSet<&ObjectRef> = fixes.iter().map(|fix| &fix.object).collect();
         let objects = state.files.objects.iter();
-        let objects: HashMap<ObjectRef, &FileObject> = objects
-            .map(|object| (object.resource.reference(), object))
+        let objects = objects.filter(|object| wanted.contains(&object.resource.reference()));
+        let objects: Vec<&FileObject> = objects.collect();
+        let jsons = state.files.jsons(&objects);
+        let mut known: HashMap<ObjectRef, (&FileObject, Value)> = objects
+            .iter()
+            .zip(jsons)
+            .filter_map(|(object, json)| Some((object.resource.reference(), (*object, json?))))
             .collect();
-        let mut known = HashMap::new();
         let mut changes: Vec<(&FileObject, Patch)> = Vec::new();
         for fix in fixes {
             let gone = || format!("{} is not in the files", fix.object);
-            let object = *objects.get(&fix.object).ok_or_else(gone)?;
-            let json = known
-                .entry(&fix.object)
-                .or_insert_with(|| state.files.json(object).unwrap_or_default());
+            let (object, json) = known.get_mut(&fix.object).ok_or_else(gone)?;
             let patch = fix.patch(json)?;
             json_patch::patch(json, &patch).map_err(|error| error.to_string())?;
-            changes.push((object, patch));
+            changes.push((*object, patch));
         }
         let texts = state.files.edited(&changes).map_err(|error| error.to_string())?;
         let after = self.judged(self.reader.again(&state.files, &texts));
@@ -125,12 +128,19 @@ fn new_finding(before: &Report, after: &Report) -> Option<String> {
     }
     let mut known: HashMap<Identity, Vec<Level>> = HashMap::new();
     for reported in &before.findings {
-        known.entry(reported.finding.identity()).or_default().push(reported.level);
+        known
+            .entry(reported.finding.identity())
+            .or_default()
+            .push(reported.level);
     }
-    let is_new = |reported: &&crate::report::Reported| {
+    let is_new = |reported: &&Reported| {
         let levels = known.entry(reported.finding.identity()).or_default();
         let as_heavy = levels.iter().position(|level| *level >= reported.level);
         as_heavy.map(|at| levels.swap_remove(at)).is_none()
     };
-    after.findings.iter().find(is_new).map(|reported| reported.finding.to_string())
+    after
+        .findings
+        .iter()
+        .find(is_new)
+        .map(|reported| reported.finding.to_string())
 }

@@ -1,5 +1,6 @@
 //! What there is to mend.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use json_patch::Patch;
@@ -55,6 +56,12 @@ enum Mending {
 }
 
 impl Fix {
+    /// What to write, on one line.
+    pub(super) fn in_short(&self) -> String {
+        let first = self.lines.iter().filter_map(|text| text.lines().next());
+        first.collect::<Vec<_>>().join(", ")
+    }
+
     /// The change as a JSON Patch of the object.
     pub(super) fn patch(&self, object: &Value) -> Result<Patch, String> {
         let gone = || "the field is not there".to_owned();
@@ -68,15 +75,6 @@ impl Fix {
                 change.patch(object).ok_or_else(gone)
             }
         }
-    }
-
-    /// Whether both are about the same field.
-    fn rivals(&self, other: &Self) -> bool {
-        let path = |fix: &Self| match &fix.change {
-            Mending::Suggested(Change::Append { .. }) | Mending::Rewrite(_) => None,
-            Mending::Suggested(change) => Some(change.path().to_owned()),
-        };
-        self == other || (self.object == other.object && path(self).is_some() && path(self) == path(other))
     }
 }
 
@@ -96,32 +94,57 @@ fn refuse_selected_label(object: &Value, change: &Change) -> Result<(), String> 
 
 /// All that there is to mend: what gateway routes need, and, `with_guesses`, what the findings suggest.
 pub(super) fn plan(files: &Files, world: &World, report: &Report, with_guesses: bool) -> Vec<Fix> {
-    let mut fixes: Vec<Fix> = files
+    let mut planned: Vec<Fix> = files
         .objects
         .iter()
         .flat_map(|object| rewriting(files, world, object))
         .collect();
-    let findings = report.findings.iter().filter(|_| with_guesses);
-    for finding in findings.map(|reported| &reported.finding) {
-        let Some(suggestion) = &finding.suggestion else {
+    if with_guesses {
+        planned.extend(suggested(files, report));
+    }
+    planned
+}
+
+/// What the findings suggest, of changes of one field the first.
+fn suggested(files: &Files, report: &Report) -> Vec<Fix> {
+    let findings = report.findings.iter().map(|reported| &reported.finding);
+    let suggestions = findings.filter_map(|finding| Some((finding.code, finding.suggestion.as_ref()?)));
+    let wanted: HashSet<&ObjectRef> = suggestions
+        .clone()
+        .map(|(_, suggestion)| &suggestion.object)
+        .collect();
+    let objects = files.objects.iter();
+    let objects = objects.filter(|object| wanted.contains(&object.resource.reference()));
+    let objects: Vec<&FileObject> = objects.collect();
+    let jsons = files.jsons(&objects).into_iter().map(Option::unwrap_or_default);
+    let known: HashMap<ObjectRef, (&FileObject, Value)> = objects
+        .iter()
+        .zip(jsons)
+        .map(|(object, json)| (object.resource.reference(), (*object, json)))
+        .collect();
+    let mut seen: HashSet<(ObjectRef, String)> = HashSet::new();
+    let mut planned = Vec::new();
+    for (code, suggestion) in suggestions {
+        let Some((object, json)) = known.get(&suggestion.object) else {
             continue;
         };
-        let reference = &suggestion.object;
-        let object = files.objects.iter().find(|object| object.resource.reference() == *reference);
-        let Some(object) = object else { continue };
-        let json = files.json(object).unwrap_or_default();
-        let fix = Fix {
-            file: files.file_of(object).unwrap_or_default().to_owned(),
-            object: reference.clone(),
-            source: Source::Finding(finding.code),
-            lines: suggestion.change.written(&json).into_iter().collect(),
-            change: Mending::Suggested(suggestion.change.clone()),
+        let change = &suggestion.change;
+        // Of additions to one list there can be several.
+        let place = match change {
+            Change::Append { .. } => format!("{change:?}"),
+            Change::Set { .. } | Change::Rename { .. } => change.path().to_owned(),
         };
-        if !fixes.iter().any(|known| known.rivals(&fix)) {
-            fixes.push(fix);
+        if seen.insert((suggestion.object.clone(), place)) {
+            planned.push(Fix {
+                file: files.file_of(object).unwrap_or_default().to_owned(),
+                object: suggestion.object.clone(),
+                source: Source::Finding(code),
+                lines: change.written(json).into_iter().collect(),
+                change: Mending::Suggested(change.clone()),
+            });
         }
     }
-    fixes
+    planned
 }
 
 /// What the gateway routes of an object need, a fix for each of them.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value as Json};
 use yaml_edit::path::{AliasPolicy, PathError, YamlPath as _};
 use yaml_edit::{Document, Mapping, ScalarStyle, ScalarValue, Sequence, YamlNode};
 
-use super::{Entry, Node, RawDocument, Scalar, Value, documents};
+use super::{Entry, Node, Position, RawDocument, Scalar, Span, Value, documents};
 
 /// Why a document is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,11 @@ impl Editor<'_, '_> {
                 let item = self.text_of(new)?;
                 self.insert(at, &item, value)
             }
-            _ => self.set(at, new, value),
+            _ => {
+                self.touch(at);
+                self.touch_around(at);
+                self.set(at, new, value)
+            }
         }
     }
 
@@ -161,8 +165,8 @@ impl Editor<'_, '_> {
         let (Some((old, above)), Some((new, to_above))) = (from.split_last(), to.split_last()) else {
             return Err(EditError::Unsure);
         };
-        self.touch(from);
         if above == to_above && matches!(get(above, value), Some(Json::Object(_))) {
+            self.touch_key(from);
             let is_renamed = self.mapping(above, value)?.rename_key(old.as_str(), new.as_str());
             return if is_renamed {
                 Ok(())
@@ -181,6 +185,7 @@ impl Editor<'_, '_> {
         let (Json::Array(items), last) = parent(at, value)? else {
             return Err(EditError::Unsure);
         };
+        self.touch_around(at);
         let sequence = self.list(&at[..at.len() - 1], value)?;
         let item = Document::from_str(item).map_err(|_| EditError::Unsure)?;
         let index = if last == "-" {
@@ -238,7 +243,7 @@ impl Editor<'_, '_> {
         let text = match value {
             Json::String(text) => text.as_str(),
             Json::Null | Json::Bool(_) | Json::Number(_) => {
-                return Some(ScalarValue::plain(value.to_string()));
+                return Some(ScalarValue::parse(value.to_string()));
             }
             Json::Array(_) | Json::Object(_) => return None,
         };
@@ -257,29 +262,60 @@ impl Editor<'_, '_> {
 
     /// The quotes of a scalar in the document as it was.
     fn style_of(&self, at: &Tokens) -> Option<ScalarStyle> {
-        let span = node_at(self.before, at)?.span();
-        let from = (span.start.offset as usize).checked_sub(self.start)?;
-        match self.text.as_bytes().get(from)? {
+        match self.byte_at(node_at(self.before, at)?.span().start)? {
             b'"' => Some(ScalarStyle::DoubleQuoted),
             b'\'' => Some(ScalarStyle::SingleQuoted),
             _ => None,
         }
     }
 
-    /// Notes that a field of the document as it was is not to stay.
-    fn touch(&mut self, at: &Tokens) {
-        let Some(span) = node_at(self.before, at).map(Node::span) else {
+    /// Notes where a new field is to stand: brackets get it on a line that is there, and so does a key without a value.
+    fn touch_around(&mut self, at: &[String]) {
+        let mut above = (0..at.len()).rev().map(|len| &at[..len]);
+        let Some(found) = above.find_map(|above| node_at(self.before, above)) else {
             return;
         };
-        let key = at.split_last().and_then(|(last, above)| {
-            let entries = node_at(self.before, above)?.entries().iter();
-            let mut of_name = entries.filter(|entry| entry.name() == last);
-            of_name.next().map(|entry| entry.key.span())
-        });
-        let start = key.map_or(span.start, |key| key.start.min(span.start)).offset;
-        let end = span.end.max(span.start).offset;
-        let place = |offset: u32| (offset as usize).saturating_sub(self.start);
-        self.changed.push(place(start)..place(end));
+        let last = match found.value() {
+            Value::Sequence(items) => items.last(),
+            Value::Mapping(entries) => entries.last().map(|entry| &entry.value),
+            Value::Scalar(..) => None,
+        };
+        let (span, last) = (found.span(), last.map(|last| last.span().end));
+        let is_block = last.is_some() && !matches!(self.byte_at(span.start), Some(b'{' | b'['));
+        if !is_block {
+            let start = last.unwrap_or(span.start);
+            self.touch_span(Span { start, ..span });
+        }
+    }
+
+    fn byte_at(&self, position: Position) -> Option<u8> {
+        let from = (position.offset as usize).checked_sub(self.start)?;
+        self.text.as_bytes().get(from).copied()
+    }
+
+    /// Notes that a field of the document as it was is not to stay.
+    fn touch(&mut self, at: &[String]) {
+        if let Some(node) = node_at(self.before, at) {
+            self.touch_key(at);
+            self.touch_span(node.span());
+        }
+    }
+
+    /// Notes that the key of a field is not to stay.
+    fn touch_key(&mut self, at: &[String]) {
+        let Some((last, above)) = at.split_last() else {
+            return;
+        };
+        let entries = node_at(self.before, above).map(Node::entries).unwrap_or_default();
+        let key = entries.iter().find(|entry| entry.name() == last);
+        if let Some(span) = key.map(|entry| entry.key.span()) {
+            self.touch_span(span);
+        }
+    }
+
+    fn touch_span(&mut self, span: Span) {
+        let place = |position: Position| (position.offset as usize).saturating_sub(self.start);
+        self.changed.push(place(span.start)..place(span.end));
     }
 }
 
@@ -437,4 +473,223 @@ fn keeps_lines(old: &str, new: &str, changed: &[std::ops::Range<usize>]) -> bool
         let line = line.trim_end_matches(['\n', '\r']);
         is_changed || new.any(|other| other == line)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The text of a document with the operations of a JSON Patch made in it.
+    fn edited(text: &str, operations: Json) -> Result<String, EditError> {
+        let patch: Patch = serde_json::from_value(operations).unwrap();
+        documents(text)[0].edited(&patch)
+    }
+
+    fn replace(text: &str, path: &str, value: impl Into<Json>) -> Result<String, EditError> {
+        edited(
+            text,
+            json!([{"op": "replace", "path": path, "value": value.into()}]),
+        )
+    }
+
+    fn set_bu(path: &str) -> Json {
+        json!([{"op": "add", "path": path, "value": {"request": {"set": {"bu": "wicph"}}}}])
+    }
+
+    #[test]
+    fn a_value_changes_and_its_quotes_and_comments_stay() {
+        let text = "# 车\na:   x # one\nb: \"x\"   # two\nc: 'x'\nd: {e: x, f: [x, y]} # é\n";
+        assert_eq!(
+            replace(text, "/a", "new").unwrap(),
+            text.replace("a:   x", "a:   new")
+        );
+        assert_eq!(
+            replace(text, "/b", "y").unwrap(),
+            text.replace("b: \"x\"", "b: \"y\"")
+        );
+        assert_eq!(
+            replace(text, "/c", "y").unwrap(),
+            text.replace("c: 'x'", "c: 'y'")
+        );
+        assert_eq!(
+            replace(text, "/d/f/1", "z").unwrap(),
+            text.replace("[x, y]", "[x, z]")
+        );
+        assert_eq!(
+            replace(text, "/a", 8080).unwrap(),
+            text.replace("a:   x", "a:   8080")
+        );
+    }
+
+    #[test]
+    fn a_string_that_kubectl_would_read_otherwise_gets_quotes() {
+        for value in [
+            "yes", "1.0", "0777", "1_000", "~", "", "12:30:45", "a: b", "#a", "%REQ(a)%", "a b",
+        ] {
+            let text = replace("a: x # one\n", "/a", value).unwrap();
+            assert!(
+                text.starts_with("a: ") && text.ends_with(" # one\n"),
+                "{value}: {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mapping_that_is_not_there_is_written_as_its_neighbours_are() {
+        let block = "http:\n- route: [] # one\n\n# two\n- route: []\n";
+        assert_eq!(
+            edited(block, set_bu("/http/0/headers")).unwrap(),
+            "http:\n- route: [] # one\n  headers:\n    request:\n      set:\n        bu: wicph\n\n# two\n- route: []\n"
+        );
+        let flow = "http: [{route: []}, {route: []}] # one\n";
+        assert_eq!(
+            edited(flow, set_bu("/http/1/headers")).unwrap(),
+            "http: [{route: []}, {route: [], headers: {request: {set: {bu: wicph}}}}] # one\n"
+        );
+        let null = "http:\n- headers: # one\n  route: []\n";
+        let written = edited(null, set_bu("/http/0/headers"));
+        assert!(
+            written.as_ref().is_ok_and(|text| text.contains("# one")) || written == Err(EditError::Unsure),
+            "{written:?}"
+        );
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let text = "{\n\t\"http\": [\n\t\t{\"route\": [], \"weight\": 1}\n\t]\n}";
+        let changed = edited(text, set_bu("/http/0/headers")).unwrap();
+        assert_eq!(
+            changed,
+            text.replace(
+                "1}",
+                "1, \"headers\": {\"request\": {\"set\": {\"bu\": \"wicph\"}}}}"
+            )
+        );
+        assert!(serde_json::from_str::<Json>(&changed).is_ok());
+        let copied = edited(
+            text,
+            json!([{"op": "copy", "from": "/http/0", "path": "/http/-"}]),
+        );
+        assert!(serde_json::from_str::<Json>(&copied.unwrap()).is_ok());
+        let named = replace("{\"a\": \"x\", \"b\": [\"y\"]}", "/a", "z\"\n").unwrap();
+        assert_eq!(named, "{\"a\": \"z\\\"\\n\", \"b\": [\"y\"]}");
+    }
+
+    #[test]
+    fn line_ends_stay_as_they_are() {
+        let text = "http:\r\n- route: [] # one\r\n- route: []\r\n";
+        let changed = edited(text, set_bu("/http/0/headers")).unwrap();
+        assert_eq!(
+            changed,
+            "http:\r\n- route: [] # one\r\n  headers:\r\n    request:\r\n      set:\r\n        bu: wicph\r\n- route: []\r\n"
+        );
+        assert_eq!(replace("a: 1\nb: x", "/b", "new").unwrap(), "a: 1\nb: new");
+    }
+
+    #[test]
+    fn an_item_is_copied_without_its_comments_and_with_its_order() {
+        let text = "subsets:\n# first\n- name: a-x # this one\n  labels: {version: x, app: a}\n# end\n";
+        let operations = json!([
+            {"op": "copy", "from": "/subsets/0", "path": "/subsets/-"},
+            {"op": "add", "path": "/subsets/1/name", "value": "a-y"},
+            {"op": "add", "path": "/subsets/1/labels/version", "value": "new"},
+            {"op": "remove", "path": "/subsets/1/labels/app"},
+        ]);
+        assert_eq!(
+            edited(text, operations).unwrap(),
+            "subsets:\n# first\n- name: a-x # this one\n  labels: {version: x, app: a}\n- name: a-y\n  labels:\n    version: new\n# end\n"
+        );
+        let nothing = json!([
+            {"op": "add", "path": "/subsets/-", "value": {"name": "a"}},
+            {"op": "add", "path": "/subsets/0/labels", "value": {"version": "a"}},
+        ]);
+        let written = edited("subsets: [] # none\n", nothing).unwrap();
+        assert!(written.ends_with(" # none\n"), "{written}");
+    }
+
+    #[test]
+    fn a_key_gets_another_name() {
+        let text = "labels:\n  verison: x # one\n  \"a.b/c\": y\n";
+        let rename = |from: &str, to: &str| {
+            edited(
+                text,
+                json!([{"op": "move", "from": format!("/labels/{from}"), "path": format!("/labels/{to}")}]),
+            )
+        };
+        assert_eq!(
+            rename("verison", "version").unwrap(),
+            text.replace("verison", "version")
+        );
+        let dotted = rename("a.b~1c", "a.b~1d").unwrap();
+        assert!(
+            dotted.contains("a.b/d") && dotted.contains("verison: x # one"),
+            "{dotted}"
+        );
+    }
+
+    #[test]
+    fn a_field_goes_and_a_list_loses_an_item() {
+        let text = "a: 1\nremove: [bu, buid] # one\nlist:\n- x\n- y # two\n";
+        let remove = |path: &str| edited(text, json!([{"op": "remove", "path": path}])).unwrap();
+        assert_eq!(remove("/remove/1"), text.replace("[bu, buid]", "[bu]"));
+        assert_eq!(remove("/list/0"), text.replace("- x\n", ""));
+        assert_eq!(remove("/a"), text.replace("a: 1\n", ""));
+    }
+
+    #[test]
+    fn what_an_anchor_shares_is_left_as_it_is() {
+        let text = "base: &base {version: x}\nown: *base\nmerged:\n  <<: *base\nlist: [&one x, *one]\n";
+        for path in ["/own/version", "/base/version", "/list/0"] {
+            assert!(replace(text, path, "y").is_err(), "{path}");
+        }
+        let replaced = replace(text, "/list/1", "new").unwrap();
+        assert_eq!(replaced, text.replace("*one]", "new]"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_made() {
+        assert!(matches!(
+            replace("a: 1\n", "/b/c", "x"),
+            Err(EditError::NoField(_))
+        ));
+        assert!(matches!(
+            replace("a: [1]\n", "/a/7", "x"),
+            Err(EditError::NoField(_))
+        ));
+    }
+
+    #[test]
+    fn a_line_that_is_lost_is_noticed() {
+        let old = "a: 1 # one\n# two\nb: 2\n";
+        assert!(keeps_lines(old, "a: 3 # one\n# two\nb: 2\n", &[0..4]));
+        assert!(!keeps_lines(old, "a: 3 # one\nb: 2\n", &[0..4]));
+        assert!(!keeps_lines(old, "a: 3 # one\n# two\nb: 2\n", &[]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_document_is_changed_rightly_or_left_as_it_is(
+            text in "(a|b): ([-a:\\[\\]{},&*!|>'\"#~\n 1é.<]|\n  ){0,30}",
+            path in "/(a|b)(/(0|1|a|-))?",
+            value in "(x|yes|1| #|'|\\{)",
+        ) {
+            let operations = json!([{"op": "add", "path": path, "value": value}]);
+            for document in documents(&text) {
+                let Ok(before) = document.decode() else { continue };
+                let mut meant = Json::deserialize(&before).unwrap();
+                let patch: Patch = serde_json::from_value(operations.clone()).unwrap();
+                let is_sound = json_patch::patch(&mut meant, &patch).is_ok();
+                if let Ok(after) = document.edited(&patch) {
+                    prop_assert!(is_sound);
+                    let after = documents(&after)[0].decode().map(|node| Json::deserialize(&node).unwrap());
+                    prop_assert_eq!(after, Ok(meant));
+                }
+            }
+        }
+    }
 }

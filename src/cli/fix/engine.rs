@@ -72,9 +72,10 @@ impl Engine<'_> {
             return;
         }
         match (self.attempt(&outcome.state, fixes), fixes) {
-            (Ok(state), _) => {
+            (Ok((state, more)), _) => {
                 outcome.state = state;
                 outcome.done.extend_from_slice(fixes);
+                outcome.done.extend(more);
             }
             (Err(why), [fix]) => outcome.refused.push((fix.clone(), why)),
             (Err(_), fixes) => {
@@ -85,8 +86,24 @@ impl Engine<'_> {
         }
     }
 
-    /// The state with the fixes made, if they can be made and bring no finding that was not there.
-    fn attempt(&self, state: &State, fixes: &[Fix]) -> Result<State, String> {
+    /// The state with the fixes made, if they can be made and bring no finding that was not there; and what was rewritten
+    /// because of them: a route that leads to a lane only now.
+    fn attempt(&self, state: &State, fixes: &[Fix]) -> Result<(State, Vec<Fix>), String> {
+        let after = self.made(state, fixes)?;
+        let Some(found) = new_finding(&state.report, &after.report) else {
+            return Ok((after, Vec::new()));
+        };
+        let rewriting = plan(&after.files, &after.world, &after.report, false);
+        let rewritten = self.made(&after, &rewriting).ok();
+        let rewritten = rewritten.filter(|last| new_finding(&state.report, &last.report).is_none());
+        match rewritten {
+            Some(last) => Ok((last, rewriting)),
+            None => Err(format!("it would bring a new finding: {found}")),
+        }
+    }
+
+    /// The state with the fixes made, whatever is found then.
+    fn made(&self, state: &State, fixes: &[Fix]) -> Result<State, String> {
         let wanted: HashSet<&ObjectRef> = fixes.iter().map(|fix| &fix.object).collect();
         let objects = state.files.objects.iter();
         let objects = objects.filter(|object| wanted.contains(&object.resource.reference()));
@@ -106,11 +123,7 @@ impl Engine<'_> {
             changes.push((*object, patch));
         }
         let texts = state.files.edited(&changes).map_err(|error| error.to_string())?;
-        let after = self.judged(self.reader.again(&state.files, &texts));
-        match new_finding(&state.report, &after.report) {
-            Some(found) => Err(format!("it would bring a new finding: {found}")),
-            None => Ok(after),
-        }
+        Ok(self.judged(self.reader.again(&state.files, &texts)))
     }
 
     fn judged(&self, files: Files) -> State {

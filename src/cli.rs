@@ -45,7 +45,7 @@ Examples:
     reason = "there is one, for as long as the process runs"
 )]
 enum Command {
-    /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read
+    /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read or applied
     Check(check::Args),
     /// Run the webhook, on a cluster or on a world from files
     Serve(serve::Args),

@@ -22,6 +22,7 @@ pub mod resource;
 pub mod rewrite;
 pub mod routing;
 pub mod rule;
+pub mod schema;
 pub mod server;
 pub mod symbol;
 pub mod verdict;

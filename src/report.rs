@@ -64,7 +64,7 @@ impl Related {
 pub struct Report {
     /// The findings, by file, line and code.
     pub findings: Vec<Reported>,
-    /// What could not be read.
+    /// What could not be read, or what the API server would refuse.
     pub problems: Vec<Problem>,
     /// How many files were read.
     pub files: usize,

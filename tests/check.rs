@@ -218,10 +218,10 @@ fn what_is_excluded_is_not_read() {
     fs::create_dir_all(folder.path().join("old/test")).expect("the folder can be written");
     fs::write(folder.path().join("old/test/c.yaml"), "a:\n\tb\n").expect("the folder can be written");
     let of = |options: &[&str]| run(program().args(options).arg(".").current_dir(folder.path()));
-    of(&[]).ends_with(2).prints("2 not readable");
+    of(&[]).ends_with(2).prints("2 errors");
     of(&["--exclude", "*.tmpl.yaml"])
         .ends_with(2)
-        .prints("1 not readable");
+        .prints("1 error");
     of(&["--exclude", "*.tmpl.yaml", "--exclude", "old"])
         .ends_with(1)
         .prints("2 objects in 1 file: 1 deny");
@@ -402,7 +402,7 @@ fn is_refused(name: &str, bytes: &[u8], place: &str, text: &str) {
         "{line}"
     );
     let run = check_file(name, bytes, &[]).ends_with(2);
-    run.prints(&format!("--> {name}{place}")).prints("1 not readable");
+    run.prints(&format!("--> {name}{place}")).prints("1 error");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_document_that_grows_by_its_aliases_is_refused() {
 fn bad_json_is_refused_with_its_place() {
     let cut = br#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name""#;
     let run = check_file("a.json", cut, &[]).ends_with(2);
-    run.prints("--> a.json:").prints("1 not readable");
+    run.prints("--> a.json:").prints("1 error");
 }
 
 #[test]
@@ -476,6 +476,53 @@ fn what_the_api_server_would_refuse_is_refused_with_its_field() {
     );
 }
 
+/// The documents of a file of `tests/fields`, which `tests/apiserver` sends to an API server.
+fn documents(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fields")
+        .join(name);
+    let text = fs::read_to_string(path).expect("the file");
+    text.split("---\n").map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn fields_that_the_api_server_refuses_are_told_with_their_place() {
+    for document in documents("refused.yaml") {
+        let expected = document.lines().next().expect("a first line");
+        let (place, text) = expected
+            .trim_start_matches("# ")
+            .split_once(' ')
+            .expect("a place and a text");
+        let run = check(&document, &["-o", "oneline"]).ends_with(2);
+        let errors: Vec<&str> = run.stdout.lines().filter(|line| line.contains(": error: ")).collect();
+        let [error] = errors.as_slice() else {
+            panic!("not one error:\n{document}{}", run.stdout);
+        };
+        assert!(
+            error.starts_with(&format!("a.yaml:{place}: error: {text}")),
+            "not `{expected}` but:\n{error}\nof:\n{document}"
+        );
+    }
+}
+
+#[test]
+fn fields_that_the_api_server_takes_are_taken() {
+    for document in documents("accepted.yaml") {
+        let run = check(&document, &["-o", "oneline"]);
+        assert!(!run.stdout.contains(": error: "), "{document}{}", run.stdout);
+    }
+}
+
+#[test]
+fn an_object_with_a_refused_field_is_judged_by_the_others() {
+    let text = joined(&[SERVICE, &WRONG_PORT.replace("spec:\n", "spec:\n  host: [cart]\n"), DEPLOYMENT]);
+    check(&text, &[])
+        .ends_with(2)
+        .prints("error: spec.host: unknown field; did you mean `hosts`?")
+        .prints("[LK105 unknown-port]")
+        .prints("1 deny, 0 warn, 1 error");
+}
+
 #[test]
 fn a_document_that_cannot_be_read_does_not_hide_the_others() {
     let text = joined(&[SERVICE, "metadata:\n\tname: a\n", WRONG_PORT]);
@@ -483,7 +530,7 @@ fn a_document_that_cannot_be_read_does_not_hide_the_others() {
         .ends_with(2)
         .prints("[LK105")
         .prints(" --> a.yaml:10:2\n")
-        .prints("1 not readable");
+        .prints("1 error");
 }
 
 #[test]

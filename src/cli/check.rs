@@ -28,7 +28,7 @@ use crate::world::Settings as MeshSettings;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: 0 clean, 1 findings at deny level (with --fail-on warn, at warn level too), 2 it
-cannot run or a file cannot be read; the rest is checked all the same.
+cannot run, or a file cannot be read or applied; the rest is checked all the same.
 
 Examples:
   lanekeeper check k8s/                      a directory

@@ -153,6 +153,9 @@ fn world_of_files(args: &Args) -> anyhow::Result<World> {
         let problems: Vec<String> = files.problems.iter().map(ToString::to_string).collect();
         anyhow::bail!("some manifests cannot be read:\n  {}", problems.join("\n  "));
     }
+    for refused in &files.refused {
+        tracing::warn!("an API server would refuse this: {refused}");
+    }
     for note in &files.notes {
         tracing::warn!("{note}");
     }

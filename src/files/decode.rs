@@ -4,6 +4,7 @@ use super::load::{FileObject, Origin};
 use super::{Place, Problem};
 use crate::progress::Progress;
 use crate::resource::{Kind, Meta, Resource};
+use crate::schema::{self, Fault};
 use crate::symbol::Symbol;
 use crate::yaml;
 
@@ -22,6 +23,7 @@ pub(super) struct Decoded<'n> {
     namespace: &'n Symbol,
     pub(super) objects: Vec<FileObject>,
     pub(super) problems: Vec<Problem>,
+    pub(super) refused: Vec<Problem>,
     pub(super) skipped: usize,
 }
 
@@ -31,6 +33,7 @@ impl<'n> Decoded<'n> {
             namespace,
             objects: Vec::new(),
             problems: Vec::new(),
+            refused: Vec::new(),
             skipped: 0,
         };
         for some in documents.chunks(STEPS) {
@@ -69,13 +72,23 @@ impl<'n> Decoded<'n> {
     fn object(&mut self, node: &yaml::Node<'_>, origin: Origin, file: &str) {
         let text = |key: &str| node.get(key).and_then(yaml::Node::as_str).unwrap_or_default();
         let api_version = text("apiVersion");
-        let Some(kind) = Kind::of(api_version, text("kind")).filter(|kind| is_read(*kind, node)) else {
-            self.skipped += 1;
+        let kind = Kind::of(api_version, text("kind"));
+        let Some(kind) = kind.filter(|kind| is_read(*kind, node)) else {
+            let slip = if kind.is_none() { schema::unserved(node) } else { None };
+            self.skipped += usize::from(slip.is_none());
+            self.refused.extend(slip.map(|slip| refused(file, slip)));
             return;
         };
-        let mut resource = match Resource::parse(kind, node) {
+        let mut faults = schema::faults(kind, node);
+        let parsed = Resource::parse(kind, node).map_err(|error| {
+            // The schema says the same of the same field, in better words.
+            let same = faults.iter().position(|fault| fault.path == error.path);
+            same.map_or_else(|| at(file, &error), |same| refused(file, faults.remove(same)))
+        });
+        self.refused.extend(faults.into_iter().map(|fault| refused(file, fault)));
+        let mut resource = match parsed {
             Ok(resource) => resource,
-            Err(error) => return self.problems.push(at(file, &error)),
+            Err(problem) => return self.problems.push(problem),
         };
         let meta = resource.meta_mut();
         if !give_name(meta) {
@@ -114,6 +127,14 @@ fn give_name(meta: &mut Meta) -> bool {
         meta.name = format!("{}…", meta.generate_name).into();
     }
     !meta.name.is_empty()
+}
+
+/// The problem that a fault is.
+fn refused(file: &str, Fault { span, path, message }: Fault) -> Problem {
+    Problem {
+        place: Place::over(file, span),
+        message: format!("{path}: {message}"),
+    }
 }
 
 /// The problem that an error of the decoder is.

@@ -24,6 +24,8 @@ pub struct Files {
     pub objects: Vec<FileObject>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// What the API server would refuse, though it can be read.
+    pub refused: Vec<Problem>,
     /// What is worth telling: an object that a later file replaces.
     pub notes: Vec<String>,
     /// How many objects are of a kind that no rule reads.
@@ -70,7 +72,7 @@ impl Origin {
     }
 }
 
-/// A file or document that cannot be read.
+/// A file or document that cannot be read, or a field that the API server would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.
@@ -265,15 +267,17 @@ impl Files {
                 .filter_map(|worker| worker.join().ok())
                 .collect()
         });
-        let mut found = (Vec::new(), Vec::new(), 0);
+        let mut found = (Vec::new(), Vec::new(), Vec::new(), 0);
         for part in decoded {
             found.0.extend(part.objects);
             found.1.extend(part.problems);
-            found.2 += part.skipped;
+            found.2.extend(part.refused);
+            found.3 += part.skipped;
         }
         self.objects.append(&mut found.0);
         self.problems.append(&mut found.1);
-        self.skipped += found.2;
+        self.refused.append(&mut found.2);
+        self.skipped += found.3;
     }
 
     /// Of an object that is there twice, the later one counts.

@@ -114,14 +114,13 @@ fn summary(report: &Report) -> String {
     } else {
         let _ = write!(text, "{deny} deny, {warn} warn");
     }
-    for (count, what) in [
-        (report.suppressed, "suppressed"),
-        (report.skipped, "skipped"),
-        (report.problems.len(), "not readable"),
-    ] {
+    for (count, what) in [(report.suppressed, "suppressed"), (report.skipped, "skipped")] {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");
         }
+    }
+    if !report.problems.is_empty() {
+        let _ = write!(text, ", {}", number(report.problems.len(), "error"));
     }
     text
 }

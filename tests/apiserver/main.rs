@@ -20,6 +20,7 @@ mod worlds;
 
 mod edits;
 mod examples;
+mod fields;
 mod order;
 mod robustness;
 mod workloads;

@@ -40,21 +40,21 @@ mkdir -p "$bin"
 scratch=
 trap '[ -z "$scratch" ] || rm -f "$scratch"' EXIT
 
-# copy_crds: puts Istio's CRDs in place.
-copy_crds() {
-    local target="$cache/istio-crds.yaml" source
-    go mod download istio.io/api
-    source="$(go list -m -f '{{.Dir}}' istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml"
-    [ -r "$source" ] || fail "$source is missing: does this version of istio.io/api still hold the CRDs?"
+# copy MODULE FILE NAME: puts a file of a module in place.
+copy() {
+    local module=$1 target="$cache/$3" source
+    go mod download "$module"
+    source="$(go list -m -f '{{.Dir}}' "$module")/$2"
+    [ -r "$source" ] || fail "$source is missing: does this version of $module still hold it?"
     if cmp -s "$source" "$target"; then
         return
     fi
-    scratch=$(mktemp "$cache/.istio-crds.XXXXXX")
+    scratch=$(mktemp "$cache/.$3.XXXXXX")
     cat "$source" >"$scratch"
     chmod 0644 "$scratch"
     mv -f "$scratch" "$target"
     scratch=
-    say "istio-crds.yaml from istio.io/api $(go list -m -f '{{.Version}}' istio.io/api)"
+    say "$3 from $module $(go list -m -f '{{.Version}}' "$module")"
 }
 
 # build NAME PACKAGE: builds one program, unless it is there.
@@ -79,7 +79,8 @@ build() {
     say "built $name in $((SECONDS - started)) s"
 }
 
-copy_crds
+copy istio.io/api kubernetes/customresourcedefinitions.gen.yaml istio-crds.yaml
+copy k8s.io/kubernetes api/openapi-spec/swagger.json kubernetes-swagger.json
 
 # A module is built without its repository: the version that Kubernetes' own
 # build would stamp is given here, or the API server calls itself v0.0.0.

@@ -23,7 +23,7 @@ pub(super) fn judge(
     progress: &Progress,
 ) -> Report {
     let mut report = Report {
-        problems: files.problems.clone(),
+        problems: [&*files.problems, &*files.refused].concat(),
         files: files.count(),
         objects: files.objects.len(),
         skipped: files.skipped,

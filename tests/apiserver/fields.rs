@@ -1,0 +1,44 @@
+//! What the reader of files refuses, the API server refuses, and the other way round.
+
+use std::fs;
+
+use lanekeeper::files;
+
+use super::control_plane::ControlPlane;
+use super::webhook::root;
+
+/// The documents of a file of `tests/fields`.
+fn documents(name: &str) -> Vec<String> {
+    let path = root().join("tests/fields").join(name);
+    let text = fs::read_to_string(path).expect("the file");
+    text.split("---\n").map(ToOwned::to_owned).collect()
+}
+
+/// What the reader says of a document, one line each.
+fn read(document: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("a.yaml");
+    fs::write(&path, document).expect("the folder can be written");
+    let files = files::load(&[path], None);
+    let problems = files.problems.iter().chain(&files.refused);
+    problems.map(|problem| problem.message.clone()).collect()
+}
+
+#[test]
+fn what_is_refused_in_files_is_refused_by_kubectl_apply_and_nothing_else() {
+    let plane = ControlPlane::start();
+    plane.install_istio_crds();
+    plane.install_crds(&root().join("manifests/base/crd.yaml"));
+    let refused = documents("refused.yaml").into_iter().map(|document| (document, false));
+    let accepted = documents("accepted.yaml").into_iter().map(|document| (document, true));
+    let mut differences = Vec::new();
+    for (document, is_accepted) in refused.chain(accepted) {
+        let verb = if document.contains("generateName") { "create" } else { "apply" };
+        let output = plane.kubectl_stdin(&[verb, "--dry-run=server", "-f", "-"], &document);
+        let said = read(&document);
+        if output.status.success() != is_accepted || said.is_empty() != is_accepted {
+            differences.push(format!("{document}the API server: {output}\nthe reader: {said:#?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}

@@ -631,7 +631,7 @@ fn carets_stand_under_what_is_wrong_beside_wide_letters_and_tabs() {
         .prints("\n18 |           port: {number: 8080} # 端口\n   |                  ^^^^^^^^^^^^\n");
     let text = text.replace("port: {number", "'port':\t{ \"车\": 1, number");
     check(&text, &[])
-        .ends_with(1)
+        .ends_with(2)
         .prints("\n18 |           'port':    { \"车\": 1, number: 8080} # 端口\n   |                                 ^^^^^^^^^^^^\n");
 }
 

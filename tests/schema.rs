@@ -81,7 +81,7 @@ impl BuiltIn<'_> {
         match (schema["type"].as_str(), schema["format"].as_str()) {
             (Some("string"), _) => "string".to_owned(),
             (Some("boolean"), _) => "bool".to_owned(),
-            (Some("integer"), Some("int32")) => format!("int:{}..{}", i32::MIN, i32::MAX),
+            (Some("integer"), Some("int32")) => "int32".to_owned(),
             (Some("integer"), _) => "int".to_owned(),
             (Some("number"), _) => "number".to_owned(),
             (Some("array"), _) => format!("[]{}", self.value(&schema["items"], lines)),
@@ -95,17 +95,18 @@ impl BuiltIn<'_> {
 
 /// A kind of a CustomResourceDefinition, as its structural schema is validated.
 struct Custom<'s> {
+    kind: &'s str,
     metadata: &'s str,
     has_status: bool,
 }
 
 impl Custom<'_> {
-    fn root(&self, kind: &str, schema: &Value, lines: &mut Lines) {
+    fn root(&self, schema: &Value, lines: &mut Lines) {
         let mut words = vec!["apiVersion=string".to_owned(), "kind=string".to_owned()];
         words.push(format!("metadata={}", self.metadata));
-        let fields = self.fields(kind, schema, lines).into_iter();
-        words.extend(fields.filter(|word| !words_of_all(word)));
-        lines.add(kind, &words);
+        let fields = self.fields(self.kind, schema, lines).into_iter();
+        words.extend(fields.filter(|word| !is_of_all(word)));
+        lines.add(self.kind, &words);
     }
 
     fn fields(&self, path: &str, schema: &Value, lines: &mut Lines) -> Vec<String> {
@@ -113,11 +114,12 @@ impl Custom<'_> {
         let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
         let field = |(name, field): (&String, &Value)| {
             let is_required = required.iter().any(|required| required == name.as_str());
-            let value = if name == "status" && self.has_status {
+            let value = if name == "status" && self.has_status && path == self.kind {
                 // It is dropped before anything is validated.
                 "any".to_owned()
             } else {
-                self.value(&format!("{path}.{name}"), field, lines)
+                let inner = if name == "spec" { path.to_owned() + "Spec" } else { format!("{path}.{name}") };
+                self.value(&inner, field, lines)
             };
             let has_default = !field["default"].is_null();
             let mark = if is_required && !has_default { "!" } else { "" };
@@ -174,7 +176,7 @@ impl Custom<'_> {
 }
 
 /// Whether a field is one that every object has.
-fn words_of_all(word: &str) -> bool {
+fn is_of_all(word: &str) -> bool {
     ["apiVersion", "kind", "metadata"].contains(&word.split(['=', '!']).next().unwrap_or_default())
 }
 
@@ -247,14 +249,14 @@ fn table() -> String {
         // The table has one schema a kind: none of its versions may differ.
         for version in versions {
             let custom = Custom {
+                kind: kind.name(),
                 metadata: &metadata,
                 has_status: version["subresources"]["status"].is_object(),
             };
-            let schema = &version["schema"]["openAPIV3Schema"];
-            let (before, lines_before) = (lines.lines.len(), lines.names.get(kind.name()).cloned());
-            custom.root(kind.name(), schema, &mut lines);
-            let is_first = std::ptr::eq(version, &raw const versions[0]);
-            assert!(is_first || before == lines.lines.len(), "the versions of {kind} differ: {lines_before:?}");
+            let before = lines.lines.len();
+            custom.root(&version["schema"]["openAPIV3Schema"], &mut lines);
+            let is_first = version == &versions[0];
+            assert!(is_first || before == lines.lines.len(), "the versions of {kind} differ");
         }
     }
     let mut table = format!("Istio {}, Kubernetes {}\n", version("istio.io/api"), version("k8s.io/kubernetes"));

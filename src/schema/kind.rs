@@ -9,7 +9,7 @@ use crate::yaml::Node;
 /// than all of its group may come to be served.
 pub(super) fn version(kind: Kind, object: &Node<'_>) -> Result<bool, Fault> {
     let Some(written) = object.get("apiVersion") else {
-        return Ok(false);
+        return missing(kind, object).map_or(Ok(false), Err);
     };
     let version = written.as_str().unwrap_or_default().rsplit('/').next();
     let version = version.unwrap_or_default();
@@ -23,7 +23,7 @@ pub(super) fn version(kind: Kind, object: &Node<'_>) -> Result<bool, Fault> {
     }
     let versions: Vec<String> = kind.versions().iter().map(|known| with_group(kind, known)).collect();
     let versions = versions.join(", ");
-    let message = format!("no API server serves a {kind} in the version `{version}`; expected {versions}");
+    let message = format!("no API server serves {kind} in the version `{version}`; expected {versions}");
     Err(fault(written, "apiVersion", message))
 }
 
@@ -62,20 +62,19 @@ pub fn unserved(object: &Node<'_>) -> Option<Fault> {
 /// What is wrong with an `apiVersion` that has no version in it, or is not there.
 fn incomplete(object: &Node<'_>, api_version: &str, name: &str) -> Option<Fault> {
     let kind = Kind::ALL.iter().copied().find(|kind| kind.name() == name)?;
-    let expected = kind.api_version();
-    match object.get("apiVersion") {
-        None => {
-            // Whatever else may have a `kind`, only an object has metadata.
-            object.get("metadata")?;
-            let message = format!("the field `apiVersion` is missing; a {kind} has {expected}");
-            Some(fault(object.get("kind")?, "apiVersion", message))
-        }
-        Some(written) => {
-            let is_group = !api_version.is_empty() && api_version == kind.group();
-            let message = format!("the version is missing; a {kind} has {expected}");
-            is_group.then(|| fault(written, "apiVersion", message))
-        }
-    }
+    let Some(written) = object.get("apiVersion") else {
+        return missing(kind, object);
+    };
+    let is_group = !api_version.is_empty() && api_version == kind.group();
+    let message = format!("the version is missing; expected {}", kind.api_version());
+    is_group.then(|| fault(written, "apiVersion", message))
+}
+
+/// That there is no `apiVersion`. Whatever else may have a `kind`, only an object has metadata.
+fn missing(kind: Kind, object: &Node<'_>) -> Option<Fault> {
+    object.get("metadata")?;
+    let message = format!("the field `apiVersion` is missing; expected {}", kind.api_version());
+    Some(fault(object.get("kind")?, "apiVersion", message))
 }
 
 fn fault(node: &Node<'_>, path: &str, message: String) -> Fault {

@@ -17,7 +17,7 @@ pub(super) static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_
 #[derive(Debug)]
 pub(super) struct Table {
     /// `Istio 1.2.3, Kubernetes 1.2.3`.
-    pub(super) versions: &'static str,
+    versions: &'static str,
     mappings: Vec<Fields>,
     /// In the order of [`Kind::ALL`].
     kinds: Vec<Type>,
@@ -75,6 +75,16 @@ impl Table {
     /// The type of a kind's objects.
     pub(super) fn kind(&self, kind: Kind) -> &Type {
         self.kinds.get(kind as usize).unwrap_or(&Type::Any)
+    }
+
+    /// Whose schema a kind's is, for the end of a message: ` (Istio 1.2.3)`; of the own kind nothing.
+    pub(super) fn source(&self, kind: Kind) -> String {
+        let (istio, kubernetes) = self.versions.split_once(", ").unwrap_or_default();
+        match kind.group() {
+            "lanekeeper.dev" => String::new(),
+            group if group.ends_with("istio.io") => format!(" ({istio})"),
+            _ => format!(" ({kubernetes})"),
+        }
     }
 
     /// The fields of a [`Type::Mapping`].
@@ -156,6 +166,7 @@ impl Type {
             "string" => Self::String,
             "bool" => Self::Bool,
             "int" => Self::Integer(i64::MIN, i64::MAX),
+            "int32" => Self::Integer(i32::MIN.into(), i32::MAX.into()),
             "number" => Self::Number,
             "intOrString" => Self::IntegerOrString,
             "numberOrString" => Self::NumberOrString,

@@ -111,6 +111,7 @@ impl Walk<'_> {
 
     fn mapping(&mut self, fields: &Fields, node: &Node<'_>, entries: &[Entry<'_>], trail: &Trail<'_>) {
         let mut required = 0;
+        let mut has_unknown = false;
         for entry in entries {
             match fields.get(entry.name()) {
                 Some(field) => {
@@ -120,10 +121,14 @@ impl Walk<'_> {
                     }
                 }
                 None if fields.is_open => {}
-                None => self.unknown(fields, entry, trail),
+                None => {
+                    has_unknown = true;
+                    self.unknown(fields, entry, trail);
+                }
             }
         }
-        if required < fields.required {
+        // What is missing may be what is misspelt.
+        if required < fields.required && !has_unknown {
             let is_missing = |field: &&Field| field.is_required && node.get(field.name).is_none();
             for missing in fields.all().iter().filter(is_missing) {
                 let message = format!("the field `{}` is missing; it is required", missing.name);
@@ -152,7 +157,7 @@ impl Walk<'_> {
                 _ => format!("{} has none of this name", self.kind),
             }
         });
-        let message = format!("unknown field; {help} ({})", self.table.versions);
+        let message = format!("unknown field; {help}{}", self.table.source(self.kind));
         self.tell(entry.key.span(), &trail.to(entry, None), message);
     }
 

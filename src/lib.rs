@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Layers, lowest first; a lower one never names a higher one:
-//! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`world`] (the
-//! index and the view over it) ← [`routing`] (what Istio makes of it) ← [`rewrite`] (what gateway routes need) ←
-//! [`rule`] (what is wrong with it) ← [`admission`], [`report`] ← [`server`], [`cluster`], [`cli`].
+//! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`schema`] (what the API
+//! server refuses of them) and [`world`] (the index and the view over it) ← [`routing`] (what Istio makes of it) ←
+//! [`rewrite`] (what gateway routes need) ← [`rule`] (what is wrong with it) ← [`admission`], [`report`] ←
+//! [`server`], [`cluster`], [`cli`].
 
 pub mod admission;
 pub mod cli;

@@ -219,9 +219,7 @@ fn what_is_excluded_is_not_read() {
     fs::write(folder.path().join("old/test/c.yaml"), "a:\n\tb\n").expect("the folder can be written");
     let of = |options: &[&str]| run(program().args(options).arg(".").current_dir(folder.path()));
     of(&[]).ends_with(2).prints("2 errors");
-    of(&["--exclude", "*.tmpl.yaml"])
-        .ends_with(2)
-        .prints("1 error");
+    of(&["--exclude", "*.tmpl.yaml"]).ends_with(2).prints("1 error");
     of(&["--exclude", "*.tmpl.yaml", "--exclude", "old"])
         .ends_with(1)
         .prints("2 objects in 1 file: 1 deny");
@@ -494,7 +492,11 @@ fn fields_that_the_api_server_refuses_are_told_with_their_place() {
             .split_once(' ')
             .expect("a place and a text");
         let run = check(&document, &["-o", "oneline"]).ends_with(2);
-        let errors: Vec<&str> = run.stdout.lines().filter(|line| line.contains(": error: ")).collect();
+        let errors: Vec<&str> = run
+            .stdout
+            .lines()
+            .filter(|line| line.contains(": error: "))
+            .collect();
         let [error] = errors.as_slice() else {
             panic!("not one error:\n{document}{}", run.stdout);
         };
@@ -515,7 +517,11 @@ fn fields_that_the_api_server_takes_are_taken() {
 
 #[test]
 fn an_object_with_a_refused_field_is_judged_by_the_others() {
-    let text = joined(&[SERVICE, &WRONG_PORT.replace("spec:\n", "spec:\n  host: [cart]\n"), DEPLOYMENT]);
+    let text = joined(&[
+        SERVICE,
+        &WRONG_PORT.replace("spec:\n", "spec:\n  host: [cart]\n"),
+        DEPLOYMENT,
+    ]);
     check(&text, &[])
         .ends_with(2)
         .prints("error: spec.host: unknown field; did you mean `hosts`?")

@@ -66,7 +66,9 @@ impl BuiltIn<'_> {
         let Some(properties) = definition["properties"].as_object() else {
             return self.value(definition, lines);
         };
-        let words = properties.iter().map(|(name, field)| format!("{name}={}", self.value(field, lines)));
+        let words = properties
+            .iter()
+            .map(|(name, field)| format!("{name}={}", self.value(field, lines)));
         let words: Vec<String> = words.collect();
         let name = lines.add(short, &words);
         self.known.insert(reference.to_owned(), name.clone());
@@ -93,7 +95,7 @@ impl BuiltIn<'_> {
     }
 }
 
-/// A kind of a CustomResourceDefinition, as its structural schema is validated.
+/// A kind of a `CustomResourceDefinition`, as its structural schema is validated.
 struct Custom<'s> {
     kind: &'s str,
     metadata: &'s str,
@@ -111,14 +113,21 @@ impl Custom<'_> {
 
     fn fields(&self, path: &str, schema: &Value, lines: &mut Lines) -> Vec<String> {
         let properties = schema["properties"].as_object().expect("properties");
-        let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let required = schema["required"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let field = |(name, field): (&String, &Value)| {
             let is_required = required.iter().any(|required| required == name.as_str());
             let value = if name == "status" && self.has_status && path == self.kind {
                 // It is dropped before anything is validated.
                 "any".to_owned()
             } else {
-                let inner = if name == "spec" { path.to_owned() + "Spec" } else { format!("{path}.{name}") };
+                let inner = if name == "spec" {
+                    path.to_owned() + "Spec"
+                } else {
+                    format!("{path}.{name}")
+                };
                 self.value(&inner, field, lines)
             };
             let has_default = !field["default"].is_null();
@@ -148,7 +157,10 @@ impl Custom<'_> {
             Some("string") => match schema["enum"].as_array() {
                 Some(values) => {
                     let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-                    assert!(values.iter().all(|value| !value.contains([' ', '|', ')'])), "{values:?}");
+                    assert!(
+                        values.iter().all(|value| !value.contains([' ', '|', ')'])),
+                        "{values:?}"
+                    );
                     format!("({})", values.join("|"))
                 }
                 None => "string".to_owned(),
@@ -157,7 +169,11 @@ impl Custom<'_> {
             Some("integer") => match (&schema["minimum"], &schema["maximum"]) {
                 (Value::Null, Value::Null) => "int".to_owned(),
                 (least, most) => {
-                    let bound = |bound: &Value, none: i64| bound.as_f64().map_or(none.to_string(), |bound| format!("{bound}"));
+                    let bound = |bound: &Value, none: i64| {
+                        bound
+                            .as_f64()
+                            .map_or(none.to_string(), |bound| format!("{bound}"))
+                    };
                     format!("int:{}..{}", bound(least, i64::MIN), bound(most, i64::MAX))
                 }
             },
@@ -185,7 +201,9 @@ fn alternatives(schema: &Value) -> Option<String> {
     let choices = schema["oneOf"].as_array()?;
     let required = |choice: &Value| choice["required"][0].as_str().map(ToOwned::to_owned);
     let names: Vec<String> = choices.iter().filter_map(required).collect();
-    let none_of = choices.iter().find_map(|choice| choice["not"]["anyOf"].as_array());
+    let none_of = choices
+        .iter()
+        .find_map(|choice| choice["not"]["anyOf"].as_array());
     let none_of: Option<Vec<String>> = none_of.map(|choices| choices.iter().filter_map(required).collect());
     assert!(
         none_of.as_ref() == Some(&names) && choices.len() == names.len() + 1,
@@ -196,19 +214,24 @@ fn alternatives(schema: &Value) -> Option<String> {
 
 /// A file that `make control-plane` puts in place.
 fn source(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/control-plane").join(name);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}; run make control-plane", path.display()))
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(".cache/control-plane")
+        .join(name);
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run make control-plane", path.display()))
 }
 
 /// The version of a module that the control plane is built from.
 fn version(module: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/control-plane/go.mod");
     let text = fs::read_to_string(path).expect("go.mod");
-    let line = text.lines().find_map(|line| line.trim().strip_prefix(module)?.strip_prefix(" v"));
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(module)?.strip_prefix(" v"));
     line.expect("the module").to_owned()
 }
 
-/// The CustomResourceDefinitions by kind.
+/// The `CustomResourceDefinition`s by kind.
 fn definitions() -> BTreeMap<String, Value> {
     let text = source("istio-crds.yaml");
     let read = |document: &yaml::RawDocument<'_>| {
@@ -216,9 +239,16 @@ fn definitions() -> BTreeMap<String, Value> {
         Value::deserialize(&node).expect("JSON")
     };
     let own = serde_json::to_value(LaneGroupObject::crd()).expect("JSON");
-    let all = yaml::documents(&text).iter().map(read).chain([own]).collect::<Vec<_>>();
+    let all = yaml::documents(&text)
+        .iter()
+        .map(read)
+        .chain([own])
+        .collect::<Vec<_>>();
     let named = |definition: Value| {
-        let kind = definition["spec"]["names"]["kind"].as_str().expect("a kind").to_owned();
+        let kind = definition["spec"]["names"]["kind"]
+            .as_str()
+            .expect("a kind")
+            .to_owned();
         (kind, definition)
     };
     all.into_iter().map(named).collect()
@@ -234,14 +264,24 @@ fn table() -> String {
     let metadata = built_in.definition("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", &mut lines);
     let custom = definitions();
     for kind in Kind::ALL {
-        let Some(definition) = custom.get(kind.name()).filter(|crd| crd["spec"]["group"] == kind.group()) else {
-            let group = if kind.group().is_empty() { "core" } else { kind.group() };
+        let Some(definition) = custom
+            .get(kind.name())
+            .filter(|crd| crd["spec"]["group"] == kind.group())
+        else {
+            let group = if kind.group().is_empty() {
+                "core"
+            } else {
+                kind.group()
+            };
             let name = format!("io.k8s.api.{group}.v1.{kind}");
             assert_eq!(built_in.definition(&name, &mut lines), kind.name());
             continue;
         };
         let versions = definition["spec"]["versions"].as_array().expect("versions");
-        let mut served: Vec<&str> = versions.iter().filter_map(|version| version["name"].as_str()).collect();
+        let mut served: Vec<&str> = versions
+            .iter()
+            .filter_map(|version| version["name"].as_str())
+            .collect();
         let mut known = kind.versions().to_vec();
         served.sort_unstable();
         known.sort_unstable();
@@ -256,10 +296,17 @@ fn table() -> String {
             let before = lines.lines.len();
             custom.root(&version["schema"]["openAPIV3Schema"], &mut lines);
             let is_first = version == &versions[0];
-            assert!(is_first || before == lines.lines.len(), "the versions of {kind} differ");
+            assert!(
+                is_first || before == lines.lines.len(),
+                "the versions of {kind} differ"
+            );
         }
     }
-    let mut table = format!("Istio {}, Kubernetes {}\n", version("istio.io/api"), version("k8s.io/kubernetes"));
+    let mut table = format!(
+        "Istio {}, Kubernetes {}\n",
+        version("istio.io/api"),
+        version("k8s.io/kubernetes")
+    );
     lines.lines.sort();
     for (name, words) in lines.lines {
         writeln!(table, "{name} {words}").expect("text");
@@ -275,5 +322,8 @@ fn the_table_of_fields_says_what_the_schemas_say() {
         fs::write(&path, &table).expect("the table can be written");
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == table, "src/schema/fields.txt is out of date: make generate");
+    assert!(
+        written == table,
+        "src/schema/fields.txt is out of date: make generate"
+    );
 }

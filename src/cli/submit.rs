@@ -60,11 +60,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         complain(&problem.to_string());
     }
     let denied = super::runtime()?.block_on(submit(args, &files))?;
-    Ok(match (files.problems.is_empty() && files.refused.is_empty(), denied) {
-        (false, _) => FAILED,
-        (true, true) => FOUND,
-        (true, false) => CLEAN,
-    })
+    Ok(
+        match (files.problems.is_empty() && files.refused.is_empty(), denied) {
+            (false, _) => FAILED,
+            (true, true) => FOUND,
+            (true, false) => CLEAN,
+        },
+    )
 }
 
 /// Sends every object; whether any was refused.

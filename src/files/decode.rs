@@ -74,7 +74,11 @@ impl<'n> Decoded<'n> {
         let api_version = text("apiVersion");
         let kind = Kind::of(api_version, text("kind"));
         let Some(kind) = kind.filter(|kind| is_read(*kind, node)) else {
-            let slip = if kind.is_none() { schema::unserved(node) } else { None };
+            let slip = if kind.is_none() {
+                schema::unserved(node)
+            } else {
+                None
+            };
             self.skipped += usize::from(slip.is_none());
             self.refused.extend(slip.map(|slip| refused(file, slip)));
             return;
@@ -85,7 +89,8 @@ impl<'n> Decoded<'n> {
             let same = faults.iter().position(|fault| fault.path == error.path);
             same.map_or_else(|| at(file, &error), |same| refused(file, faults.remove(same)))
         });
-        self.refused.extend(faults.into_iter().map(|fault| refused(file, fault)));
+        self.refused
+            .extend(faults.into_iter().map(|fault| refused(file, fault)));
         let mut resource = match parsed {
             Ok(resource) => resource,
             Err(problem) => return self.problems.push(problem),

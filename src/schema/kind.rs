@@ -1,7 +1,7 @@
 //! Kinds and versions that no API server serves.
 
-use super::walk::meant;
 use super::Fault;
+use super::walk::meant;
 use crate::resource::Kind;
 use crate::yaml::Node;
 
@@ -17,11 +17,18 @@ pub(super) fn version(kind: Kind, object: &Node<'_>) -> Result<bool, Fault> {
         return Ok(true);
     }
     let of_group = Kind::ALL.iter().filter(|other| other.group() == kind.group());
-    let newest = of_group.flat_map(|other| other.versions()).filter_map(|known| age(known)).max();
+    let newest = of_group
+        .flat_map(|other| other.versions())
+        .filter_map(|known| age(known))
+        .max();
     if age(version) > newest {
         return Ok(false);
     }
-    let versions: Vec<String> = kind.versions().iter().map(|known| with_group(kind, known)).collect();
+    let versions: Vec<String> = kind
+        .versions()
+        .iter()
+        .map(|known| with_group(kind, known))
+        .collect();
     let versions = versions.join(", ");
     let message = format!("no API server serves {kind} in the version `{version}`; expected {versions}");
     Err(fault(written, "apiVersion", message))
@@ -52,7 +59,10 @@ pub fn unserved(object: &Node<'_>) -> Option<Fault> {
     if name.is_empty() {
         let is_known = !group.is_empty() && of_group.clone().next().is_some();
         let message = format!("the field `kind` is missing; {api_version} has several");
-        return object.get("apiVersion").filter(|_| is_known).map(|written| fault(written, "kind", message));
+        return object
+            .get("apiVersion")
+            .filter(|_| is_known)
+            .map(|written| fault(written, "kind", message));
     }
     let meant = meant(name, of_group)?;
     let message = format!("{api_version} knows no kind `{name}`; did you mean `{meant}`?");
@@ -73,7 +83,10 @@ fn incomplete(object: &Node<'_>, api_version: &str, name: &str) -> Option<Fault>
 /// That there is no `apiVersion`. Whatever else may have a `kind`, only an object has metadata.
 fn missing(kind: Kind, object: &Node<'_>) -> Option<Fault> {
     object.get("metadata")?;
-    let message = format!("the field `apiVersion` is missing; expected {}", kind.api_version());
+    let message = format!(
+        "the field `apiVersion` is missing; expected {}",
+        kind.api_version()
+    );
     Some(fault(object.get("kind")?, "apiVersion", message))
 }
 
@@ -107,4 +120,49 @@ fn age(version: &str) -> Option<(u32, u8, u32)> {
         },
     };
     Some((major.parse().ok()?, stage, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::documents;
+
+    fn is_known(api_version: &str, kind: Kind) -> Result<bool, String> {
+        let text = format!("apiVersion: {api_version}\nkind: {kind}\n");
+        let node = documents(&text)[0].decode().unwrap();
+        version(kind, &node).map_err(|fault| fault.message)
+    }
+
+    fn slip(text: &str) -> Option<String> {
+        let node = documents(text)[0].decode().unwrap();
+        unserved(&node).map(|fault| fault.message)
+    }
+
+    #[test]
+    fn a_version_that_may_come_is_not_refused_and_one_that_is_gone_is() {
+        assert_eq!(is_known("networking.istio.io/v1beta1", Kind::Sidecar), Ok(true));
+        assert_eq!(is_known("networking.istio.io/v2alpha1", Kind::Sidecar), Ok(false));
+        assert_eq!(is_known("extensions.istio.io/v1", Kind::WasmPlugin), Ok(false));
+        assert!(is_known("networking.istio.io/v1alpha2", Kind::Sidecar).is_err());
+        assert!(is_known("networking.istio.io/beta", Kind::Sidecar).is_err());
+        // The group has this version, but not for this kind.
+        assert!(is_known("networking.istio.io/v1", Kind::EnvoyFilter).is_err());
+    }
+
+    #[test]
+    fn what_is_no_slip_for_a_known_kind_is_left_alone() {
+        for text in [
+            "apiVersion: v2\nname: chart\n",
+            "apiVersion: v1\nname: chart\n",
+            "kind: Service\nport: 80\n",
+            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {}\n",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {}\n",
+            "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {}\n",
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {}\n",
+            "apiVersion: apps/v1\nkind: ControllerRevision\nmetadata: {}\n",
+            "- a\n",
+        ] {
+            assert_eq!(slip(text), None, "{text}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     /// By the length of their names, then by name.
-    fields: Vec<Field>,
+    all: Vec<Field>,
     /// How many of them are required.
     pub(super) required: usize,
     /// Of each of these only one may be there.
@@ -118,20 +118,26 @@ impl Table {
 impl Fields {
     /// The field of this name.
     pub(super) fn get(&self, name: &str) -> Option<&Field> {
-        let order = |field: &Field| field.name.len().cmp(&name.len()).then_with(|| field.name.cmp(name));
-        self.fields.binary_search_by(order).ok().map(|at| &self.fields[at])
+        let order = |field: &Field| {
+            field
+                .name
+                .len()
+                .cmp(&name.len())
+                .then_with(|| field.name.cmp(name))
+        };
+        self.all.binary_search_by(order).ok().map(|at| &self.all[at])
     }
 
     /// All fields.
     pub(super) fn all(&self) -> &[Field] {
-        &self.fields
+        &self.all
     }
 
     fn read(text: &'static str, names: &HashMap<&str, usize>) -> Self {
         let mut fields = Self::default();
         for word in text.split(' ') {
             match word.split_once('=') {
-                Some((name, value)) => fields.fields.push(Field {
+                Some((name, value)) => fields.all.push(Field {
                     is_required: name.ends_with('!'),
                     name: name.trim_end_matches('!'),
                     value: Type::read(value, names),
@@ -140,8 +146,8 @@ impl Fields {
                 None => fields.alternatives.push(word.split('|').collect()),
             }
         }
-        fields.fields.sort_by_key(|field| (field.name.len(), field.name));
-        fields.required = fields.fields.iter().filter(|field| field.is_required).count();
+        fields.all.sort_by_key(|field| (field.name.len(), field.name));
+        fields.required = fields.all.iter().filter(|field| field.is_required).count();
         fields
     }
 }
@@ -160,7 +166,10 @@ impl Type {
         }
         if let Some(bounds) = word.strip_prefix("int:") {
             let (least, most) = bounds.split_once("..").unwrap_or_default();
-            return Self::Integer(least.parse().unwrap_or(i64::MIN), most.parse().unwrap_or(i64::MAX));
+            return Self::Integer(
+                least.parse().unwrap_or(i64::MIN),
+                most.parse().unwrap_or(i64::MAX),
+            );
         }
         match word {
             "string" => Self::String,
@@ -192,7 +201,10 @@ mod tests {
     #[test]
     fn every_word_of_the_table_is_understood() {
         for kind in Kind::ALL {
-            assert!(matches!(TABLE.kind(*kind), Type::Mapping(_)), "{kind} is not in the table");
+            assert!(
+                matches!(TABLE.kind(*kind), Type::Mapping(_)),
+                "{kind} is not in the table"
+            );
         }
         for line in include_str!("fields.txt").lines().skip(1) {
             let names: HashMap<&str, usize> = include_str!("fields.txt")

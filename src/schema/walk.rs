@@ -67,7 +67,10 @@ impl Walk<'_> {
         }
         match (expected, value) {
             (Type::Any, _)
-            | (Type::String | Type::IntegerOrString | Type::NumberOrString, Value::Scalar(Scalar::String, _))
+            | (
+                Type::String | Type::IntegerOrString | Type::NumberOrString,
+                Value::Scalar(Scalar::String, _),
+            )
             | (Type::Bool, Value::Scalar(Scalar::Bool(_), _))
             | (
                 Type::Number | Type::NumberOrString,
@@ -170,7 +173,10 @@ impl Walk<'_> {
         let has = |fields: &Fields| fields.get(name).is_some();
         let is_below = |field: &&Field| self.table.fields_in(&field.value).is_some_and(has);
         if let Some(below) = fields.all().iter().find(is_below) {
-            return Some(format!("`{}` has a field of this name: check the indentation", below.name));
+            return Some(format!(
+                "`{}` has a field of this name: check the indentation",
+                below.name
+            ));
         }
         let mut up = Some(trail);
         while let Some(trail) = up {
@@ -224,7 +230,11 @@ impl<'w> Trail<'w> {
             Step::Key(key) => {
                 let segment = field(key.as_str().unwrap_or_default());
                 let is_first = path.is_empty();
-                path.push_str(if is_first { segment.trim_start_matches('.') } else { &segment });
+                path.push_str(if is_first {
+                    segment.trim_start_matches('.')
+                } else {
+                    &segment
+                });
             }
             Step::Index(at) => _ = write!(path, "[{at}]"),
         }
@@ -264,4 +274,62 @@ fn no_such_value(text: &str, values: &[&str]) -> String {
 pub(super) fn meant<'a>(name: &str, names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let same = names.clone().find(|known| known.eq_ignore_ascii_case(name));
     same.or_else(|| nearest(name, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::documents;
+
+    fn told(text: &str) -> Vec<String> {
+        let text = format!("apiVersion: networking.istio.io/v1\nkind: VirtualService\n{text}");
+        let node = documents(&text)[0].decode().unwrap();
+        let faults = faults(Kind::VirtualService, &node).into_iter();
+        faults
+            .map(|fault| format!("{}: {}", fault.path, fault.message))
+            .collect()
+    }
+
+    #[test]
+    fn every_fault_of_an_object_is_told() {
+        let text = "spec:\n  hosts: a\n  http:\n  - {route: {}, timeout: 1}\n  - 7\n  tcp: {}\n";
+        let paths: Vec<String> = told(text)
+            .iter()
+            .map(|told| told.split(": ").next().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.hosts",
+                "spec.http[0].route",
+                "spec.http[0].timeout",
+                "spec.http[1]",
+                "spec.tcp"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_null_is_taken_for_any_field() {
+        assert_eq!(
+            told("spec: {hosts: null, http: [{route: ~, timeout: }]}\n"),
+            [""; 0]
+        );
+        assert_eq!(told("spec:\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_fault_that_aliases_repeat_is_not_told_without_end() {
+        let items = vec!["*a"; 200].join(", ");
+        assert_eq!(
+            told(&format!("spec: {{http: [&a {{x: 1}}, {items}]}}\n")).len(),
+            MOST_FAULTS
+        );
+    }
+
+    #[test]
+    fn what_a_merge_key_brings_is_compared_too() {
+        let text = "spec: {http: [{route: [&a {destination: {host: a}, wieght: 1}, {<<: *a}]}]}\n";
+        assert_eq!(told(text).len(), 2);
+    }
 }

@@ -2,10 +2,12 @@
 #
 # Builds the control plane that the integration tests start: kube-apiserver,
 # kube-controller-manager and etcd (and kubectl, when none is on PATH), from the
-# Go modules that go.mod pins; and copies Istio's CRDs from their module.
+# Go modules that go.mod pins; and copies the schemas of Istio and Kubernetes from
+# their modules.
 #
-#   .cache/control-plane/bin/            the programs
-#   .cache/control-plane/istio-crds.yaml Istio's CustomResourceDefinitions
+#   .cache/control-plane/bin/                    the programs
+#   .cache/control-plane/istio-crds.yaml         Istio's CustomResourceDefinitions
+#   .cache/control-plane/kubernetes-swagger.json the OpenAPI of the built-in kinds
 #
 # What was built from the same go.mod and go.sum is kept. The first build costs
 # twelve minutes of CPU time. A program that the folder KUBEBUILDER_ASSETS holds

@@ -37,7 +37,7 @@ impl<'n> Decoded<'n> {
             for document in some {
                 match document.raw.decode() {
                     Ok(node) => decoded.document(&node, document),
-                    Err(error) => decoded.problems.push(at(document.file, &error)),
+                    Err(error) => decoded.problems.push(Problem::of(document.file, &error)),
                 }
             }
             if let Some(progress) = progress {
@@ -75,7 +75,7 @@ impl<'n> Decoded<'n> {
         };
         let mut resource = match Resource::parse(kind, node) {
             Ok(resource) => resource,
-            Err(error) => return self.problems.push(at(file, &error)),
+            Err(error) => return self.problems.push(Problem::of(file, &error)),
         };
         let meta = resource.meta_mut();
         if !give_name(meta) {
@@ -114,17 +114,4 @@ fn give_name(meta: &mut Meta) -> bool {
         meta.name = format!("{}…", meta.generate_name).into();
     }
     !meta.name.is_empty()
-}
-
-/// The problem that an error of the decoder is.
-pub(super) fn at(file: &str, error: &yaml::Error) -> Problem {
-    let path = if error.path.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", error.path)
-    };
-    Problem {
-        place: Place::point(file, error.line, error.column),
-        message: format!("{path}{}", error.message),
-    }
 }

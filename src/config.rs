@@ -36,7 +36,7 @@ pub struct Config {
     rules: BTreeMap<String, RuleLevel>,
     /// Levels for some namespaces only. They count more than those above, and a later entry more than an earlier one.
     namespaces: Vec<NamespaceRules>,
-    /// Lane groups for the checks of files, where the cluster's LaneGroup objects are not among them.
+    /// Lane groups for the checks of files, where the cluster's `LaneGroup` objects are not among them.
     lane_groups: Vec<Group>,
     /// Files and directories that `check` does not read: names anywhere (*.tmpl.yaml) or paths from this file (k8s/old).
     exclude: Vec<String>,
@@ -64,7 +64,7 @@ struct Group {
     name: String,
     /// The namespace that its services are in.
     namespace: String,
-    /// As the `spec` of a LaneGroup object.
+    /// As the `spec` of a `LaneGroup` object.
     spec: LaneGroupSpec,
 }
 
@@ -196,11 +196,11 @@ impl Config {
         let schema = Self::schema();
         let unknown = unknown
             .iter()
-            .map(|path| problem_at(name, &node, path, key::unknown(path, schema.as_value())));
+            .map(|path| problem_at(name, &node, path, &key::unknown(path, schema.as_value())));
         let wrong = config.problems();
         let wrong = wrong
             .into_iter()
-            .map(|(path, message)| problem_at(name, &node, &path, message));
+            .map(|(path, message)| problem_at(name, &node, &path, &message));
         let mut problems: Vec<Problem> = unknown.chain(wrong).collect();
         if problems.is_empty() {
             return Ok(config);
@@ -337,7 +337,7 @@ fn names(patterns: &[String]) -> Result<GlobSet, globset::Error> {
 }
 
 /// A problem with the field `path`, at its key.
-fn problem_at(name: &str, node: &Node<'_>, path: &str, message: String) -> Problem {
+fn problem_at(name: &str, node: &Node<'_>, path: &str, message: &str) -> Problem {
     let found = node.find(path);
     let place = found.key.unwrap_or_else(|| found.node.span()).start;
     Problem {

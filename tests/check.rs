@@ -14,8 +14,6 @@ use std::process::{Command, Stdio};
 #[path = "support/command.rs"]
 mod command;
 
-use serde_json::Value;
-
 use command::{Run, await_line, folder, lines, run};
 
 fn program() -> Command {

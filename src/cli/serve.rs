@@ -157,7 +157,7 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         let errors = errors_counter(&mut server.registry);
         let (args, engine) = (args.clone(), Arc::clone(&engine));
         tokio::spawn(follow(content, errors, move |config| {
-            engine.configure(args.settings(config))
+            engine.configure(args.settings(config));
         }));
     }
     let running = serve(server, engine).await?;

@@ -13,15 +13,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How a run ended.
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Run {
     /// That it ended with this code and printed nothing of a panic.
-    pub fn ends_with(self, code: i32) -> Self {
+    pub(crate) fn ends_with(self, code: i32) -> Self {
         let Self { stdout, stderr, .. } = &self;
         assert!(!stderr.contains("panicked"), "{stderr}");
         assert_eq!(self.code, Some(code), "stdout:\n{stdout}\nstderr:\n{stderr}");
@@ -29,17 +29,17 @@ impl Run {
     }
 
     /// That standard output has this text.
-    pub fn prints(self, text: &str) -> Self {
+    pub(crate) fn prints(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
         self
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
     }
 }
 
-pub fn run(command: &mut Command) -> Run {
+pub(crate) fn run(command: &mut Command) -> Run {
     let output = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
     Run {
@@ -50,7 +50,7 @@ pub fn run(command: &mut Command) -> Run {
 }
 
 /// A folder with these files.
-pub fn folder(files: &[(&str, &str)]) -> TempDir {
+pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).expect("the folder can be written");
@@ -59,7 +59,7 @@ pub fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 /// The lines that a program writes, as they come.
-pub fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
+pub(crate) fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
@@ -71,7 +71,7 @@ pub fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 /// Takes lines until one that has this text.
-pub fn await_line(lines: &Receiver<String>, text: &str) {
+pub(crate) fn await_line(lines: &Receiver<String>, text: &str) {
     let mut seen = Vec::new();
     loop {
         match lines.recv_timeout(Duration::from_secs(30)) {

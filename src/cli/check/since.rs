@@ -75,7 +75,7 @@ impl Repository {
         let listed = output(&mut list)?;
         let entries = listed.split(|byte| *byte == 0);
         // `100644 blob 0123…<tab>path`; links and submodules are passed over, as in directories.
-        Ok(entries.filter_map(|entry| file_of(entry)).collect())
+        Ok(entries.filter_map(file_of).collect())
     }
 
     /// The contents of some objects, with the names that go with them.

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::{Config, ConfigError};
 
-/// How often the file is looked at. By content: a mounted ConfigMap changes by a link in its directory, which a watch
+/// How often the file is looked at. By content: a mounted `ConfigMap` changes by a link in its directory, which a watch
 /// on the file would miss.
 const EVERY: Duration = Duration::from_secs(2);
 

@@ -435,7 +435,7 @@ mod tests {
                 "1:15: namespaces[0].names: ",
             ),
             ("rules: {LK101: off, LK101: warn}", "1:21: "),
-            ("mesh: {}\n---\nmesh: {}\n", "2:4: a second document"),
+            ("mesh: {}\n---\nmesh: {}\n", "3:1: a second document"),
             ("- a", "1:1: "),
         ] {
             let found = wrong(text);

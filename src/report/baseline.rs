@@ -100,7 +100,7 @@ mod tests {
         tally.add(("LK101", object.clone(), subject), 2);
         tally.add(("LK106", object, Subject::default()), 1);
         let text = written(&tally);
-        assert_eq!(text.lines().count(), 6);
+        assert_eq!(text.lines().count(), 7);
         assert_eq!(read_baseline(text.as_bytes()).unwrap(), tally);
     }
 

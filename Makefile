@@ -40,7 +40,7 @@ generate: control-plane ## Write the files that are made: the CustomResourceDefi
 	cargo run --quiet --locked -- crd > target/crd.yaml
 	mv target/crd.yaml manifests/base/crd.yaml
 	cargo run --quiet --locked -- rules --markdown docs/rules
-	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema
+	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema --test docs
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

@@ -1,13 +1,15 @@
 //! The command line: each command reads its arguments, asks the layers below, and prints.
 
 mod check;
+mod configuration;
 mod crd;
 mod rules;
 mod serve;
 mod submit;
 
+use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -129,6 +131,22 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .and_then(serde_json::Error::io_error_kind);
         io.or(json) == Some(io::ErrorKind::BrokenPipe)
     })
+}
+
+/// Writes a file whole or not at all. Where a link leads, or a device, stays one.
+fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(&file).is_ok_and(|meta| !meta.is_file()) {
+        return fs::write(&file, bytes);
+    }
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, bytes)
+        .and_then(|()| fs::rename(&new, file))
+        .inspect_err(|_| {
+            // It may not even have been made.
+            let _ = fs::remove_file(&new);
+        })
 }
 
 /// Says on standard error what went wrong.

@@ -15,6 +15,7 @@
 pub mod admission;
 pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod files;
 pub mod lane;
 pub mod progress;

@@ -7,66 +7,19 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::Duration;
 
-use serde_json::Value;
-use tempfile::TempDir;
+#[path = "support/command.rs"]
+mod command;
 
-/// How a run ended.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    /// That it ended with this code and printed nothing of a panic.
-    fn ends_with(self, code: i32) -> Self {
-        let Self { stdout, stderr, .. } = &self;
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        assert_eq!(self.code, Some(code), "stdout:\n{stdout}\nstderr:\n{stderr}");
-        self
-    }
-
-    /// That standard output has this text.
-    fn prints(self, text: &str) -> Self {
-        assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
-    }
-}
+use command::{Run, await_line, folder, lines, run};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
     command.arg("check").env("NO_COLOR", "1").stdin(Stdio::null());
     command
-}
-
-fn run(command: &mut Command) -> Run {
-    let output = command.output().expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
-    Run {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
-
-/// A folder with these files.
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for (name, text) in files {
-        fs::write(folder.path().join(name), text).expect("the folder can be written");
-    }
-    folder
 }
 
 /// Checks one file of this name, in its folder.
@@ -298,7 +251,7 @@ fn json_has_the_fields_of_its_schema_in_the_order_of_the_files() {
     assert_eq!(report["schema"], 1);
     assert_eq!(
         report["summary"],
-        serde_json::json!({"files": 2, "objects": 5, "skipped": 1, "suppressed": 0, "deny": 2, "warn": 1})
+        serde_json::json!({"files": 2, "objects": 5, "skipped": 1, "suppressed": 0, "known": 0, "deny": 2, "warn": 1})
     );
     assert_eq!(report["errors"], serde_json::json!([]));
 
@@ -810,30 +763,6 @@ fn whoever_has_read_enough_is_not_told_of_an_error() {
         !stderr.contains("panicked") && !stderr.contains("written"),
         "{stderr}"
     );
-}
-
-/// The lines that a program writes, as they come.
-fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            // The test may have ended.
-            let _ = sender.send(line);
-        }
-    });
-    lines
-}
-
-/// Takes lines until one that has this text.
-fn await_line(lines: &Receiver<String>, text: &str) {
-    let mut seen = Vec::new();
-    loop {
-        match lines.recv_timeout(Duration::from_secs(30)) {
-            Ok(line) if line.contains(text) => return,
-            Ok(line) => seen.push(line),
-            Err(error) => panic!("no line with `{text}` ({error}) after {seen:#?}"),
-        }
-    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl<'n> Decoded<'n> {
             for document in some {
                 match document.raw.decode() {
                     Ok(node) => decoded.document(&node, document),
-                    Err(error) => decoded.problems.push(at(document.file, &error)),
+                    Err(error) => decoded.problems.push(Problem::of(document.file, &error)),
                 }
             }
             if let Some(progress) = progress {
@@ -87,7 +87,10 @@ impl<'n> Decoded<'n> {
         let parsed = Resource::parse(kind, node).map_err(|error| {
             // The schema says the same of the same field, in better words.
             let same = faults.iter().position(|fault| fault.path == error.path);
-            same.map_or_else(|| at(file, &error), |same| refused(file, faults.remove(same)))
+            same.map_or_else(
+                || Problem::of(file, &error),
+                |same| refused(file, faults.remove(same)),
+            )
         });
         self.refused
             .extend(faults.into_iter().map(|fault| refused(file, fault)));
@@ -139,18 +142,5 @@ fn refused(file: &str, Fault { span, path, message }: Fault) -> Problem {
     Problem {
         place: Place::over(file, span),
         message: format!("{path}: {message}"),
-    }
-}
-
-/// The problem that an error of the decoder is.
-pub(super) fn at(file: &str, error: &yaml::Error) -> Problem {
-    let path = if error.path.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", error.path)
-    };
-    Problem {
-        place: Place::point(file, error.line, error.column),
-        message: format!("{path}{}", error.message),
     }
 }

@@ -7,8 +7,8 @@ use std::{fmt, fs, io, thread};
 
 use serde::Deserialize as _;
 
-use super::decode::{Decoded, Document, at};
-use super::find::find;
+use super::decode::{Decoded, Document};
+use super::find::{find, would_find};
 use super::{Exclude, Place};
 use crate::progress::Progress;
 use crate::resource::{ObjectRef, Resource, default_namespace};
@@ -81,6 +81,21 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// The problem that an error of the decoder is.
+    pub fn of(file: &str, error: &yaml::Error) -> Self {
+        let path = if error.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", error.path)
+        };
+        Self {
+            place: Place::point(file, error.line, error.column),
+            message: format!("{path}{}", error.message),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
@@ -103,6 +118,22 @@ impl Reader<'_> {
     pub fn files(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
         let found = paths.iter().map(|path| find(path, &self.exclude));
         found.flat_map(Result::unwrap_or_default).collect()
+    }
+
+    /// Whether it would read the file `inside` of the directory `path`, if it were there.
+    pub fn would_read(&self, path: &Path, inside: &Path) -> bool {
+        would_find(path, inside, &self.exclude)
+    }
+
+    /// Reads files that are in memory, each with its name, as one whole.
+    pub fn load_texts(&self, texts: Vec<(String, Vec<u8>)>) -> Files {
+        let mut files = Files::default();
+        for (name, bytes) in texts {
+            files.add_source(&name, Ok(bytes));
+        }
+        self.decode(&mut files);
+        files.settle();
+        files
     }
 
     /// Reads `paths` as one whole: as [`Reader::read`] does, and of the same object twice the later one counts, with
@@ -135,9 +166,13 @@ impl Reader<'_> {
                 }
             }
         }
+        self.decode(&mut files);
+        files
+    }
+
+    fn decode(&self, files: &mut Files) {
         let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
         files.decode(&namespace, self.progress);
-        files
     }
 }
 
@@ -229,7 +264,7 @@ impl Files {
             .and_then(|bytes| {
                 yaml::read(&bytes)
                     .map(ToOwned::to_owned)
-                    .map_err(|error| at(name, &error))
+                    .map_err(|error| Problem::of(name, &error))
             });
         match text {
             Ok(text) => self.sources.push(Source {

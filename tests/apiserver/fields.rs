@@ -36,13 +36,13 @@ fn tells(stderr: &str, message: &str) -> bool {
     let missing = text
         .strip_prefix("the field `")
         .and_then(|rest| rest.split('`').next());
-    let last = path.rsplit('.').next().into_iter().chain(missing);
+    let last = missing.or_else(|| path.rsplit('.').next());
     let above = path
         .rsplit('.')
         .nth(1)
         .filter(|above| !["spec", "metadata"].contains(above));
     let names = |segment: &str| stderr.contains(segment.split('[').next().unwrap_or(segment));
-    last.map(names).last() == Some(true) || above.is_some_and(names)
+    last.is_some_and(names) || above.is_some_and(names)
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn read(document: &str) -> Vec<String> {
 fn tells(stderr: &str, message: &str) -> bool {
     let (path, text) = message.split_once(": ").expect("a path");
     if ["apiVersion", "kind"].contains(&path) {
-        return ["no matches for kind", "is not set", "is missing"]
+        return ["no matches for kind", "no kind", "not set", "is missing"]
             .iter()
             .any(|told| stderr.contains(told));
     }

@@ -36,11 +36,11 @@ bench: ## Measure decisions, the server beside a no-op route, and check on 28,00
 	cargo bench --locked
 
 .PHONY: generate
-generate: ## Write the files that are made from the code: the CustomResourceDefinition, the rules' pages, what they catch
+generate: control-plane ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields
 	cargo run --quiet --locked -- crd > target/crd.yaml
 	mv target/crd.yaml manifests/base/crd.yaml
 	cargo run --quiet --locked -- rules --markdown docs/rules
-	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation
+	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema --test docs
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

@@ -43,12 +43,14 @@ mod lk408;
 mod lk601;
 mod subset;
 mod suggestion;
+mod tally;
 
 pub use affected::affected;
-pub use catalogue::{RULES, Rule, find, index};
+pub use catalogue::{RULES, Rule, UnknownRule, find, index, named};
 
 pub use finding::{Certainty, Evidence, Finding, Identity, Level, Subject};
 pub use suggestion::{Change, Suggestion};
+pub use tally::Tally;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

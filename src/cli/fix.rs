@@ -5,18 +5,18 @@ mod plan;
 mod write;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use similar::TextDiff;
 
 use self::engine::{Engine, Outcome};
 use self::write::replace;
-use super::check::Mesh;
+use super::configuration::excluded;
+use super::input::Input;
 use super::{CLEAN, FAILED, FOUND, complain};
-use crate::files::{Exclude, Files, Reader};
+use crate::config::Config;
+use crate::files::{Files, Reader};
 use crate::rule::Level;
-use crate::verdict::Settings;
 
 /// The name of standard input.
 const STDIN: &str = "-";
@@ -41,48 +41,35 @@ Examples:
   lanekeeper fix --unsafe-fixes k8s/         slips in names and labels too
   kustomize build . | lanekeeper fix -       the mended text goes to standard output")]
 pub(super) struct Args {
-    /// Files, directories, or - for standard input
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
     /// Write nothing, print what would change; the exit code is then 1
     #[arg(long)]
     diff: bool,
     /// Mend what has to be guessed, too: near misses of lanes, subsets, hosts and labels, missing default routes, and missing subsets whose workloads are there
     #[arg(long)]
     unsafe_fixes: bool,
-    /// Not these files and directories: names anywhere (test, *.tmpl.yaml) or paths (k8s/old, k8s/**/test)
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// The files are a part of what will be there: what is only missing warns
-    #[arg(long)]
-    partial: bool,
-    /// The namespace of objects that name none
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
     #[command(flatten)]
-    mesh: Mesh,
+    input: Input,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let file = args.input.configuration_file();
+    let config = file.as_deref().map(Config::read).transpose()?.unwrap_or_default();
+    let reader = args.input.reader()?;
     let reader = Reader {
-        namespace: Some(&args.namespace),
-        exclude: Exclude::new(args.exclude.iter().map(String::as_str)).context("--exclude")?,
-        progress: None,
+        exclude: excluded(&reader.exclude, file.as_deref(), &config),
+        ..reader
     };
-    let engine = Engine {
-        reader: &reader,
-        mesh: args.mesh.settings(),
-        partial: args.partial,
-        with_guesses: args.unsafe_fixes,
-        settings: Settings {
-            multi_cluster: args.mesh.multi_cluster,
-            ..Settings::default()
-        },
-    };
-    let before = reader.load(&args.paths);
+    let before = reader.load(&args.input.paths);
     for note in &before.notes {
         complain(&format!("note: {note}"));
     }
+    let engine = Engine {
+        reader: &reader,
+        input: &args.input,
+        config: &config,
+        settings: args.input.configuration.settings(&config),
+        with_guesses: args.unsafe_fixes,
+    };
     let mut outcome = engine.mend(&before);
     let changed = changed(&before, &outcome.state.files);
     let unwritten = if args.diff {

@@ -7,8 +7,8 @@ use std::{fmt, fs, io, thread};
 
 use serde::Deserialize as _;
 
-use super::decode::{Decoded, Document, at};
-use super::find::find;
+use super::decode::{Decoded, Document};
+use super::find::{find, would_find};
 use super::{Exclude, Place};
 use crate::progress::Progress;
 use crate::resource::{ObjectRef, Resource, default_namespace};
@@ -24,6 +24,8 @@ pub struct Files {
     pub objects: Vec<FileObject>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// What the API server would refuse, though it can be read.
+    pub refused: Vec<Problem>,
     /// What is worth telling: an object that a later file replaces.
     pub notes: Vec<String>,
     /// How many objects are of a kind that no rule reads.
@@ -70,13 +72,28 @@ impl Origin {
     }
 }
 
-/// A file or document that cannot be read.
+/// A file or document that cannot be read, or a field that the API server would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.
     pub place: Place,
     /// What is wrong and what helps.
     pub message: String,
+}
+
+impl Problem {
+    /// The problem that an error of the decoder is.
+    pub fn of(file: &str, error: &yaml::Error) -> Self {
+        let path = if error.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", error.path)
+        };
+        Self {
+            place: Place::point(file, error.line, error.column),
+            message: format!("{path}{}", error.message),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -101,6 +118,22 @@ impl Reader<'_> {
     pub fn files(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
         let found = paths.iter().map(|path| find(path, &self.exclude));
         found.flat_map(Result::unwrap_or_default).collect()
+    }
+
+    /// Whether it would read the file `inside` of the directory `path`, if it were there.
+    pub fn would_read(&self, path: &Path, inside: &Path) -> bool {
+        would_find(path, inside, &self.exclude)
+    }
+
+    /// Reads files that are in memory, each with its name, as one whole.
+    pub fn load_texts(&self, texts: Vec<(String, Vec<u8>)>) -> Files {
+        let mut files = Files::default();
+        for (name, bytes) in texts {
+            files.add_source(&name, Ok(bytes));
+        }
+        self.decode(&mut files);
+        files.settle();
+        files
     }
 
     /// Reads `paths` as one whole: as [`Reader::read`] does, and of the same object twice the later one counts, with
@@ -133,9 +166,13 @@ impl Reader<'_> {
                 }
             }
         }
+        self.decode(&mut files);
+        files
+    }
+
+    fn decode(&self, files: &mut Files) {
         let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
         files.decode(&namespace, self.progress);
-        files
     }
 
     /// Files of these names and texts, as [`Reader::load`] gives them, with what could not be read.
@@ -146,8 +183,7 @@ impl Reader<'_> {
             problems,
             ..Files::default()
         };
-        let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
-        files.decode(&namespace, self.progress);
+        self.decode(&mut files);
         files.settle();
         files
     }
@@ -178,6 +214,11 @@ impl Files {
             settings,
             self.objects.iter().map(|object| object.resource.clone()),
         )
+    }
+
+    /// What could not be read, and then what the API server would refuse.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(&self.refused)
     }
 
     /// How many files were read.
@@ -271,7 +312,7 @@ impl Files {
             .and_then(|bytes| {
                 yaml::read(&bytes)
                     .map(ToOwned::to_owned)
-                    .map_err(|error| at(name, &error))
+                    .map_err(|error| Problem::of(name, &error))
             });
         match text {
             Ok(text) => self.sources.push(Source {
@@ -298,7 +339,7 @@ impl Files {
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = documents.len().div_ceil(threads).max(1);
-        let decoded: Vec<Decoded<'_>> = thread::scope(|scope| {
+        let decoded: Vec<Decoded> = thread::scope(|scope| {
             let decode = |chunk| move || Decoded::of(chunk, namespace, progress);
             let workers: Vec<_> = documents
                 .chunks(share)
@@ -309,15 +350,12 @@ impl Files {
                 .filter_map(|worker| worker.join().ok())
                 .collect()
         });
-        let mut found = (Vec::new(), Vec::new(), 0);
         for part in decoded {
-            found.0.extend(part.objects);
-            found.1.extend(part.problems);
-            found.2 += part.skipped;
+            self.objects.extend(part.objects);
+            self.problems.extend(part.problems);
+            self.refused.extend(part.refused);
+            self.skipped += part.skipped;
         }
-        self.objects.append(&mut found.0);
-        self.problems.append(&mut found.1);
-        self.skipped += found.2;
     }
 
     /// Of an object that is there twice, the later one counts.

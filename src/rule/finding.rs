@@ -42,7 +42,8 @@ pub enum Certainty {
 
 /// What a finding is about; together with code and object, its identity: it does not change when routes are
 /// inserted above it or messages are reworded [s4].
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Subject {
     /// The full host.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -104,17 +104,13 @@ impl Editor<'_, '_> {
     }
 
     fn add(&mut self, at: &Tokens, new: &Json, value: &Json) -> Result<(), EditError> {
-        match parent(at, value)? {
-            (Json::Array(_), _) => {
-                let item = self.text_of(new)?;
-                self.insert(at, &item, value)
-            }
-            _ => {
-                self.touch(at);
-                self.touch_around(at);
-                self.set(at, new, value)
-            }
+        if let (Json::Array(_), _) = parent(at, value)? {
+            let item = self.text_of(new)?;
+            return self.insert(at, &item, value);
         }
+        self.touch(at);
+        self.touch_around(at);
+        self.set(at, new, value)
     }
 
     /// Gives a field its value, key by key where that is a mapping that is not there yet.
@@ -664,8 +660,9 @@ mod tests {
     #[test]
     fn a_line_that_is_lost_is_noticed() {
         let old = "a: 1 # one\n# two\nb: 2\n";
-        assert!(keeps_lines(old, "a: 3 # one\n# two\nb: 2\n", &[0..4]));
-        assert!(!keeps_lines(old, "a: 3 # one\nb: 2\n", &[0..4]));
+        let value = std::slice::from_ref(&(0..4));
+        assert!(keeps_lines(old, "a: 3 # one\n# two\nb: 2\n", value));
+        assert!(!keeps_lines(old, "a: 3 # one\nb: 2\n", value));
         assert!(!keeps_lines(old, "a: 3 # one\n# two\nb: 2\n", &[]));
     }
 

@@ -6,14 +6,16 @@ use json_patch::Patch;
 use serde_json::Value;
 
 use super::plan::{Fix, plan};
-use crate::cli::check::judge;
+use crate::cli::check::Judging;
+use crate::cli::input::Input;
+use crate::config::Config;
 use crate::files::{FileObject, Files, Reader, Texts};
 use crate::progress::Progress;
 use crate::report::{Report, Reported};
 use crate::resource::ObjectRef;
 use crate::rule::{Identity, Level, RULES};
 use crate::verdict::Settings;
-use crate::world::{Settings as MeshSettings, World};
+use crate::world::World;
 
 /// How often it is looked for more: one fix can make room for another.
 const PASSES: usize = 8;
@@ -21,11 +23,11 @@ const PASSES: usize = 8;
 /// How it is checked, and what may be mended.
 pub(super) struct Engine<'e> {
     pub(super) reader: &'e Reader<'e>,
-    pub(super) mesh: MeshSettings,
-    pub(super) partial: bool,
+    pub(super) input: &'e Input,
+    pub(super) config: &'e Config,
+    pub(super) settings: Settings,
     /// Whether what findings suggest is done too.
     pub(super) with_guesses: bool,
-    pub(super) settings: Settings,
 }
 
 /// The files, and what is found in them.
@@ -127,9 +129,14 @@ impl Engine<'_> {
     }
 
     fn judged(&self, files: Files) -> State {
-        let world = files.world(self.mesh.clone());
-        let progress = Progress::default();
-        let report = judge(&files, &world, RULES, self.partial, &self.settings, &progress);
+        let world = self.input.configuration.world(self.config, &files);
+        let judging = Judging {
+            rules: RULES,
+            partial: self.input.partial,
+            settings: &self.settings,
+            progress: &Progress::default(),
+        };
+        let report = judging.report(&files, &world);
         State { files, report, world }
     }
 }

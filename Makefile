@@ -28,8 +28,12 @@ control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the
 	tests/control-plane/build.sh
 
 .PHONY: test-long
-test-long: control-plane ## Rounds and loads that take long; run by hand
+test-long: control-plane fuzz ## Rounds, loads and fuzzing that take long; run by hand
 	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
+
+.PHONY: fuzz
+fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh
 
 .PHONY: bench
 bench: ## Measure decisions, the server beside a no-op route, and check on 28,000 objects

@@ -455,6 +455,21 @@ fn fields_that_the_api_server_refuses_are_told_with_their_place() {
 }
 
 #[test]
+fn fields_of_a_newer_istio_can_be_let_through() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {servers: [], novelty: 1}\n";
+    let strict = check(gateway, &[]).ends_with(2);
+    assert!(strict.stdout.contains("a.yaml:4:21"), "{}", strict.stdout);
+    let warn = check(gateway, &["--validate", "warn"]).ends_with(0);
+    assert!(
+        warn.stderr.contains("note: a.yaml:4:21: spec.novelty: unknown field;"),
+        "{}",
+        warn.stderr
+    );
+    let ignore = check(gateway, &["--validate=ignore"]).ends_with(0);
+    assert!(!ignore.stderr.contains("novelty") && !ignore.stdout.contains("novelty"));
+}
+
+#[test]
 fn fields_that_the_api_server_takes_are_taken() {
     for document in field_cases("accepted.yaml") {
         let run = check(&document, &["-o", "oneline"]);

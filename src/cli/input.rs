@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::configuration::Configuration;
-use crate::files::{Exclude, Reader};
+use crate::files::{Exclude, Reader, Validation};
 
 /// Arguments of every command that judges files.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,6 +22,9 @@ pub(super) struct Input {
     /// The namespace of objects that name none
     #[arg(short, long, default_value = "default")]
     namespace: String,
+    /// What becomes of unknown and ill-typed fields, as with kubectl: a newer Istio than this program knows may have them
+    #[arg(long, value_enum, default_value_t)]
+    validate: Validation,
     /// Take no configuration file
     #[arg(long, conflicts_with = "config")]
     no_config: bool,
@@ -35,6 +38,7 @@ impl Input {
         Ok(Reader {
             namespace: Some(&self.namespace),
             exclude: Exclude::new(self.exclude.iter().map(String::as_str)).context("--exclude")?,
+            validation: self.validate,
             progress: None,
         })
     }

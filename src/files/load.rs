@@ -102,6 +102,18 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What becomes of fields that the API server would refuse; the names are kubectl's.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Validation {
+    /// They are errors.
+    #[default]
+    Strict,
+    /// They are told; all else is judged as if they were not there.
+    Warn,
+    /// Nothing is said of them.
+    Ignore,
+}
+
 /// How files are read.
 #[derive(Debug, Default)]
 pub struct Reader<'r> {
@@ -109,6 +121,8 @@ pub struct Reader<'r> {
     pub namespace: Option<&'r str>,
     /// What is not read.
     pub exclude: Exclude,
+    /// What becomes of fields that the API server would refuse.
+    pub validation: Validation,
     /// Where it is counted.
     pub progress: Option<&'r Progress>,
 }
@@ -173,6 +187,14 @@ impl Reader<'_> {
     fn decode(&self, files: &mut Files) {
         let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
         files.decode(&namespace, self.progress);
+        match self.validation {
+            Validation::Strict => {}
+            Validation::Warn => {
+                let refused = files.refused.drain(..);
+                files.notes.extend(refused.map(|refused| refused.to_string()));
+            }
+            Validation::Ignore => files.refused.clear(),
+        }
     }
 
     /// Files of these names and texts, as [`Reader::load`] gives them, with what could not be read.

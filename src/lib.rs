@@ -26,6 +26,7 @@ pub mod routing;
 pub mod rule;
 pub mod schema;
 pub mod server;
+mod shares;
 pub mod symbol;
 pub mod verdict;
 pub mod world;

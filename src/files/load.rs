@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io, thread};
+use std::{fmt, fs, io};
 
 use serde::Deserialize as _;
 
@@ -12,6 +12,7 @@ use super::find::{find, would_find};
 use super::{Exclude, Place};
 use crate::progress::Progress;
 use crate::resource::{ObjectRef, Resource, default_namespace};
+use crate::shares::in_shares;
 use crate::symbol::Symbol;
 use crate::world::{Settings, World};
 use crate::yaml;
@@ -359,19 +360,7 @@ impl Files {
         if let Some(progress) = progress {
             progress.begin("documents read", documents.len());
         }
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = documents.len().div_ceil(threads).max(1);
-        let decoded: Vec<Decoded> = thread::scope(|scope| {
-            let decode = |chunk| move || Decoded::of(chunk, namespace, progress);
-            let workers: Vec<_> = documents
-                .chunks(share)
-                .map(|chunk| scope.spawn(decode(chunk)))
-                .collect();
-            workers
-                .into_iter()
-                .filter_map(|worker| worker.join().ok())
-                .collect()
-        });
+        let decoded = in_shares(&documents, |share| Decoded::of(share, namespace, progress));
         for part in decoded {
             self.objects.extend(part.objects);
             self.problems.extend(part.problems);

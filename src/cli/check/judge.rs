@@ -7,6 +7,7 @@ use crate::progress::Progress;
 use crate::report::{Related, Report, Reported};
 use crate::resource::ObjectRef;
 use crate::rule::{Check, Finding, Level, Rule, Tally};
+use crate::shares::in_shares;
 use crate::verdict::{Occasion, Settings, Standing, allow_of, verdict};
 use crate::world::{View, World};
 
@@ -54,11 +55,17 @@ impl Judging<'_> {
     }
 
     fn found<'f>(&self, files: &'f Files, world: &World) -> Found<'f> {
+        self.progress.begin("objects judged", files.objects.len());
+        let shares = in_shares(&files.objects, |objects| self.found_on(objects, world));
+        let (found, suppressed): (Vec<_>, Vec<_>) = shares.into_iter().unzip();
+        (found.into_iter().flatten().collect(), suppressed.iter().sum())
+    }
+
+    fn found_on<'f>(&self, objects: &'f [FileObject], world: &World) -> Found<'f> {
         let view = View::new(world);
         let check = Check::new(&view, None);
         let (mut found, mut suppressed) = (Vec::new(), 0);
-        self.progress.begin("objects judged", files.objects.len());
-        for some in files.objects.chunks(STEPS) {
+        for some in objects.chunks(STEPS) {
             for object in some {
                 let Some(resource) = world.get(&object.resource.reference()) else {
                     continue;

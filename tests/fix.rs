@@ -302,6 +302,20 @@ fn standard_input_comes_out_mended_whatever_is_wrong_with_it() {
 }
 
 #[test]
+fn what_is_no_text_does_not_become_a_message_in_the_pipe() {
+    let here = tempfile::tempdir().expect("a temporary folder");
+    let run = run_in(here.path(), &["fix", "-"], "a: \u{feff}\u{0}\n");
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), "a: \u{feff}\u{0}\n"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+    let mut input = tempfile::tempfile().expect("a temporary file");
+    input.write_all(b"a: \xff\n").expect("it can be written");
+    input.rewind().expect("it can be read from its start");
+    let run = self::run(command.args(["fix", "-"]).stdin(input));
+    assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""));
+    assert!(run.stderr.contains("UTF-8"), "{}", run.stderr);
+}
+
+#[test]
 fn what_cannot_be_written_is_told_and_the_rest_is_done() {
     let wrong = Shop {
         lane: "gren",

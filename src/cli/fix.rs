@@ -5,6 +5,7 @@ mod plan;
 mod write;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
 use similar::TextDiff;
@@ -117,7 +118,8 @@ fn print(args: &Args, outcome: &Outcome, changed: &[Changed<'_>]) -> io::Result<
         for (name, old, new) in changed {
             write_diff(&mut out, name, old, new)?;
         }
-    } else if let Some(text) = outcome.state.files.text(STDIN) {
+    } else if args.input.paths.iter().any(|path| path == Path::new(STDIN)) {
+        let text = outcome.state.files.text(STDIN).unwrap_or_default();
         out.write_all(text.as_bytes())?;
     } else {
         out.write_all(told.as_bytes())?;

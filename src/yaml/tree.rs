@@ -51,7 +51,8 @@ fn build<'a>(source: &str, text: &'a str, start: Position) -> Result<Node<'a>, E
         match event {
             Ok((event, marks)) => tree.event(event, marks)?,
             Err(error) => {
-                let place = tree.places.at(*error.marker());
+                // At the end of a last line without a line end the parser counts one more.
+                let place = tree.places.at(*error.marker()).min(start.after(text));
                 let message = explain(error.info(), text, tree.places.byte(place));
                 return Err(Error::new(place, message));
             }
@@ -388,6 +389,13 @@ mod tests {
         let is_borrowed =
             |key: &str| matches!(node.get(key).unwrap().value(), Value::Scalar(_, Cow::Borrowed(_)));
         assert_eq!(["a", "b", "c", "d"].map(is_borrowed), [true, true, true, false]);
+    }
+
+    #[test]
+    fn an_error_at_the_end_stands_on_the_last_line() {
+        for text in ["a: 1\nb: {c", "a: 1\nb: 'c", "a: 1\nb: [é"] {
+            assert!(error(text).starts_with("line 2, column "), "{}", error(text));
+        }
     }
 
     #[test]

@@ -31,6 +31,10 @@ control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the
 test-long: control-plane ## Rounds and loads that take long; run by hand
 	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
 
+.PHONY: wasm
+wasm: ## Build the lane filter: target/wasm/lanekeeper.wasm and its sha256
+	wasm/filter/build.sh
+
 .PHONY: bench
 bench: ## Measure decisions, the server beside a no-op route, and check on 28,000 objects
 	cargo bench --locked

@@ -14,8 +14,8 @@ pub enum Value {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, as JavaScript and Go read it.
-    Number(f64),
+    /// A number as it is written: nothing here computes with more than whole ones.
+    Number(String),
     /// A string.
     Text(String),
     /// An array.
@@ -239,8 +239,10 @@ impl Reader<'_> {
             .take_while(|byte| b"+-.eE0123456789".contains(byte))
             .count();
         let text = self.rest().get(..length).unwrap_or_default();
-        let number = if is_number(text) { text.parse().ok() } else { None };
-        let number: f64 = number.ok_or_else(|| self.error("a number"))?;
+        if !is_number(text) {
+            return Err(self.error("a number"));
+        }
+        let number = String::from(text);
         self.advance(length);
         Ok(Value::Number(number))
     }
@@ -251,7 +253,7 @@ fn low_half(unit: u32) -> u16 {
     u16::try_from(unit & 0xffff).unwrap_or_default()
 }
 
-/// Whether `text` is a number as JSON writes it, which is less than what Rust reads.
+/// Whether `text` is a number as JSON writes it.
 fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = text
@@ -282,8 +284,8 @@ mod tests {
         let value =
             parse(r#" {"a": [1, -2.5e2, true, false, null], "b": {"c": "d"}, "e": [], "f": {}} "#).unwrap();
         let list = vec![
-            Value::Number(1.0),
-            Value::Number(-250.0),
+            Value::Number("1".to_owned()),
+            Value::Number("-2.5e2".to_owned()),
             Value::Bool(true),
             Value::Bool(false),
             Value::Null,

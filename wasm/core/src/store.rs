@@ -197,6 +197,7 @@ pub fn done(bucket: &mut [u8], key: &Key) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test fails by its panic")]
 mod tests {
     use alloc::collections::BTreeMap;
     use alloc::vec;

@@ -35,6 +35,11 @@ test-long: control-plane ## Rounds and loads that take long; run by hand
 wasm: ## Build the lane filter: target/wasm/lanekeeper.wasm and its sha256
 	wasm/filter/build.sh
 
+.PHONY: test-wasm
+test-wasm: wasm ## The lane filter: its pure half natively, the module in a real Envoy (needs Python 3)
+	cargo test --locked -p lanekeeper-filter-core
+	wasm/tests/envoy.sh
+
 .PHONY: bench
 bench: ## Measure decisions, the server beside a no-op route, and check on 28,000 objects
 	cargo bench --locked

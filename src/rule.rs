@@ -39,6 +39,7 @@ mod lk405;
 mod lk406;
 mod lk407;
 mod lk408;
+mod lk502;
 mod lk601;
 
 pub use affected::affected;

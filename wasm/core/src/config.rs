@@ -45,8 +45,23 @@ pub struct Config {
     pub max_lane_len: usize,
     /// `pin_timeout`: after how many seconds a stream that has not ended no longer keeps its trace in a full cache.
     pub pin_timeout: u32,
-    /// What has no effect, each as a sentence about a key.
-    pub notes: Vec<String>,
+    /// What is written and has no effect.
+    pub notes: Vec<Note>,
+}
+
+/// A key that has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The key.
+    pub key: String,
+    /// Why, as the end of a sentence whose subject is the key.
+    pub problem: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.problem)
+    }
 }
 
 /// Which requests a plugin sees.
@@ -68,6 +83,8 @@ pub struct ConfigError {
     pub key: String,
     /// What was found and what is expected, as the end of a sentence whose subject is the key.
     pub problem: String,
+    /// Whether the key is written at all.
+    pub is_written: bool,
 }
 
 impl fmt::Display for ConfigError {
@@ -129,6 +146,7 @@ impl Config {
         let whole = |problem: String| ConfigError {
             key: String::new(),
             problem,
+            is_written: false,
         };
         let text = core::str::from_utf8(text).map_err(|error| whole(format!("is not UTF-8: {error}")))?;
         if text.trim().is_empty() {
@@ -167,9 +185,9 @@ struct Keys<'j>(&'j [(String, Value)]);
 impl Keys<'_> {
     fn config(&self) -> Result<Config, ConfigError> {
         let lane_header = self.header("lane_header")?.ok_or_else(|| {
-            error(
+            missing(
                 "lane_header",
-                "is missing: expected the header that carries the lane, as in `lane_header: bu`",
+                "the header that carries the lane, as in `lane_header: bu`",
             )
         })?;
         if RESERVED.contains(&lane_header.as_str()) {
@@ -312,12 +330,14 @@ impl Keys<'_> {
         Ok(formats)
     }
 
-    fn unknown(&self) -> Vec<String> {
+    fn unknown(&self) -> Vec<Note> {
         let names = self.0.iter().map(|(name, _)| name);
         let unknown = names.filter(|name| !KEYS.contains(&name.as_str()));
-        unknown
-            .map(|name| format!("`{name}` is no key that the lane filter knows"))
-            .collect()
+        let note = |name: &String| Note {
+            key: name.clone(),
+            problem: "is no key that the lane filter knows".to_owned(),
+        };
+        unknown.map(note).collect()
     }
 }
 
@@ -326,8 +346,8 @@ fn together(mut config: Config) -> Result<Config, ConfigError> {
     let is_custom = config.formats.contains(&Format::Custom);
     match &config.trace_header {
         None if is_custom => {
-            let problem = "is missing: expected the header that holds the trace id, because `type` is CUSTOM";
-            return Err(error("trace_header", problem));
+            let expected = "the header that holds the trace id, because `type` is CUSTOM";
+            return Err(missing("trace_header", expected));
         }
         Some(header) if is_custom && *header == config.lane_header => {
             return Err(error(
@@ -336,8 +356,10 @@ fn together(mut config: Config) -> Result<Config, ConfigError> {
             ));
         }
         Some(_) if !is_custom => {
-            let note = "`trace_header` counts only with `type: CUSTOM`";
-            config.notes.push(note.to_owned());
+            config.notes.push(Note {
+                key: "trace_header".to_owned(),
+                problem: "counts only with `type: CUSTOM`".to_owned(),
+            });
         }
         _ => {}
     }
@@ -409,6 +431,15 @@ fn error(key: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError {
         key: key.to_owned(),
         problem: problem.into(),
+        is_written: true,
+    }
+}
+
+/// The refusal of a configuration without `key`.
+fn missing(key: &str, expected: &str) -> ConfigError {
+    ConfigError {
+        is_written: false,
+        ..error(key, format!("is missing: expected {expected}"))
     }
 }
 
@@ -440,7 +471,7 @@ mod tests {
         assert_eq!(config.lane_header, "bu");
         assert_eq!(config.default_lane.as_deref(), Some("wtchk"));
         assert_eq!((config.cache_size, config.formats), (1024, vec![Format::W3c]));
-        assert_eq!(config.notes, Vec::<String>::new());
+        assert_eq!(config.notes, []);
     }
 
     #[test]
@@ -534,11 +565,12 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_told() {
         let config = parse(&with(r#""cach_size": 5, "trace_header": "x""#));
+        let notes: Vec<String> = config.notes.iter().map(ToString::to_string).collect();
         let expected = [
-            "`cach_size` is no key that the lane filter knows",
-            "`trace_header` counts only with `type: CUSTOM`",
+            "cach_size is no key that the lane filter knows",
+            "trace_header counts only with `type: CUSTOM`",
         ];
-        assert_eq!(config.notes, expected);
+        assert_eq!(notes, expected);
     }
 
     #[test]

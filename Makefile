@@ -28,7 +28,7 @@ control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the
 	tests/control-plane/build.sh
 
 .PHONY: test-long
-test-long: control-plane ## Rounds and loads that take long; run by hand
+test-long: control-plane fuzz ## Rounds, loads and fuzzing that take long; run by hand
 	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
 
 .PHONY: wasm
@@ -40,16 +40,20 @@ test-wasm: wasm ## The lane filter: its pure half natively, the module in a real
 	cargo test --locked -p lanekeeper-filter-core
 	wasm/tests/envoy.sh
 
+.PHONY: fuzz
+fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh
+
 .PHONY: bench
 bench: ## Measure decisions, the server beside a no-op route, and check on 28,000 objects
 	cargo bench --locked
 
 .PHONY: generate
-generate: ## Write the files that are made from the code: the CustomResourceDefinition, the rules' pages, what they catch
+generate: control-plane ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields
 	cargo run --quiet --locked -- crd > target/crd.yaml
 	mv target/crd.yaml manifests/base/crd.yaml
 	cargo run --quiet --locked -- rules --markdown docs/rules
-	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation
+	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema --test docs
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

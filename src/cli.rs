@@ -1,13 +1,17 @@
 //! The command line: each command reads its arguments, asks the layers below, and prints.
 
 mod check;
+mod configuration;
 mod crd;
+mod fix;
+mod input;
 mod rules;
 mod serve;
 mod submit;
 
+use std::fs;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -35,6 +39,7 @@ const EXAMPLES: &str = "\
 Examples:
   lanekeeper check k8s/                        every rule on the manifests of a directory
   kustomize build . | lanekeeper check -       on what a tool renders
+  lanekeeper fix --diff k8s/                   what can be mended, as a diff
   lanekeeper serve --manifests examples/cars   the webhook, on a world from files
   lanekeeper rules LK101                       what a rule proves, and why";
 
@@ -45,8 +50,10 @@ Examples:
     reason = "there is one, for as long as the process runs"
 )]
 enum Command {
-    /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read
+    /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read or applied
     Check(check::Args),
+    /// Mend manifests: write what the checks and the webhook would ask for into the files
+    Fix(fix::Args),
     /// Run the webhook, on a cluster or on a world from files
     Serve(serve::Args),
     /// Send objects to a running server and print what kubectl would
@@ -85,6 +92,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
+        Command::Fix(args) => fix::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Rules(args) => rules::run(&args),
@@ -129,6 +137,22 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .and_then(serde_json::Error::io_error_kind);
         io.or(json) == Some(io::ErrorKind::BrokenPipe)
     })
+}
+
+/// Writes a file whole or not at all. Where a link leads, or a device, stays one.
+fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(&file).is_ok_and(|meta| !meta.is_file()) {
+        return fs::write(&file, bytes);
+    }
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, bytes)
+        .and_then(|()| fs::rename(&new, file))
+        .inspect_err(|_| {
+            // It may not even have been made.
+            let _ = fs::remove_file(&new);
+        })
 }
 
 /// Says on standard error what went wrong.

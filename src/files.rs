@@ -4,11 +4,13 @@
 //! views hold no places: a finding's field becomes a line and a column by reading its document once more.
 
 mod decode;
+mod edit;
 mod exclude;
 mod find;
 mod load;
 mod place;
 
+pub use edit::Texts;
 pub use exclude::Exclude;
-pub use load::{FileObject, Files, Problem, Reader, load, read};
+pub use load::{FileObject, Files, Problem, Reader, Validation, load, read};
 pub use place::Place;

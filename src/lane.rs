@@ -4,4 +4,4 @@ mod group;
 mod near;
 
 pub use group::{Completeness, Entry, LaneGroup, WithoutHeader};
-pub use near::{is_near, nearest};
+pub use near::{is_near, meant, nearest};

@@ -7,13 +7,15 @@
 //! ```
 //!
 //! Layers, lowest first; a lower one never names a higher one:
-//! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`world`] (the
-//! index and the view over it) ← [`routing`] (what Istio makes of it) ← [`rewrite`] (what gateway routes need) ←
-//! [`rule`] (what is wrong with it) ← [`admission`], [`report`] ← [`server`], [`cluster`], [`cli`].
+//! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`schema`] (what the API
+//! server refuses of them) and [`world`] (the index and the view over it) ← [`routing`] (what Istio makes of it) ←
+//! [`rewrite`] (what gateway routes need) ← [`rule`] (what is wrong with it) ← [`admission`], [`report`] ←
+//! [`server`], [`cluster`], [`cli`].
 
 pub mod admission;
 pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod files;
 pub mod lane;
 pub mod progress;
@@ -22,6 +24,7 @@ pub mod resource;
 pub mod rewrite;
 pub mod routing;
 pub mod rule;
+pub mod schema;
 pub mod server;
 pub mod symbol;
 pub mod verdict;

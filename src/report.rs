@@ -1,5 +1,6 @@
 //! Findings on paper: text for people, and what programs read.
 
+mod baseline;
 mod draw;
 mod github;
 mod json;
@@ -8,6 +9,7 @@ mod oneline;
 mod sarif;
 mod text;
 
+pub use baseline::{BaselineError, read_baseline, write_baseline};
 pub use github::write_github;
 pub use json::write_json;
 pub use junit::write_junit;
@@ -17,7 +19,7 @@ pub use text::{Look, write_text};
 
 use crate::files::{Place, Problem};
 use crate::resource::ObjectRef;
-use crate::rule::{Evidence, Finding, Level};
+use crate::rule::{Evidence, Finding, Level, Tally};
 
 /// A finding with its level on this occasion and its place.
 #[derive(Debug, Clone)]
@@ -64,7 +66,7 @@ impl Related {
 pub struct Report {
     /// The findings, by file, line and code.
     pub findings: Vec<Reported>,
-    /// What could not be read.
+    /// What could not be read, or what the API server would refuse.
     pub problems: Vec<Problem>,
     /// How many files were read.
     pub files: usize,
@@ -74,6 +76,8 @@ pub struct Report {
     pub skipped: usize,
     /// How many findings an annotation or the configuration keeps quiet.
     pub suppressed: usize,
+    /// How many findings are not new.
+    pub known: usize,
 }
 
 impl Report {
@@ -83,6 +87,13 @@ impl Report {
             .iter()
             .filter(|reported| reported.level == level)
             .count()
+    }
+
+    /// Leaves only the findings that are not among those of `tally`, from which they are taken.
+    pub fn leave_new(&mut self, tally: &mut Tally) {
+        let before = self.findings.len();
+        self.findings.retain(|reported| !tally.take(&reported.finding));
+        self.known += before - self.findings.len();
     }
 
     /// Sorts the findings by file, line and code, and the problems by their places.

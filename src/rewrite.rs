@@ -77,7 +77,7 @@ impl fmt::Display for Edit {
     }
 }
 
-/// Why a `VirtualService` is left as it is, whatever its routes say.
+/// Whether a `VirtualService` is left as it is in a cluster, whatever its routes say.
 pub fn is_left_alone(vs: &VirtualService) -> bool {
     // Argo CD compares a list as a whole: a patched one would stay OutOfSync for ever [s11]. Its older mark, the label
     // `app.kubernetes.io/instance`, is on what Helm installs too, and tells nothing.
@@ -87,7 +87,12 @@ pub fn is_left_alone(vs: &VirtualService) -> bool {
         .get("argocd.argoproj.io/tracking-id")
         .is_some()
         || vs.meta.labels.get("argocd.argoproj.io/instance").is_some();
-    by_argo || vs.meta.annotations.get(REWRITE) == Some("false")
+    by_argo || is_opted_out(vs)
+}
+
+/// Whether whoever wrote the `VirtualService` does not want it rewritten.
+pub fn is_opted_out(vs: &VirtualService) -> bool {
+    vs.meta.annotations.get(REWRITE) == Some("false")
 }
 
 /// What the routes of `vs` need so that the lane header is set where requests enter a lane group. Where those that

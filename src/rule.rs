@@ -6,6 +6,7 @@
 
 mod affected;
 mod catalogue;
+mod default_route;
 mod entry;
 mod finding;
 mod lk101;
@@ -41,11 +42,16 @@ mod lk407;
 mod lk408;
 mod lk502;
 mod lk601;
+mod subset;
+mod suggestion;
+mod tally;
 
 pub use affected::affected;
-pub use catalogue::{RULES, Rule, find, index};
+pub use catalogue::{RULES, Rule, UnknownRule, find, index, named};
 
 pub use finding::{Certainty, Evidence, Finding, Identity, Level, Subject};
+pub use suggestion::{Change, Suggestion};
+pub use tally::Tally;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use globset::GlobSet;
 use serde::{Serialize, Serializer};
 
 use crate::resource::Annotations;
@@ -87,11 +88,34 @@ impl Serialize for Mode {
 #[error("no such mode: `{0}`; use warn, enforce or protect")]
 pub struct UnknownMode(String);
 
+/// Levels by code.
+pub type ByCode = BTreeMap<&'static str, Level>;
+
+/// The levels that the configuration gives to rules, where they differ from the rules' own.
+#[derive(Debug, Clone, Default)]
+pub struct Levels {
+    /// Those of every namespace.
+    pub everywhere: ByCode,
+    /// Those of the namespaces whose names match; of several that match the last one counts.
+    pub namespaces: Vec<(GlobSet, ByCode)>,
+}
+
+impl Levels {
+    /// The level of the rule with this code in `namespace`, if one is configured.
+    pub fn of(&self, code: &str, namespace: &str) -> Option<Level> {
+        let own = self.namespaces.iter().rev();
+        let own = own.filter(|(names, _)| names.is_match(namespace));
+        own.map(|(_, levels)| levels)
+            .chain([&self.everywhere])
+            .find_map(|levels| levels.get(code).copied())
+    }
+}
+
 /// What the configuration says of levels and of who is who.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Levels by code, where they differ from the rules'.
-    pub levels: BTreeMap<String, Level>,
+    /// Levels, where they differ from the rules'.
+    pub levels: Levels,
     /// Users and field managers that apply sets of objects; a user also by the last part of its name.
     pub set_appliers: BTreeSet<String>,
     /// Users that scale workloads.
@@ -104,7 +128,7 @@ impl Default for Settings {
     fn default() -> Self {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Self {
-            levels: BTreeMap::new(),
+            levels: Levels::default(),
             set_appliers: names(SET_APPLIERS),
             scalers: names(SCALERS),
             multi_cluster: false,
@@ -175,7 +199,7 @@ pub fn verdict(
     } else {
         finding.level
     };
-    let configured = settings.levels.get(finding.code).copied();
+    let configured = settings.levels.of(finding.code, &finding.object.namespace);
     let level = match configured {
         // A rule that is made stricter is so for all its findings; else each keeps what it is sure of.
         Some(Level::Deny) => Level::Deny,
@@ -382,7 +406,10 @@ mod tests {
     fn the_configuration_lowers_and_raises_levels() {
         let at = |level: Level, found: &Finding| {
             let settings = Settings {
-                levels: [("LK101".to_owned(), level)].into(),
+                levels: Levels {
+                    everywhere: [("LK101", level)].into(),
+                    ..Levels::default()
+                },
                 ..Settings::default()
             };
             verdict(
@@ -396,6 +423,30 @@ mod tests {
         assert_eq!(at(Level::Off, &finding(Certainty::Missing)), Level::Off);
         assert_eq!(at(Level::Warn, &finding(Certainty::Missing)), Level::Warn);
         assert_eq!(at(Level::Deny, &unsure), Level::Deny);
+    }
+
+    #[test]
+    fn the_last_namespace_that_matches_says_the_level() {
+        let names = |patterns: &[&str]| {
+            let mut names = globset::GlobSetBuilder::new();
+            for pattern in patterns {
+                names.add(globset::Glob::new(pattern).unwrap());
+            }
+            names.build().unwrap()
+        };
+        let levels = Levels {
+            everywhere: [("LK101", Level::Warn), ("LK201", Level::Off)].into(),
+            namespaces: vec![
+                (names(&["staging-*", "dev"]), [("LK101", Level::Off)].into()),
+                (names(&["staging-hk"]), [("LK101", Level::Deny)].into()),
+            ],
+        };
+        assert_eq!(levels.of("LK101", "cars"), Some(Level::Warn));
+        assert_eq!(levels.of("LK101", "dev"), Some(Level::Off));
+        assert_eq!(levels.of("LK101", "staging-ph"), Some(Level::Off));
+        assert_eq!(levels.of("LK101", "staging-hk"), Some(Level::Deny));
+        assert_eq!(levels.of("LK201", "staging-hk"), Some(Level::Off));
+        assert_eq!(levels.of("LK301", "staging-hk"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod de;
 mod document;
+mod edit;
 mod json;
 mod merge;
 mod path;
@@ -24,7 +25,8 @@ mod tree;
 use std::borrow::Cow;
 
 pub use self::document::{Extent, RawDocument, documents, read};
-pub use self::path::{Found, field};
+pub use self::edit::EditError;
+pub use self::path::{Found, field, pointer};
 
 /// A place in a file; line and column count from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,66 +7,22 @@
 )]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::Duration;
 
-use serde_json::Value;
-use tempfile::TempDir;
+#[path = "support/command.rs"]
+mod command;
+#[path = "support/field_cases.rs"]
+mod field_cases;
 
-/// How a run ended.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    /// That it ended with this code and printed nothing of a panic.
-    fn ends_with(self, code: i32) -> Self {
-        let Self { stdout, stderr, .. } = &self;
-        assert!(!stderr.contains("panicked"), "{stderr}");
-        assert_eq!(self.code, Some(code), "stdout:\n{stdout}\nstderr:\n{stderr}");
-        self
-    }
-
-    /// That standard output has this text.
-    fn prints(self, text: &str) -> Self {
-        assert!(self.stdout.contains(text), "no `{text}` in:\n{}", self.stdout);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in:\n{}", self.stdout))
-    }
-}
+use command::{Run, await_line, folder, lines, run};
+use field_cases::field_cases;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
     command.arg("check").env("NO_COLOR", "1").stdin(Stdio::null());
     command
-}
-
-fn run(command: &mut Command) -> Run {
-    let output = command.output().expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
-    Run {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
-
-/// A folder with these files.
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for (name, text) in files {
-        fs::write(folder.path().join(name), text).expect("the folder can be written");
-    }
-    folder
 }
 
 /// Checks one file of this name, in its folder.
@@ -218,10 +174,8 @@ fn what_is_excluded_is_not_read() {
     fs::create_dir_all(folder.path().join("old/test")).expect("the folder can be written");
     fs::write(folder.path().join("old/test/c.yaml"), "a:\n\tb\n").expect("the folder can be written");
     let of = |options: &[&str]| run(program().args(options).arg(".").current_dir(folder.path()));
-    of(&[]).ends_with(2).prints("2 not readable");
-    of(&["--exclude", "*.tmpl.yaml"])
-        .ends_with(2)
-        .prints("1 not readable");
+    of(&[]).ends_with(2).prints("2 errors");
+    of(&["--exclude", "*.tmpl.yaml"]).ends_with(2).prints("1 error");
     of(&["--exclude", "*.tmpl.yaml", "--exclude", "old"])
         .ends_with(1)
         .prints("2 objects in 1 file: 1 deny");
@@ -300,7 +254,7 @@ fn json_has_the_fields_of_its_schema_in_the_order_of_the_files() {
     assert_eq!(report["schema"], 1);
     assert_eq!(
         report["summary"],
-        serde_json::json!({"files": 2, "objects": 5, "skipped": 1, "suppressed": 0, "deny": 2, "warn": 1})
+        serde_json::json!({"files": 2, "objects": 5, "skipped": 1, "suppressed": 0, "known": 0, "deny": 2, "warn": 1})
     );
     assert_eq!(report["errors"], serde_json::json!([]));
 
@@ -402,7 +356,7 @@ fn is_refused(name: &str, bytes: &[u8], place: &str, text: &str) {
         "{line}"
     );
     let run = check_file(name, bytes, &[]).ends_with(2);
-    run.prints(&format!("--> {name}{place}")).prints("1 not readable");
+    run.prints(&format!("--> {name}{place}")).prints("1 error");
 }
 
 #[test]
@@ -448,7 +402,7 @@ fn a_document_that_grows_by_its_aliases_is_refused() {
 fn bad_json_is_refused_with_its_place() {
     let cut = br#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name""#;
     let run = check_file("a.json", cut, &[]).ends_with(2);
-    run.prints("--> a.json:").prints("1 not readable");
+    run.prints("--> a.json:").prints("1 error");
 }
 
 #[test]
@@ -477,13 +431,74 @@ fn what_the_api_server_would_refuse_is_refused_with_its_field() {
 }
 
 #[test]
+fn fields_that_the_api_server_refuses_are_told_with_their_place() {
+    for document in field_cases("refused.yaml") {
+        let expected = document.lines().next().expect("a first line");
+        let (place, text) = expected
+            .trim_start_matches("# ")
+            .split_once(' ')
+            .expect("a place and a text");
+        let run = check(&document, &["-o", "oneline"]).ends_with(2);
+        let errors: Vec<&str> = run
+            .stdout
+            .lines()
+            .filter(|line| line.contains(": error: "))
+            .collect();
+        let [error] = errors.as_slice() else {
+            panic!("not one error:\n{document}{}", run.stdout);
+        };
+        assert!(
+            error.starts_with(&format!("a.yaml:{place}: error: {text}")),
+            "not `{expected}` but:\n{error}\nof:\n{document}"
+        );
+    }
+}
+
+#[test]
+fn fields_of_a_newer_istio_can_be_let_through() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {servers: [], novelty: 1}\n";
+    let strict = check(gateway, &[]).ends_with(2);
+    assert!(strict.stdout.contains("a.yaml:4:21"), "{}", strict.stdout);
+    let warn = check(gateway, &["--validate", "warn"]).ends_with(0);
+    assert!(
+        warn.stderr.contains("note: a.yaml:4:21: spec.novelty: unknown field;"),
+        "{}",
+        warn.stderr
+    );
+    let ignore = check(gateway, &["--validate=ignore"]).ends_with(0);
+    assert!(!ignore.stderr.contains("novelty") && !ignore.stdout.contains("novelty"));
+}
+
+#[test]
+fn fields_that_the_api_server_takes_are_taken() {
+    for document in field_cases("accepted.yaml") {
+        let run = check(&document, &["-o", "oneline"]);
+        assert!(!run.stdout.contains(": error: "), "{document}{}", run.stdout);
+    }
+}
+
+#[test]
+fn an_object_with_a_refused_field_is_judged_by_the_others() {
+    let text = joined(&[
+        SERVICE,
+        &WRONG_PORT.replace("spec:\n", "spec:\n  host: [cart]\n"),
+        DEPLOYMENT,
+    ]);
+    check(&text, &[])
+        .ends_with(2)
+        .prints("error: spec.host: unknown field; did you mean `hosts`?")
+        .prints("[LK105 unknown-port]")
+        .prints("1 deny, 0 warn, 1 error");
+}
+
+#[test]
 fn a_document_that_cannot_be_read_does_not_hide_the_others() {
     let text = joined(&[SERVICE, "metadata:\n\tname: a\n", WRONG_PORT]);
     check(&text, &[])
         .ends_with(2)
         .prints("[LK105")
         .prints(" --> a.yaml:10:2\n")
-        .prints("1 not readable");
+        .prints("1 error");
 }
 
 #[test]
@@ -584,7 +599,7 @@ fn carets_stand_under_what_is_wrong_beside_wide_letters_and_tabs() {
         .prints("\n18 |           port: {number: 8080} # 端口\n   |                  ^^^^^^^^^^^^\n");
     let text = text.replace("port: {number", "'port':\t{ \"车\": 1, number");
     check(&text, &[])
-        .ends_with(1)
+        .ends_with(2)
         .prints("\n18 |           'port':    { \"车\": 1, number: 8080} # 端口\n   |                                 ^^^^^^^^^^^^\n");
 }
 
@@ -757,30 +772,6 @@ fn whoever_has_read_enough_is_not_told_of_an_error() {
         !stderr.contains("panicked") && !stderr.contains("written"),
         "{stderr}"
     );
-}
-
-/// The lines that a program writes, as they come.
-fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            // The test may have ended.
-            let _ = sender.send(line);
-        }
-    });
-    lines
-}
-
-/// Takes lines until one that has this text.
-fn await_line(lines: &Receiver<String>, text: &str) {
-    let mut seen = Vec::new();
-    loop {
-        match lines.recv_timeout(Duration::from_secs(30)) {
-            Ok(line) if line.contains(text) => return,
-            Ok(line) => seen.push(line),
-            Err(error) => panic!("no line with `{text}` ({error}) after {seen:#?}"),
-        }
-    }
 }
 
 #[test]

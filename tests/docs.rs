@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use lanekeeper::config::Config;
 use lanekeeper::rule::{RULES, index};
+use lanekeeper::yaml::documents;
+use serde::Deserialize as _;
 
 #[test]
 fn the_rules_pages_are_the_ones_that_the_code_prints() {
@@ -39,6 +42,33 @@ fn the_rules_pages_are_the_ones_that_the_code_prints() {
             "docs/rules/{name} is out of date: make generate"
         );
     }
+}
+
+#[test]
+fn the_schema_of_the_configuration_is_that_of_the_code_and_takes_the_page_s_example() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let file = docs.join("schema/lanekeeper.json");
+    let schema = Config::schema();
+    let text = serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n";
+    if std::env::var_os("LANEKEEPER_WRITE").is_some() {
+        fs::write(&file, &text).expect("the schema can be written");
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/schema/lanekeeper.json is out of date: make generate"
+    );
+
+    let page = fs::read_to_string(docs.join("configuration.md")).expect("the page");
+    let (_, example) = page.split_once("```yaml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    Config::of("configuration.md", example.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let documents = documents(example);
+    let node = documents[0].decode().expect("the example is YAML");
+    let json = serde_json::Value::deserialize(&node).expect("and JSON");
+    let schema = jsonschema::validator_for(schema.as_value()).expect("a schema");
+    let errors: Vec<String> = schema.iter_errors(&json).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Judges reviews against a world.
 pub struct Engine {
     world: SharedWorld,
-    settings: Settings,
+    settings: RwLock<Arc<Settings>>,
     rules: Vec<Rule>,
     fresh: Option<Arc<dyn FreshReads>>,
     unsynced: Box<dyn Fn() -> Vec<String> + Send + Sync>,
@@ -45,7 +45,7 @@ impl Engine {
     pub fn new(world: SharedWorld, settings: Settings) -> Self {
         Self {
             world,
-            settings,
+            settings: RwLock::new(Arc::new(settings)),
             rules: RULES.to_vec(),
             fresh: None,
             unsynced: Box::new(Vec::new),
@@ -85,6 +85,15 @@ impl Engine {
         self
     }
 
+    /// Judges by these settings from now on; what is being judged is judged by those that it began with.
+    pub fn configure(&self, settings: Settings) {
+        *self.settings.write() = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
     fn is_ready(&self) -> bool {
         if self.has_synced.load(Ordering::Relaxed) {
             return true;
@@ -105,9 +114,10 @@ impl Engine {
         fresh: Option<&(World, Vec<Read>)>,
         change: &Change,
         admission: &Admission,
+        settings: &Settings,
     ) -> (Judgement, u64) {
         let world = self.world.read();
-        let judgement = judge(&world, fresh, change, admission, &self.rules, &self.settings);
+        let judgement = judge(&world, fresh, change, admission, &self.rules, settings);
         (judgement, world.version())
     }
 
@@ -138,8 +148,10 @@ impl Engine {
         let (mut response, mut codes) = (Response::allow(&request.uid), BTreeSet::new());
         match self.change(&request) {
             Ok(Subject::Change(change)) => {
-                let admission = self.admission(mode, &request, &change);
-                let (mut judgement, mut version) = self.judge(None, &change, &admission);
+                let settings = self.settings();
+                let admission = admission(mode, &request, &change, &settings);
+                let judge = |fresh| self.judge(fresh, &change, &admission, &settings);
+                let (mut judgement, mut version) = judge(None);
                 let mut unconfirmed = None;
                 if !judgement.denied.is_empty() && self.fresh.is_some() {
                     let patience = deadline.unwrap_or(PATIENCE).saturating_sub(started.elapsed());
@@ -147,7 +159,7 @@ impl Engine {
                         .read_afresh(std::mem::take(&mut judgement.reads), patience)
                         .await
                     {
-                        Ok(fresh) => (judgement, version) = self.judge(fresh.as_ref(), &change, &admission),
+                        Ok(fresh) => (judgement, version) = judge(fresh.as_ref()),
                         Err(error) => unconfirmed = Some(error),
                     }
                 }
@@ -278,23 +290,6 @@ impl Engine {
         }
     }
 
-    fn admission(&self, mode: Mode, request: &Request<'_>, change: &Change) -> Admission {
-        let replicas = |object: &Option<Resource>| match object {
-            Some(Resource::Workload(workload)) => Some(workload.replicas),
-            _ => None,
-        };
-        let user = &request.user_info.username;
-        let to_zero =
-            replicas(&change.after) == Some(0) && replicas(&change.before).is_some_and(|before| before > 0);
-        Admission {
-            mode,
-            is_delete: request.operation == Operation::Delete,
-            is_dry_run: request.dry_run == Some(true),
-            by_set_applier: is_one_of(&self.settings.set_appliers, user, request.field_manager()),
-            is_automatic_scaling: to_zero && is_one_of(&self.settings.scalers, user, request.field_manager()),
-        }
-    }
-
     /// The change that a request proposes [s7].
     fn change(&self, request: &Request<'_>) -> Result<Subject, Unparsed> {
         let Some(kind) = request.kind() else {
@@ -381,6 +376,24 @@ impl Engine {
             after: with(after),
             frees_pods: false,
         }))
+    }
+}
+
+/// What of a request decides the level of what is found.
+fn admission(mode: Mode, request: &Request<'_>, change: &Change, settings: &Settings) -> Admission {
+    let replicas = |object: &Option<Resource>| match object {
+        Some(Resource::Workload(workload)) => Some(workload.replicas),
+        _ => None,
+    };
+    let user = &request.user_info.username;
+    let to_zero =
+        replicas(&change.after) == Some(0) && replicas(&change.before).is_some_and(|before| before > 0);
+    Admission {
+        mode,
+        is_delete: request.operation == Operation::Delete,
+        is_dry_run: request.dry_run == Some(true),
+        by_set_applier: is_one_of(&settings.set_appliers, user, request.field_manager()),
+        is_automatic_scaling: to_zero && is_one_of(&settings.scalers, user, request.field_manager()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::resource::{Kind, ObjectRef, Resource};
-use crate::rule::{Check, Finding, Identity, Level, Rule, affected};
+use crate::rule::{Check, Finding, Level, Rule, Tally, affected};
 use crate::verdict::{Admission, ENFORCEMENT, Mode, Occasion, Settings, Standing, allow_of, verdict};
 use crate::world::{Layer, Read, Scope, View, World};
 
@@ -92,12 +92,12 @@ pub fn judge(
     let level = |view: &View<'_>, finding: &Finding| weigh(view, finding).0;
 
     let mut judgement = Judgement::default();
-    let mut known = Counts::of(
+    let mut known = Tally::of(
         found_before
             .iter()
             .filter(|found| level(&before, found) == Level::Deny),
     );
-    let mut told = Counts::of(found_before.iter());
+    let mut told = Tally::of(found_before.iter());
     for finding in found_after {
         let (level, allowed) = weigh(&after, &finding);
         match level {
@@ -142,28 +142,4 @@ fn mode_of(view: &View<'_>, finding: &Finding, change: &Change, admission: &Admi
     }
     let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace))?;
     namespace.meta().labels.get(ENFORCEMENT)?.parse().ok()
-}
-
-/// How many findings there are of each identity.
-struct Counts(BTreeMap<Identity, usize>);
-
-impl Counts {
-    fn of<'f>(findings: impl Iterator<Item = &'f Finding>) -> Self {
-        let mut counts = BTreeMap::new();
-        for finding in findings {
-            *counts.entry(finding.identity()).or_insert(0) += 1;
-        }
-        Self(counts)
-    }
-
-    /// Takes one finding of this identity away; whether there was one.
-    fn take(&mut self, finding: &Finding) -> bool {
-        match self.0.get_mut(&finding.identity()) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::judgement::{Change, base_view};
 use crate::resource::Resource;
-use crate::rewrite::{Edit, REWRITE, apply, edits, is_left_alone};
+use crate::rewrite::{Edit, apply, edits, is_left_alone, is_opted_out};
 use crate::world::{Layer, Scope, World};
 
 /// Argo CD's service account and its field manager.
@@ -35,7 +35,7 @@ pub fn mutate(world: &World, change: &Change, object: &str, is_only_told: bool) 
     let Some(Resource::VirtualService(vs)) = &change.after else {
         return Mutation::default();
     };
-    if vs.meta.annotations.get(REWRITE) == Some("false") {
+    if is_opted_out(vs) {
         return Mutation::default();
     }
     let mesh = world.settings();

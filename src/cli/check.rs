@@ -2,33 +2,37 @@
 
 mod judge;
 mod progress;
+mod since;
 mod watch;
 
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use self::judge::judge;
+pub(super) use self::judge::Judging;
 use self::progress::shown;
+use self::since::files_at;
 use self::watch::watch;
-use super::{CLEAN, FAILED, FOUND, complain};
-use crate::files::{Exclude, Files, Reader};
+use super::configuration::excluded;
+use super::input::Input;
+use super::{CLEAN, FAILED, FOUND, complain, write_whole};
+use crate::config::Config;
+use crate::files::{Files, Reader};
 use crate::progress::Progress;
 use crate::report::{
-    Look, Report, write_github, write_json, write_junit, write_oneline, write_sarif, write_text,
+    Look, Report, read_baseline, write_baseline, write_github, write_json, write_junit, write_oneline,
+    write_sarif, write_text,
 };
-use crate::rule::{self, Level, RULES, Rule};
-use crate::symbol::Symbol;
-use crate::verdict::Settings;
-use crate::world::Settings as MeshSettings;
+use crate::rule::{self, Level, RULES, Rule, Tally};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: 0 clean, 1 findings at deny level (with --fail-on warn, at warn level too), 2 it
-cannot run or a file cannot be read; the rest is checked all the same.
+cannot run, or a file cannot be read or applied; the rest is checked all the same.
 
 Examples:
   lanekeeper check k8s/                      a directory
@@ -37,14 +41,14 @@ Examples:
   lanekeeper check --partial routes/         files that are a part of what is deployed
   lanekeeper check --select LK1,LK301 k8s/   the rules on subsets, hosts and ports, and one more
   lanekeeper check --exclude '*.tmpl.yaml' --exclude k8s/old k8s/
+  lanekeeper check --write-baseline lanes.json k8s/
+  lanekeeper check --baseline lanes.json k8s/    only what is new
+  lanekeeper check --since origin/main k8s/  only what this branch has made wrong
   lanekeeper check --watch k8s/              again whenever a file has changed
   lanekeeper check -o json k8s/ > lanes.json
   lanekeeper check -o sarif k8s/ > lanes.sarif
   lanekeeper check -o oneline k8s/           for an editor's list of errors")]
 pub(super) struct Args {
-    /// Files, directories, or - for standard input
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
     /// How to print the findings
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -57,46 +61,20 @@ pub(super) struct Args {
     /// Not these rules
     #[arg(long, value_delimiter = ',', value_name = "RULE")]
     ignore: Vec<String>,
-    /// Not these files and directories: names anywhere (test, *.tmpl.yaml) or paths (k8s/old, k8s/**/test)
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
+    /// Only what this file does not have counts; --write-baseline writes it
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write what is found into this file, and call it no failure
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["baseline", "since", "watch"])]
+    write_baseline: Option<PathBuf>,
+    /// Only what was not wrong at this revision of git counts
+    #[arg(long, value_name = "REV")]
+    since: Option<String>,
     /// Check again whenever a file has changed, until ctrl-c
     #[arg(long)]
     watch: bool,
-    /// The files are a part of what will be there: what is only missing warns
-    #[arg(long)]
-    partial: bool,
-    /// The namespace of objects that name none
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
     #[command(flatten)]
-    mesh: Mesh,
-}
-
-/// What is fixed about the mesh.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Mesh {
-    /// The cluster's domain: services are NAME.NAMESPACE.svc.DOMAIN
-    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
-    cluster_domain: String,
-    /// Istio's root namespace [default: istio-system, or what the mesh configuration there names]
-    #[arg(long, value_name = "NAMESPACE")]
-    root_namespace: Option<String>,
-    /// Other clusters may have what is missing here: such findings warn at most
-    #[arg(long)]
-    pub(super) multi_cluster: bool,
-}
-
-impl Mesh {
-    pub(super) fn settings(&self) -> MeshSettings {
-        let default = MeshSettings::default();
-        let root = self.root_namespace.as_deref().map(Symbol::new);
-        MeshSettings {
-            cluster_domain: self.cluster_domain.as_str().into(),
-            is_root_given: root.is_some(),
-            root_namespace: root.unwrap_or(default.root_namespace),
-        }
-    }
+    input: Input,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -133,38 +111,66 @@ impl FailOn {
 
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let rules = chosen(&args.select, &args.ignore)?;
-    let progress = Progress::default();
-    let reader = Reader {
-        namespace: Some(&args.namespace),
-        exclude: Exclude::new(args.exclude.iter().map(String::as_str)).context("--exclude")?,
-        progress: Some(&progress),
-    };
-    let once = || check(args, &rules, &reader, &progress, colour);
+    let reader = args.input.reader()?;
+    let file = args.input.configuration_file();
+    let once = || check(args, file.as_deref(), &rules, &reader, colour);
     if args.watch {
-        watch(&args.paths, &reader, once)
+        watch(&args.input.paths, file.as_deref(), &reader, once)
     } else {
         once()
     }
 }
 
-/// One run, from the files to the report.
+/// One run, from the configuration and the files to the report.
 fn check(
     args: &Args,
+    file: Option<&Path>,
     rules: &[Rule],
     reader: &Reader<'_>,
-    progress: &Progress,
     colour: bool,
 ) -> anyhow::Result<u8> {
-    let settings = Settings {
-        multi_cluster: args.mesh.multi_cluster,
-        ..Settings::default()
+    let config = file.map(Config::read).transpose()?.unwrap_or_default();
+    let settings = args.input.configuration.settings(&config);
+    let progress = Progress::default();
+    let reader = Reader {
+        exclude: excluded(&reader.exclude, file, &config),
+        progress: Some(&progress),
+        ..*reader
     };
-    let (files, report) = shown(progress, || {
-        let files = reader.load(&args.paths);
-        let world = files.world(args.mesh.settings());
-        let report = judge(&files, &world, rules, args.partial, &settings, progress);
-        (files, report)
+    let judging = Judging {
+        rules,
+        partial: args.input.partial,
+        settings: &settings,
+        progress: &progress,
+    };
+    let world_of = |files: &Files| args.input.configuration.world(&config, files);
+    let mut known = match &args.baseline {
+        Some(file) => baseline(file)?,
+        None => Tally::default(),
+    };
+    let (files, mut report, before) = shown(&progress, || {
+        let files = reader.load(&args.input.paths);
+        let report = judging.report(&files, &world_of(&files));
+        let before = args.since.as_ref().map(|revision| {
+            let files = files_at(revision, &args.input.paths, &reader)?;
+            anyhow::Ok(judging.tally(&files, &world_of(&files)))
+        });
+        (files, report, before)
     });
+    if let Some(file) = &args.write_baseline {
+        return write(file, &report);
+    }
+    report.leave_new(&mut known);
+    let mended: usize = known.iter().map(|(_, count)| count).sum();
+    if let Some(mut before) = before.transpose()? {
+        report.leave_new(&mut before);
+    }
+    if let Some(file) = args.baseline.as_ref().filter(|_| mended > 0) {
+        complain(&format!(
+            "note: {mended} of the findings in {0} are gone; --write-baseline {0} forgets them",
+            file.display()
+        ));
+    }
     for note in &files.notes {
         complain(&format!("note: {note}"));
     }
@@ -181,6 +187,28 @@ fn check(
         (true, true) => FOUND,
         (true, false) => CLEAN,
     })
+}
+
+/// What `--baseline` has.
+fn baseline(file: &Path) -> anyhow::Result<Tally> {
+    let name = || format!("--baseline {}", file.display());
+    let bytes = fs::read(file).with_context(|| format!("{}: --write-baseline makes one", name()))?;
+    read_baseline(&bytes).with_context(name)
+}
+
+/// Writes what is found as what is known from now on, whole or not at all.
+fn write(file: &Path, report: &Report) -> anyhow::Result<u8> {
+    let found = report.findings.iter().map(|reported| &reported.finding);
+    let mut bytes = Vec::new();
+    write_baseline(&Tally::of(found), &mut bytes)?;
+    write_whole(file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    for problem in &report.problems {
+        complain(&problem.to_string());
+    }
+    let count = report.findings.len();
+    let noun = if count == 1 { "finding" } else { "findings" };
+    complain(&format!("wrote {count} {noun} to {}", file.display()));
+    Ok(if report.problems.is_empty() { CLEAN } else { FAILED })
 }
 
 /// Writes the report to standard output.
@@ -212,8 +240,8 @@ fn columns() -> Option<usize> {
 /// The rules that `select` names, or all, without those that `ignore` names.
 fn chosen(select: &[String], ignore: &[String]) -> anyhow::Result<Vec<Rule>> {
     let all_named = |names: &[String]| -> anyhow::Result<Vec<Rule>> {
-        let found = names.iter().map(|name| named(name));
-        Ok(found.collect::<anyhow::Result<Vec<_>>>()?.concat())
+        let found = names.iter().map(|name| rule::named(name));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.concat())
     };
     let ignored = all_named(ignore)?;
     let mut rules = all_named(select)?;
@@ -223,20 +251,5 @@ fn chosen(select: &[String], ignore: &[String]) -> anyhow::Result<Vec<Rule>> {
     rules.sort_by_key(|rule| rule.code);
     rules.dedup_by_key(|rule| rule.code);
     rules.retain(|rule| ignored.iter().all(|ignored| ignored.code != rule.code));
-    Ok(rules)
-}
-
-/// The rule of this code or name, or the rules whose codes start so: `LK1`.
-fn named(name: &str) -> anyhow::Result<Vec<Rule>> {
-    if let Some(rule) = rule::find(name) {
-        return Ok(vec![*rule]);
-    }
-    let start = name.to_ascii_uppercase();
-    let starts_so = |rule: &&Rule| start.starts_with("LK") && rule.code.starts_with(&start);
-    let rules: Vec<Rule> = RULES.iter().filter(starts_so).copied().collect();
-    anyhow::ensure!(
-        !rules.is_empty(),
-        "no rule has the code or name `{name}`; `lanekeeper rules` lists them"
-    );
     Ok(rules)
 }

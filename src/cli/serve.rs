@@ -1,8 +1,9 @@
 //! `lanekeeper serve`.
 
-use std::collections::BTreeSet;
+mod reload;
+
 use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,17 +13,18 @@ use anyhow::Context as _;
 use parking_lot::RwLock;
 use tracing_subscriber::EnvFilter;
 
-use super::CLEAN;
-use super::check::Mesh;
+use self::reload::{Content, errors_counter, follow};
+use super::{CLEAN, configuration::Configuration, write_whole};
 use crate::admission::Engine;
 use crate::cluster::{Connection, Fresh, connect, watch};
+use crate::config::Config;
 use crate::files;
-use crate::server::{CertificateSource, Config, LogTarget, serve};
-use crate::verdict::{SCALERS, SET_APPLIERS, Settings};
+use crate::server::{self, CertificateSource, LogTarget, serve};
+use crate::verdict::Settings;
 use crate::world::World;
 
 /// Arguments of `serve`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
   lanekeeper serve --manifests examples/cars    on a world from files, with a certificate made for it;
@@ -61,10 +63,12 @@ pub(super) struct Args {
     #[arg(long, default_value = "-", value_name = "FILE")]
     audit_log: String,
     /// Users and field managers that apply sets of objects one by one: what is only missing warns
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = SET_APPLIERS)]
+    /// [default: the configuration's, or the known ones: helm, flagger, the controllers of Argo CD and Flux …]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
     set_appliers: Vec<String>,
     /// Users that scale workloads by themselves: scaling to zero warns
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_values = SCALERS)]
+    /// [default: the configuration's, or the known ones: horizontal-pod-autoscaler, keda-operator, kube-downscaler]
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
     scalers: Vec<String>,
     /// How long to keep answering, in seconds, after the order to stop
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
@@ -73,7 +77,23 @@ pub(super) struct Args {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    mesh: Mesh,
+    configuration: Configuration,
+}
+
+impl Args {
+    /// What the configuration and the flags together say of levels and of who is who.
+    fn settings(&self, config: &Config) -> Settings {
+        let mut settings = self.configuration.settings(config);
+        for (given, names) in [
+            (&self.set_appliers, &mut settings.set_appliers),
+            (&self.scalers, &mut settings.scalers),
+        ] {
+            if !given.is_empty() {
+                *names = given.iter().cloned().collect();
+            }
+        }
+        settings
+    }
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -83,16 +103,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
-    let names = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
-    let settings = Settings {
-        set_appliers: names(&args.set_appliers),
-        scalers: names(&args.scalers),
-        multi_cluster: args.mesh.multi_cluster,
-        ..Settings::default()
-    };
+    let file = args.configuration.named();
+    let content = file.map(Content::read).transpose()?;
+    let config = content
+        .as_ref()
+        .map(|content| content.config.clone())
+        .unwrap_or_default();
+    let settings = args.settings(&config);
     let is_embedded = !args.manifests.is_empty();
     let host = if is_embedded { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
-    let config = Config {
+    let mut server = server::Config {
         listen: args.listen.unwrap_or_else(|| (host, 9443).into()),
         admin_listen: args.admin_listen.unwrap_or_else(|| (host, 8080).into()),
         certificates: match &args.tls_cert_dir {
@@ -106,15 +126,15 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
             LogTarget::file(&args.audit_log)
         },
         shutdown_delay: Duration::from_secs(args.shutdown_delay),
-        ..Config::default()
+        ..server::Config::default()
     };
     let (engine, watches) = if is_embedded {
         (
-            Engine::new(Arc::new(RwLock::new(world_of_files(args)?)), settings).on_files(),
+            Engine::new(Arc::new(RwLock::new(world_of_files(args, &config)?)), settings).on_files(),
             None,
         )
     } else {
-        let mesh = args.mesh.settings();
+        let mesh = args.configuration.mesh(&config);
         let connection = Connection {
             kubeconfig: args.kubeconfig.clone(),
             context: args.context.clone(),
@@ -132,13 +152,24 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
             Some(watches),
         )
     };
-    let running = serve(config, Arc::new(engine)).await?;
+    let engine = Arc::new(engine);
+    if let Some(content) = content {
+        let errors = errors_counter(&mut server.registry);
+        let (args, engine) = (args.clone(), Arc::clone(&engine));
+        tokio::spawn(follow(content, errors, move |config| {
+            engine.configure(args.settings(config));
+        }));
+    }
+    let running = serve(server, engine).await?;
     if let Some(ca) = running.ca_pem() {
         let file = match &args.ca_file {
             Some(file) => file.clone(),
             None => super::ca_file()?,
         };
-        write_ca(&file, ca)?;
+        let directory = file.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory)
+            .and_then(|()| write_whole(&file, ca.as_bytes()))
+            .with_context(|| format!("cannot write the certificate's authority to {}", file.display()))?;
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
     running.until_signal().await?;
@@ -147,11 +178,14 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The world of `--manifests`: whole, or not at all. A world with gaps would refuse what is right.
-fn world_of_files(args: &Args) -> anyhow::Result<World> {
+fn world_of_files(args: &Args, config: &Config) -> anyhow::Result<World> {
     let files = files::load(&args.manifests, Some(&args.namespace));
     if !files.problems.is_empty() {
         let problems: Vec<String> = files.problems.iter().map(ToString::to_string).collect();
         anyhow::bail!("some manifests cannot be read:\n  {}", problems.join("\n  "));
+    }
+    for refused in &files.refused {
+        tracing::warn!("an API server would refuse this: {refused}");
     }
     for note in &files.notes {
         tracing::warn!("{note}");
@@ -162,22 +196,9 @@ fn world_of_files(args: &Args) -> anyhow::Result<World> {
         skipped = files.skipped,
         "read the manifests"
     );
-    Ok(files.world(args.mesh.settings()))
-}
-
-/// Writes the authority whole or not at all.
-fn write_ca(file: &Path, pem: &str) -> anyhow::Result<()> {
-    let write = || {
-        let directory = file.parent().unwrap_or(Path::new("."));
-        if !directory.as_os_str().is_empty() {
-            fs::create_dir_all(directory)?;
-        }
-        let mut new = file.as_os_str().to_owned();
-        new.push(".new");
-        fs::File::create(&new)?.write_all(pem.as_bytes())?;
-        fs::rename(&new, file)
-    };
-    write().with_context(|| format!("cannot write the certificate's authority to {}", file.display()))
+    let mut world = files.world(args.configuration.mesh(config));
+    config.complete(&mut world);
+    Ok(world)
 }
 
 fn log_to_stderr() {

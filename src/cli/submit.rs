@@ -56,14 +56,14 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let files = files::read(&args.paths, Some(&args.namespace));
-    for problem in &files.problems {
+    for problem in files.errors() {
         complain(&problem.to_string());
     }
     let denied = super::runtime()?.block_on(submit(args, &files))?;
-    Ok(match (files.problems.is_empty(), denied) {
-        (false, _) => FAILED,
-        (true, true) => FOUND,
-        (true, false) => CLEAN,
+    Ok(match (files.errors().next(), denied) {
+        (Some(_), _) => FAILED,
+        (None, true) => FOUND,
+        (None, false) => CLEAN,
     })
 }
 

@@ -4,6 +4,7 @@ use super::load::{FileObject, Origin};
 use super::{Place, Problem};
 use crate::progress::Progress;
 use crate::resource::{Kind, Meta, Resource};
+use crate::schema::{self, Fault};
 use crate::symbol::Symbol;
 use crate::yaml;
 
@@ -18,26 +19,26 @@ pub(super) struct Document<'t> {
 }
 
 /// What one thread decoded.
-pub(super) struct Decoded<'n> {
-    namespace: &'n Symbol,
+#[derive(Default)]
+pub(super) struct Decoded {
+    namespace: Symbol,
     pub(super) objects: Vec<FileObject>,
     pub(super) problems: Vec<Problem>,
+    pub(super) refused: Vec<Problem>,
     pub(super) skipped: usize,
 }
 
-impl<'n> Decoded<'n> {
-    pub(super) fn of(documents: &[Document<'_>], namespace: &'n Symbol, progress: Option<&Progress>) -> Self {
+impl Decoded {
+    pub(super) fn of(documents: &[Document<'_>], namespace: &Symbol, progress: Option<&Progress>) -> Self {
         let mut decoded = Self {
-            namespace,
-            objects: Vec::new(),
-            problems: Vec::new(),
-            skipped: 0,
+            namespace: namespace.clone(),
+            ..Self::default()
         };
         for some in documents.chunks(STEPS) {
             for document in some {
                 match document.raw.decode() {
                     Ok(node) => decoded.document(&node, document),
-                    Err(error) => decoded.problems.push(at(document.file, &error)),
+                    Err(error) => decoded.problems.push(Problem::of(document.file, &error)),
                 }
             }
             if let Some(progress) = progress {
@@ -69,21 +70,53 @@ impl<'n> Decoded<'n> {
     fn object(&mut self, node: &yaml::Node<'_>, origin: Origin, file: &str) {
         let text = |key: &str| node.get(key).and_then(yaml::Node::as_str).unwrap_or_default();
         let api_version = text("apiVersion");
-        let Some(kind) = Kind::of(api_version, text("kind")).filter(|kind| is_read(*kind, node)) else {
+        let Some(kind) = Kind::of(api_version, text("kind")) else {
+            return self.unknown(node, file);
+        };
+        if !is_read(kind, node) {
             self.skipped += 1;
             return;
-        };
-        let mut resource = match Resource::parse(kind, node) {
-            Ok(resource) => resource,
-            Err(error) => return self.problems.push(at(file, &error)),
-        };
+        }
+        let mut faults = schema::faults(kind, node);
+        let read = Resource::parse(kind, node)
+            .map_err(|error| {
+                // The schema says the same of the same field, in better words.
+                let same = faults.iter().position(|fault| fault.path == error.path);
+                same.map_or_else(
+                    || Problem::of(file, &error),
+                    |same| refused(file, faults.remove(same)),
+                )
+            })
+            .and_then(|resource| self.named(resource, node, file));
+        self.refused
+            .extend(faults.into_iter().map(|fault| refused(file, fault)));
+        match read {
+            Ok(resource) => self.objects.push(FileObject {
+                resource,
+                api_version: api_version.to_owned(),
+                origin,
+            }),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    /// An object of a kind that no rule reads, or that is meant to be another.
+    fn unknown(&mut self, node: &yaml::Node<'_>, file: &str) {
+        match schema::unserved(node) {
+            Some(fault) => self.refused.push(refused(file, fault)),
+            None => self.skipped += 1,
+        }
+    }
+
+    /// The object with the name and the namespace that it gets in a cluster.
+    fn named(&self, mut resource: Resource, node: &yaml::Node<'_>, file: &str) -> Result<Resource, Problem> {
+        let kind = resource.kind();
         let meta = resource.meta_mut();
         if !give_name(meta) {
             let place = node.get("metadata").unwrap_or(node).span().start;
-            let message = "metadata.name: the object has no name".to_owned();
-            return self.problems.push(Problem {
+            return Err(Problem {
                 place: Place::point(file, place.line, place.column),
-                message,
+                message: "metadata.name: the object has no name".to_owned(),
             });
         }
         if !kind.is_namespaced() {
@@ -91,11 +124,7 @@ impl<'n> Decoded<'n> {
         } else if meta.namespace.is_empty() {
             meta.namespace = self.namespace.clone();
         }
-        self.objects.push(FileObject {
-            resource,
-            api_version: api_version.to_owned(),
-            origin,
-        });
+        Ok(resource)
     }
 }
 
@@ -116,15 +145,10 @@ fn give_name(meta: &mut Meta) -> bool {
     !meta.name.is_empty()
 }
 
-/// The problem that an error of the decoder is.
-pub(super) fn at(file: &str, error: &yaml::Error) -> Problem {
-    let path = if error.path.is_empty() {
-        String::new()
-    } else {
-        format!("{}: ", error.path)
-    };
+/// The problem that a fault is.
+fn refused(file: &str, Fault { span, path, message }: Fault) -> Problem {
     Problem {
-        place: Place::point(file, error.line, error.column),
-        message: format!("{path}{}", error.message),
+        place: Place::over(file, span),
+        message: format!("{path}: {message}"),
     }
 }

@@ -1,6 +1,6 @@
 //! Files and directories that are not to be read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -10,6 +10,8 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 pub struct Exclude {
     names: GlobSet,
     paths: GlobSet,
+    /// Where the paths of some more patterns start.
+    rooted: Option<(PathBuf, Box<Exclude>)>,
 }
 
 impl Exclude {
@@ -28,11 +30,31 @@ impl Exclude {
         Ok(Self {
             names: names.build()?,
             paths: paths.build()?,
+            rooted: None,
         })
+    }
+
+    /// The patterns of `self`, and those of `more`, which are of paths below `root` however these are named.
+    #[must_use]
+    pub fn and_below(self, root: PathBuf, more: Self) -> Self {
+        Self {
+            rooted: Some((root, Box::new(more))),
+            ..self
+        }
     }
 
     /// Whether the path, or a directory that it is in, is excluded.
     pub fn covers(&self, path: &Path) -> bool {
+        self.covers_below_root(path).unwrap_or(false) || self.covers_as_named(path)
+    }
+
+    fn covers_below_root(&self, path: &Path) -> Option<bool> {
+        let (root, exclude) = self.rooted.as_ref()?;
+        let whole = path.canonicalize().ok()?;
+        Some(exclude.covers(whole.strip_prefix(root).ok()?))
+    }
+
+    fn covers_as_named(&self, path: &Path) -> bool {
         if self.names.is_empty() && self.paths.is_empty() {
             return false;
         }
@@ -84,6 +106,19 @@ mod tests {
         assert_eq!(covered("k8s/**/c.yaml"), ["k8s/test/c.yaml"]);
         assert_eq!(covered("**/test/**"), ["k8s/test/c.yaml", "/abs/test/d.yaml"]);
         assert_eq!(covered("/abs/test"), ["/abs/test/d.yaml"]);
+    }
+
+    #[test]
+    fn patterns_below_a_root_are_of_the_paths_from_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("k8s/old")).unwrap();
+        let more = Exclude::new(["k8s/old"]).unwrap();
+        let exclude = Exclude::default().and_below(root.clone(), more);
+        assert!(exclude.covers(&root.join("k8s/old")));
+        assert!(exclude.covers(&root.join("k8s/../k8s/old")));
+        assert!(!exclude.covers(&root.join("k8s")));
+        assert!(!exclude.covers(Path::new("k8s/old")));
     }
 
     #[test]

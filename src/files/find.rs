@@ -27,22 +27,29 @@ pub(super) fn find(path: &Path, exclude: &Exclude) -> Result<Vec<PathBuf>, Probl
     entries.sort();
     let mut found = Vec::new();
     for entry in entries {
-        let is_hidden = entry
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_directory = fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_dir());
-        let extension = entry.extension().and_then(OsStr::to_str);
-        if is_hidden {
+        if entry.file_name().is_some_and(is_hidden) {
             continue;
         }
         if is_directory {
             found.extend(find(&entry, exclude)?);
-        } else if matches!(extension, Some("yaml" | "yml" | "json"))
-            && !entry.is_dir()
-            && !exclude.covers(&entry)
-        {
+        } else if is_manifest(&entry) && !entry.is_dir() && !exclude.covers(&entry) {
             found.push(entry);
         }
     }
     Ok(found)
+}
+
+/// Whether [`find`] would find the file `inside` of the directory `path`, if it were there.
+pub(super) fn would_find(path: &Path, inside: &Path, exclude: &Exclude) -> bool {
+    !inside.iter().any(is_hidden) && is_manifest(inside) && !exclude.covers(&path.join(inside))
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn is_manifest(file: &Path) -> bool {
+    let extension = file.extension().and_then(OsStr::to_str);
+    matches!(extension, Some("yaml" | "yml" | "json"))
 }

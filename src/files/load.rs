@@ -7,8 +7,8 @@ use std::{fmt, fs, io, thread};
 
 use serde::Deserialize as _;
 
-use super::decode::{Decoded, Document, at};
-use super::find::find;
+use super::decode::{Decoded, Document};
+use super::find::{find, would_find};
 use super::{Exclude, Place};
 use crate::progress::Progress;
 use crate::resource::{ObjectRef, Resource, default_namespace};
@@ -24,6 +24,8 @@ pub struct Files {
     pub objects: Vec<FileObject>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    /// What the API server would refuse, though it can be read.
+    pub refused: Vec<Problem>,
     /// What is worth telling: an object that a later file replaces.
     pub notes: Vec<String>,
     /// How many objects are of a kind that no rule reads.
@@ -57,7 +59,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// What two objects of one document have in common.
-    fn document_key(self) -> (usize, yaml::Position) {
+    pub(super) fn document_key(self) -> (usize, yaml::Position) {
         (self.source, self.document.start())
     }
 
@@ -70,7 +72,7 @@ impl Origin {
     }
 }
 
-/// A file or document that cannot be read.
+/// A file or document that cannot be read, or a field that the API server would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.
@@ -79,10 +81,37 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// The problem that an error of the decoder is.
+    pub fn of(file: &str, error: &yaml::Error) -> Self {
+        let path = if error.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", error.path)
+        };
+        Self {
+            place: Place::point(file, error.line, error.column),
+            message: format!("{path}{}", error.message),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
     }
+}
+
+/// What becomes of fields that the API server would refuse; the names are kubectl's.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Validation {
+    /// They are errors.
+    #[default]
+    Strict,
+    /// They are told; all else is judged as if they were not there.
+    Warn,
+    /// Nothing is said of them.
+    Ignore,
 }
 
 /// How files are read.
@@ -92,6 +121,8 @@ pub struct Reader<'r> {
     pub namespace: Option<&'r str>,
     /// What is not read.
     pub exclude: Exclude,
+    /// What becomes of fields that the API server would refuse.
+    pub validation: Validation,
     /// Where it is counted.
     pub progress: Option<&'r Progress>,
 }
@@ -101,6 +132,22 @@ impl Reader<'_> {
     pub fn files(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
         let found = paths.iter().map(|path| find(path, &self.exclude));
         found.flat_map(Result::unwrap_or_default).collect()
+    }
+
+    /// Whether it would read the file `inside` of the directory `path`, if it were there.
+    pub fn would_read(&self, path: &Path, inside: &Path) -> bool {
+        would_find(path, inside, &self.exclude)
+    }
+
+    /// Reads files that are in memory, each with its name, as one whole.
+    pub fn load_texts(&self, texts: Vec<(String, Vec<u8>)>) -> Files {
+        let mut files = Files::default();
+        for (name, bytes) in texts {
+            files.add_source(&name, Ok(bytes));
+        }
+        self.decode(&mut files);
+        files.settle();
+        files
     }
 
     /// Reads `paths` as one whole: as [`Reader::read`] does, and of the same object twice the later one counts, with
@@ -133,8 +180,33 @@ impl Reader<'_> {
                 }
             }
         }
+        self.decode(&mut files);
+        files
+    }
+
+    fn decode(&self, files: &mut Files) {
         let namespace = self.namespace.map_or_else(default_namespace, Symbol::new);
         files.decode(&namespace, self.progress);
+        match self.validation {
+            Validation::Strict => {}
+            Validation::Warn => {
+                let refused = files.refused.drain(..);
+                files.notes.extend(refused.map(|refused| refused.to_string()));
+            }
+            Validation::Ignore => files.refused.clear(),
+        }
+    }
+
+    /// Files of these names and texts, as [`Reader::load`] gives them, with what could not be read.
+    pub(super) fn of_texts(&self, texts: Vec<(String, String)>, problems: Vec<Problem>) -> Files {
+        let sources = texts.into_iter().map(|(name, text)| Source { name, text });
+        let mut files = Files {
+            sources: sources.collect(),
+            problems,
+            ..Files::default()
+        };
+        self.decode(&mut files);
+        files.settle();
         files
     }
 }
@@ -166,6 +238,11 @@ impl Files {
         )
     }
 
+    /// What could not be read, and then what the API server would refuse.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(&self.refused)
+    }
+
     /// How many files were read.
     pub fn count(&self) -> usize {
         self.sources.len()
@@ -175,6 +252,23 @@ impl Files {
     pub fn text(&self, file: &str) -> Option<&str> {
         let source = self.sources.iter().find(|source| source.name == file)?;
         Some(&source.text)
+    }
+
+    /// The names of the files that were read, and their texts.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        let sources = self.sources.iter();
+        sources.map(|source| (source.name.as_str(), source.text.as_str()))
+    }
+
+    /// The name and the text of the file at this place among them.
+    pub(super) fn source(&self, at: usize) -> Option<(&str, &str)> {
+        let source = self.sources.get(at)?;
+        Some((&source.name, &source.text))
+    }
+
+    /// The file that an object is in.
+    pub fn file_of(&self, object: &FileObject) -> Option<&str> {
+        self.source(object.origin.source).map(|(name, _)| name)
     }
 
     /// Where the field `path` of an object stands, or, if it is not written, the nearest field above it; with an
@@ -212,10 +306,23 @@ impl Files {
 
     /// The object as JSON, as the API server would be sent it.
     pub fn json(&self, object: &FileObject) -> Option<serde_json::Value> {
-        let origin = object.origin;
-        let source = self.sources.get(origin.source)?;
-        let document = origin.document.of(&source.text).decode().ok()?;
-        serde_json::Value::deserialize(origin.object(&document)?).ok()
+        self.jsons(&[object]).pop().flatten()
+    }
+
+    /// As [`Files::json`], of many objects, in their order: neighbours in one document are read together.
+    pub fn jsons(&self, objects: &[&FileObject]) -> Vec<Option<serde_json::Value>> {
+        let by_document = objects.chunk_by(|a, b| a.origin.document_key() == b.origin.document_key());
+        let of_document = |objects: &[&FileObject]| -> Vec<Option<serde_json::Value>> {
+            let origin = objects[0].origin;
+            let source = self.sources.get(origin.source);
+            let document = source.and_then(|source| origin.document.of(&source.text).decode().ok());
+            let json = |object: &&FileObject| {
+                let node = object.origin.object(document.as_ref()?)?;
+                serde_json::Value::deserialize(node).ok()
+            };
+            objects.iter().map(json).collect()
+        };
+        by_document.flat_map(of_document).collect()
     }
 
     fn add_source(&mut self, name: &str, bytes: io::Result<Vec<u8>>) {
@@ -227,7 +334,7 @@ impl Files {
             .and_then(|bytes| {
                 yaml::read(&bytes)
                     .map(ToOwned::to_owned)
-                    .map_err(|error| at(name, &error))
+                    .map_err(|error| Problem::of(name, &error))
             });
         match text {
             Ok(text) => self.sources.push(Source {
@@ -254,7 +361,7 @@ impl Files {
         }
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = documents.len().div_ceil(threads).max(1);
-        let decoded: Vec<Decoded<'_>> = thread::scope(|scope| {
+        let decoded: Vec<Decoded> = thread::scope(|scope| {
             let decode = |chunk| move || Decoded::of(chunk, namespace, progress);
             let workers: Vec<_> = documents
                 .chunks(share)
@@ -265,15 +372,12 @@ impl Files {
                 .filter_map(|worker| worker.join().ok())
                 .collect()
         });
-        let mut found = (Vec::new(), Vec::new(), 0);
         for part in decoded {
-            found.0.extend(part.objects);
-            found.1.extend(part.problems);
-            found.2 += part.skipped;
+            self.objects.extend(part.objects);
+            self.problems.extend(part.problems);
+            self.refused.extend(part.refused);
+            self.skipped += part.skipped;
         }
-        self.objects.append(&mut found.0);
-        self.problems.append(&mut found.1);
-        self.skipped += found.2;
     }
 
     /// Of an object that is there twice, the later one counts.

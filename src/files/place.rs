@@ -36,6 +36,11 @@ impl Place {
             },
             None => value,
         };
+        Self::over(file, span)
+    }
+
+    /// What a span of the file covers.
+    pub(super) fn over(file: &str, span: Span) -> Self {
         Self {
             file: file.to_owned(),
             line: span.start.line,

@@ -25,6 +25,15 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .min()
 }
 
+/// The one of `candidates` that whoever wrote `name` meant: the same in other letters' case or with other dashes, or else
+/// the nearest.
+pub fn meant<'a>(name: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+    let written = plain(name);
+    let same = candidates.clone().find(|candidate| plain(candidate) == written);
+    same.or_else(|| nearest(name, candidates))
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that `filter` calls")]
 fn no_digit(c: &char) -> bool {
     !c.is_ascii_digit()

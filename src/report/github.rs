@@ -35,7 +35,7 @@ pub fn write_github(report: &Report, out: &mut impl Write) -> io::Result<()> {
         write_command(
             "error",
             Some(&problem.place),
-            "not readable",
+            "cannot be applied",
             &problem.message,
             out,
         )?;
@@ -114,7 +114,7 @@ mod tests {
                 Place::point("a,b:c%2C\n::error::.yaml", 3, 4),
                 "50%\r\n::error::x, y: z\u{1b}[2J"
             ),
-            "::error file=a%2Cb%3Ac%252C%0A%3A%3Aerror%3A%3A.yaml,line=3,endLine=3,col=4,endColumn=4,title=not readable::50%25\u{fffd}%0A::error::x, y: z\u{fffd}[2J\n"
+            "::error file=a%2Cb%3Ac%252C%0A%3A%3Aerror%3A%3A.yaml,line=3,endLine=3,col=4,endColumn=4,title=cannot be applied::50%25\u{fffd}%0A::error::x, y: z\u{fffd}[2J\n"
         );
     }
 
@@ -122,11 +122,11 @@ mod tests {
     fn a_whole_file_has_no_line_and_standard_input_no_file() {
         assert_eq!(
             written(Place::whole("a.yaml"), "x"),
-            "::error file=a.yaml,title=not readable::x\n"
+            "::error file=a.yaml,title=cannot be applied::x\n"
         );
         assert_eq!(
             written(Place::point("-", 1, 1), "x"),
-            "::error title=not readable::x\n"
+            "::error title=cannot be applied::x\n"
         );
     }
 }

@@ -77,6 +77,7 @@ struct Summary {
     objects: usize,
     skipped: usize,
     suppressed: usize,
+    known: usize,
     deny: usize,
     warn: usize,
 }
@@ -92,6 +93,7 @@ pub fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
             objects: report.objects,
             skipped: report.skipped,
             suppressed: report.suppressed,
+            known: report.known,
             deny: report.count(Level::Deny),
             warn: report.count(Level::Warn),
         },

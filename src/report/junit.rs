@@ -102,7 +102,7 @@ fn finding(reported: &Reported, fails_from: Level) -> Case {
 
 fn problem(problem: &Problem) -> Case {
     Case {
-        name: "not readable".to_owned(),
+        name: "cannot be applied".to_owned(),
         place: Some(problem.place.clone()),
         outcome: Outcome::Error,
         level: "error".to_owned(),

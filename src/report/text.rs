@@ -110,18 +110,25 @@ fn summary(report: &Report) -> String {
         number(report.files, "file")
     );
     if deny + warn == 0 {
-        text.push_str("no findings");
+        text.push_str(if report.known == 0 {
+            "no findings"
+        } else {
+            "no new findings"
+        });
     } else {
         let _ = write!(text, "{deny} deny, {warn} warn");
     }
     for (count, what) in [
+        (report.known, "known"),
         (report.suppressed, "suppressed"),
         (report.skipped, "skipped"),
-        (report.problems.len(), "not readable"),
     ] {
         if count > 0 {
             let _ = write!(text, ", {count} {what}");
         }
+    }
+    if !report.problems.is_empty() {
+        let _ = write!(text, ", {}", number(report.problems.len(), "error"));
     }
     text
 }

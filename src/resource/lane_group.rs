@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Labels, Meta};
@@ -132,15 +133,18 @@ impl LaneGroup {
     }
 }
 
-impl<'de> Deserialize<'de> for LaneGroup {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Wire {
-            metadata: Meta,
-            spec: LaneGroupSpec,
+impl LaneGroup {
+    /// The group that `spec` describes, or what about it the API server would refuse.
+    pub fn new(meta: Meta, spec: LaneGroupSpec) -> Result<Self, String> {
+        if !spec.lanes.contains(&spec.default_lane) {
+            let LaneGroupSpec {
+                default_lane, lanes, ..
+            } = &spec;
+            return Err(format!(
+                "defaultLane `{default_lane}` has to be one of the lanes, which are {}",
+                lanes.join(", ")
+            ));
         }
-
-        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
         let header = |name: &str| Symbol::from(name.to_ascii_lowercase());
         let labels = spec.workloads.match_labels.iter();
         let labels = Labels::new(labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())));
@@ -164,8 +168,21 @@ impl<'de> Deserialize<'de> for LaneGroup {
                 lane_label: spec.lane_label.map(Symbol::from),
                 workloads: labels.pairs().to_vec(),
             },
-            meta: metadata,
+            meta,
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for LaneGroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            metadata: Meta,
+            spec: LaneGroupSpec,
+        }
+
+        let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
+        Self::new(metadata, spec).map_err(|problem| D::Error::custom(format_args!("spec: {problem}")))
     }
 }
 

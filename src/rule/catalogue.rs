@@ -69,6 +69,25 @@ pub fn find(code_or_name: &str) -> Option<&'static Rule> {
     })
 }
 
+/// A word that names no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no rule has the code or name `{0}`; `lanekeeper rules` lists them")]
+pub struct UnknownRule(String);
+
+/// The rule of this code or name, or the rules whose codes start so: `LK1`.
+pub fn named(name: &str) -> Result<Vec<Rule>, UnknownRule> {
+    if let Some(rule) = find(name) {
+        return Ok(vec![*rule]);
+    }
+    let start = name.to_ascii_uppercase();
+    let starts_so = |rule: &&Rule| start.starts_with("LK") && rule.code.starts_with(&start);
+    let rules: Vec<Rule> = RULES.iter().filter(starts_so).copied().collect();
+    if rules.is_empty() {
+        return Err(UnknownRule(name.to_owned()));
+    }
+    Ok(rules)
+}
+
 /// The page that lists every rule, in Markdown; the rules' own pages are beside it.
 pub fn index() -> String {
     let row = |rule: &Rule| {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Rule;
+use super::{Rule, Suggestion};
 use crate::resource::ObjectRef;
 use crate::symbol::Symbol;
 
@@ -42,7 +42,8 @@ pub enum Certainty {
 
 /// What a finding is about; together with code and object, its identity: it does not change when routes are
 /// inserted above it or messages are reworded [s4].
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Subject {
     /// The full host.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +96,8 @@ pub struct Finding {
     pub help: String,
     /// What it follows from, besides its own field.
     pub evidence: Vec<Evidence>,
+    /// A change that would mend it, where there is one to guess.
+    pub suggestion: Option<Suggestion>,
 }
 
 /// What makes two findings the same one.
@@ -115,6 +118,7 @@ impl Finding {
             message: String::new(),
             help: String::new(),
             evidence: Vec::new(),
+            suggestion: None,
         }
     }
 
@@ -130,6 +134,13 @@ impl Finding {
     pub fn says(mut self, message: impl Into<String>, help: impl Into<String>) -> Self {
         self.message = message.into();
         self.help = help.into();
+        self
+    }
+
+    /// The same finding, that this change would mend.
+    #[must_use]
+    pub fn mended_by(mut self, suggestion: impl Into<Option<Suggestion>>) -> Self {
+        self.suggestion = suggestion.into();
         self
     }
 

@@ -40,7 +40,7 @@
 //! tells a slip from what is only missing, and passes over labels that Istio adds by itself. A subset without labels
 //! (KIA0209) chooses every pod and is used to carry a policy: nothing is wrong with it here.
 
-use super::{Check, Finding, Level, Rule, Subject, joined};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{DestinationRule, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset};
 use crate::routing::{
@@ -128,6 +128,11 @@ impl<'w> Judged<'_, '_, 'w> {
 
         let found = found(service, &wanted, &carriers, &unknown_owners, beside.as_ref());
         let name = &self.subset.name;
+        let suggestion = match (&near, &beside) {
+            (Some(near), _) => self.suggestion(near, &carriers.of_service),
+            (None, Some(missed)) => Some(mending_missed(service, missed, carriers.of_service.is_empty())),
+            (None, None) => None,
+        };
         let help = match (&near, &beside) {
             (Some(near), _) => self.did_you_mean(near),
             (None, Some(beside)) => format!(
@@ -141,11 +146,12 @@ impl<'w> Judged<'_, '_, 'w> {
             (None, None) => "start a workload with these labels, or remove the subset".to_owned(),
         };
         Some(
-            self.finding_at(near.map(|near| near.wanted))
+            self.finding_at(near.as_ref().map(|near| &near.wanted))
                 .from_field(service.meta.reference(Kind::Service), "spec.selector", "its selector")
                 .from_fields(beside.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")))
                 .missing_if(!is_slip)
                 .warning_if(is_unsure)
+                .mended_by(suggestion)
                 .says(
                     format!("subset `{name}` asks for {wanted}, and {found}: its requests are answered 503 (no healthy upstream)"),
                     help,
@@ -194,8 +200,9 @@ impl<'w> Judged<'_, '_, 'w> {
         let names = joined(&objects, " with ");
         let subset = &self.subset.name;
         let near = self.near_label(&wanted, &labels);
-        let finding = self.finding_at(near.as_ref().map(|near| near.wanted.clone()));
-        let finding = finding.from_objects(objects);
+        let suggestion = near.as_ref().and_then(|near| self.suggestion(near, &[]));
+        let finding = self.finding_at(near.as_ref().map(|near| &near.wanted));
+        let finding = finding.from_objects(objects).mended_by(suggestion);
         if endpoints.is_by_host_alone() {
             // Only DNS makes the host an endpoint by itself, and one without labels.
             return entries.iter().any(|entry| entry.by_dns).then(|| {
@@ -244,15 +251,19 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     /// The finding on the label of this key, or on all labels.
-    fn finding_at(&self, key: Option<Symbol>) -> Finding {
+    fn finding_at(&self, key: Option<&Symbol>) -> Finding {
         let object = self.rule.meta.reference(Kind::DestinationRule);
-        let key = key.map(|key| super::field(&key)).unwrap_or_default();
-        let path = format!("spec.subsets[{}].labels{key}", self.index);
-        Finding::new(&RULE, object, path).about(Subject {
+        Finding::new(&RULE, object, self.path(key)).about(Subject {
             host: Some(self.host.clone()),
             subset: Some(self.subset.name.clone()),
             ..Subject::default()
         })
+    }
+
+    /// The label of this key, or all labels.
+    fn path(&self, key: Option<&Symbol>) -> String {
+        let key = key.map(|key| super::field(key)).unwrap_or_default();
+        format!("spec.subsets[{}].labels{key}", self.index)
     }
 
     /// Whether any route leads to the subset.
@@ -260,15 +271,42 @@ impl<'w> Judged<'_, '_, 'w> {
         is_subset_routed(self.check.view, self.host, &self.subset.name)
     }
 
-    /// The question that names the slip: in the subset, unless it asks for a lane and the carrier names none.
-    fn did_you_mean(&self, NearLabel { key, value, .. }: &NearLabel) -> String {
+    /// The lane that the subset rightly asks for, where the carrier's value is the slip.
+    fn lane_asked_for(&self, NearLabel { key, value, .. }: &NearLabel) -> Option<&Symbol> {
         let lanes = self.check.groups.of_host(self.host);
-        let wanted = self.subset.labels.get(key).filter(|wanted| {
+        self.subset.labels.get(key).filter(|wanted| {
             lanes.is_some_and(|lanes| {
                 lanes.lane_label() == Some(key) && lanes.contains(wanted) && !lanes.contains(value)
             })
-        });
-        match wanted {
+        })
+    }
+
+    /// What mends the slip: in the subset, or in the one carrier that has it.
+    fn suggestion(&self, near: &NearLabel, carriers: &[&Resource]) -> Option<Suggestion> {
+        let NearLabel { wanted, key, value } = near;
+        if let Some(lane) = self.lane_asked_for(near) {
+            let has_slip = |carrier: &&&Resource| {
+                let labels = carrier.carrier_labels();
+                labels.is_some_and(|labels| labels.get(key) == Some(value))
+            };
+            let mut with_slip = carriers.iter().filter(has_slip);
+            let carrier = with_slip.next().filter(|_| with_slip.next().is_none())?;
+            let path = format!("{}{}", carrier.kind().carrier_labels_path(), super::field(key));
+            return Some(Suggestion::set(carrier.reference(), path, lane.as_str()));
+        }
+        let object = self.rule.meta.reference(Kind::DestinationRule);
+        let path = self.path(Some(wanted));
+        Some(if wanted == key {
+            Suggestion::set(object, path, value.as_str())
+        } else {
+            Suggestion::rename(object, path, key.as_str())
+        })
+    }
+
+    /// The question that names the slip: in the subset, unless it asks for a lane and the carrier names none.
+    fn did_you_mean(&self, near: &NearLabel) -> String {
+        let NearLabel { key, value, .. } = near;
+        match self.lane_asked_for(near) {
             Some(lane) => format!(
                 "`{lane}` is a lane and `{value}` is none: did you mean `{key}: {lane}` on the workload?"
             ),
@@ -306,6 +344,20 @@ impl<'w> Judged<'_, '_, 'w> {
                 value: near.into(),
             })
         })
+    }
+}
+
+/// What mends a slip between a Service and a workload that it misses: the selector where the Service has nothing else,
+/// else the workload's label.
+fn mending_missed(service: &Service, missed: &Missed, has_nothing: bool) -> Suggestion {
+    if has_nothing {
+        Suggestion::in_selector(service, missed)
+    } else {
+        Suggestion::set(
+            missed.workload.clone(),
+            missed.label_path(),
+            missed.selected.as_str(),
+        )
     }
 }
 

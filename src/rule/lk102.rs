@@ -25,7 +25,7 @@
 //! Neither `istioctl analyze` nor Kiali has a counterpart: Kiali's KIA0701 compares the ports of a Deployment that the
 //! Service selects by the Deployment's own labels, and passes over a Service that selects none.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion};
 use crate::resource::{Destination, Kind, Labels, Resource, Service, VirtualService};
 use crate::routing::{alias_at, destinations, missed_by_a_slip, routes_to, rule_for, workload_labels};
 use crate::symbol::Symbol;
@@ -81,6 +81,11 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             ..Subject::default()
         })
         .missing_if(missed.is_none())
+        .mended_by(
+            missed
+                .as_ref()
+                .map(|missed| Suggestion::in_selector(service, missed)),
+        )
         .from_objects(routes.iter().map(reference))
         .from_fields(missed.map(|missed| (missed.workload.clone(), missed.label_path(), "its label")));
     vec![finding.says(

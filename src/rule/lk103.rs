@@ -31,7 +31,8 @@
 //! look at TCP and TLS routes as well, which cannot go by a lane header; KIA1107 does not look at mirrors; neither passes over
 //! destinations of weight 0. The lookup is `destinationRule` in `pilot/pkg/model/push_context.go`.
 
-use super::{Check, Finding, Level, Rule, Subject, joined};
+use super::subset::missing_by_name;
+use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
@@ -107,7 +108,8 @@ fn judge(
         .filter(may_be_seen)
         .map(|caller| (caller, look_up(view, &caller.namespace, &host, home)));
     let (rules, is_by_age) = worst(found.collect(), subset);
-    if let Some(mut told) = not_in_the_rule(vs, &rules, subset, home) {
+    let field = (vs, finding.path.as_str());
+    if let Some(mut told) = not_in_the_rule(check, field, &rules, &host, subset, home) {
         if is_by_age {
             told.message.push_str(
                 ". Another rule defines it: the younger one replaces the other, and their ages are not known",
@@ -122,7 +124,8 @@ fn judge(
             .missing_if(is_by_age || !told.is_slip)
             .warning_if(is_by_age || takes_nothing)
             .from_fields(told.fields);
-        return Some(found.says(message, told.help));
+        let suggestion = told.suggestion.filter(|_| !is_by_age);
+        return Some(found.mended_by(suggestion).says(message, told.help));
     }
     if let Some((caller, _)) = rules.iter().find(|(_, rule)| rule.is_none()) {
         let by_all = rules.iter().all(|(_, rule)| rule.is_none());
@@ -197,14 +200,18 @@ struct Lacking {
     message: String,
     help: String,
     is_slip: bool,
+    /// What mends it: the name that is meant, or the subset, where its workload is there.
+    suggestion: Option<Suggestion>,
     /// Where the subset that is meant is defined, or all of them are.
     fields: Vec<(ObjectRef, String, &'static str)>,
 }
 
 /// The first caller whose rule lacks the subset.
 fn not_in_the_rule(
-    vs: &VirtualService,
+    check: &Check<'_, '_>,
+    (vs, path): (&VirtualService, &str),
     rules: &[(&Caller, Option<EffectiveRule<'_>>)],
+    host: &Symbol,
     subset: &str,
     home: Option<&str>,
 ) -> Option<Lacking> {
@@ -245,10 +252,16 @@ fn not_in_the_rule(
     };
     let near = nearest(subset, defined.iter().copied());
     let is_slip = near.is_some_and(|near| !routes_to(vs, near));
-    let help = match near {
-        Some(near) if is_slip => format!("did you mean `{near}`?"),
-        Some(near) => format!("did you mean `{near}`? Otherwise {add}"),
+    let meant = near.map(|near| Suggestion::set(vs.meta.reference(Kind::VirtualService), path, near));
+    let help = match &meant {
+        Some(meant) if is_slip => meant.question(),
+        Some(meant) => format!("{} Otherwise {add}", meant.question()),
         None => add,
+    };
+    let suggestion = if is_slip {
+        meant
+    } else {
+        missing_by_name(check, host, rule, subset)
     };
     let who = if by_all && stands_in.is_none() {
         String::new()
@@ -263,6 +276,7 @@ fn not_in_the_rule(
         message,
         help,
         is_slip,
+        suggestion,
         fields: near
             .and_then(|near| rule.subset(near))
             .and_then(definition)

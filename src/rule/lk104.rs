@@ -34,7 +34,7 @@
 
 use std::net::IpAddr;
 
-use super::{Check, Finding, Level, Rule, Subject, joined};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{Caller, Target, alias_at, destinations, is_visible, target_of};
@@ -70,7 +70,10 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 continue;
             };
             let path = format!("spec.http[{index}].{path}.host");
+            let meant = fault.meant.filter(|_| fault.is_slip);
+            let suggestion = meant.map(|host| Suggestion::set(object.reference(), path.as_str(), host));
             let finding = Finding::new(&RULE, object.reference(), path)
+                .mended_by(suggestion)
                 .about(Subject {
                     host: Some(host),
                     subset: destination.subset.clone(),
@@ -100,6 +103,8 @@ struct Fault {
     message: String,
     help: String,
     is_slip: bool,
+    /// The host that is meant.
+    meant: Option<String>,
     evidence: Vec<ObjectRef>,
 }
 
@@ -123,6 +128,7 @@ fn fault(
             ),
             help: format!("add a ServiceEntry for {of}, or correct the alias's spec.externalName"),
             is_slip: false,
+            meant: None,
             evidence: vec![alias.meta.reference(Kind::Service)],
         });
     }
@@ -135,6 +141,7 @@ fn missing(view: &View<'_>, vs: &VirtualService, host: &Symbol, written: &Symbol
         message,
         help,
         is_slip,
+        meant: None,
         evidence,
     };
     match view.read_host(host) {
@@ -157,12 +164,11 @@ fn missing(view: &View<'_>, vs: &VirtualService, host: &Symbol, written: &Symbol
                         .flat_map(destinations)
                         .any(|(_, to)| view.resolve(&to.host, &vs.meta.namespace) == near_host);
                     let evidence = ObjectRef::new(Kind::Service, namespace, near);
-                    fault(
-                        message,
-                        format!("did you mean `{meant}`?"),
-                        !is_named,
-                        vec![evidence],
-                    )
+                    let help = format!("did you mean `{meant}`?");
+                    Fault {
+                        meant: Some(meant.to_owned()),
+                        ..fault(message, help, !is_named, vec![evidence])
+                    }
                 }
                 None => fault(
                     message,
@@ -176,12 +182,13 @@ fn missing(view: &View<'_>, vs: &VirtualService, host: &Symbol, written: &Symbol
         Host::Other(_) => match literally_taken(view, host) {
             Some(service) => {
                 let full = view.resolve(&service.name, &service.namespace);
-                fault(
-                    format!("Istio takes `{host}` literally, for it has a dot, and knows no such host"),
-                    format!("write `{full}` for {service}"),
-                    true,
-                    vec![service],
-                )
+                let message =
+                    format!("Istio takes `{host}` literally, for it has a dot, and knows no such host");
+                let help = format!("write `{full}` for {service}");
+                Fault {
+                    meant: Some(full.to_string()),
+                    ..fault(message, help, true, vec![service])
+                }
             }
             None => fault(
                 format!("`{host}` is no Service or ServiceEntry here"),
@@ -218,6 +225,7 @@ fn unseen(view: &View<'_>, callers: &[Caller], target: &Target<'_>) -> Option<Fa
             ),
             help: "label the namespace so that Istio looks at it".to_owned(),
             is_slip: false,
+            meant: None,
             evidence: references,
         });
     }
@@ -250,6 +258,7 @@ fn unseen(view: &View<'_>, callers: &[Caller], target: &Target<'_>) -> Option<Fa
         ),
         help: "export it there (a Service by its annotation networking.istio.io/exportTo), or keep the route from those callers".to_owned(),
         is_slip: false,
+        meant: None,
         evidence: references,
     })
 }

@@ -26,7 +26,7 @@
 //! destinations of weight 0 too and does not tell the pods' port from the service's. Kiali has no counterpart: KIA1101
 //! looks at the host only.
 
-use super::{Check, Finding, Level, Rule, Subject, joined};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::resource::{Kind, Resource, TargetPort};
 use crate::routing::{Target, alias_at, destinations, target_of};
 
@@ -64,23 +64,22 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                     alias.meta.reference(Kind::Service)
                 )
             });
-            let help = match behind(&target, number) {
+            let path = format!("spec.http[{index}].{path}.port.number");
+            let meant = behind(&target, number);
+            let help = match meant {
                 Some(port) => format!("{number} is the pods' port; did you mean the service's port {port}?"),
                 None => "route to a port that it has, or add the port to it first".to_owned(),
             };
-            let finding = Finding::new(
-                &RULE,
-                object.reference(),
-                format!("spec.http[{index}].{path}.port.number"),
-            )
-            .about(Subject {
-                host: Some(host),
-                port: Some(number),
-                subset: destination.subset.clone(),
-                ..Subject::default()
-            })
-            .missing_if(true)
-            .from_each(owners, "spec.ports", "its ports");
+            let finding = Finding::new(&RULE, object.reference(), path.clone())
+                .about(Subject {
+                    host: Some(host),
+                    port: Some(number),
+                    subset: destination.subset.clone(),
+                    ..Subject::default()
+                })
+                .missing_if(true)
+                .mended_by(meant.map(|port| Suggestion::set(object.reference(), path, port)))
+                .from_each(owners, "spec.ports", "its ports");
             findings.push(finding.says(
                 format!(
                     "{stands_for}{names} has no port {number}, only {}: the requests are answered 503",

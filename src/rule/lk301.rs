@@ -26,7 +26,7 @@
 //! ## References
 //! Neither `istioctl analyze` nor Kiali knows lanes: to both, any value of a header is as good as another.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion};
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::Lanes;
 use crate::symbol::Symbol;
@@ -121,10 +121,10 @@ impl Judged<'_, '_, '_> {
             return None;
         }
         let message = self.message(value, path);
-        Some(
-            self.finding(header, value, path)
-                .says(message, format!("did you mean `{near}`?")),
-        )
+        let suggestion = Suggestion::set(self.object.reference(), path, near.as_str());
+        let help = suggestion.question();
+        let finding = self.finding(header, value, path).says(message, help);
+        Some(finding.mended_by(suggestion))
     }
 
     fn message(&self, value: &str, path: &str) -> String {

@@ -32,7 +32,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion};
 use crate::resource::{HttpMatch, Kind, Resource, StringMatch, VirtualService};
 use crate::routing::{Condition, HeaderState, Lanes, Route, VirtualHost, header_after, reached};
 use crate::symbol::Symbol;
@@ -67,10 +67,13 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                         condition: *condition,
                         part,
                     };
-                    for (finding, name) in place.findings() {
+                    for (finding, name, meant) in place.findings() {
                         let path = format!("{path}.headers{}", super::field(&name));
+                        let object = finding.object.clone();
                         let finding = Finding {
                             path: path.clone(),
+                            suggestion: meant
+                                .map(|header| Suggestion::rename(object, path.clone(), header.as_str())),
                             ..finding
                         };
                         let known = found.entry(path).or_insert_with(|| finding.clone());
@@ -110,8 +113,9 @@ struct Place<'c, 'v, 'w> {
 }
 
 impl Place<'_, '_, '_> {
-    /// The findings on the part's headers, each with the header's name as written.
-    fn findings(&self) -> Vec<(Finding, String)> {
+    /// The findings on the part's headers, each with the header's name as written, and the header that is meant, where
+    /// that is sure.
+    fn findings(&self) -> Vec<(Finding, String, Option<Symbol>)> {
         let mut findings = Vec::new();
         for lanes in self.check.groups_of(self.route.vs, self.route.route) {
             let header = &lanes.group.header;
@@ -127,14 +131,19 @@ impl Place<'_, '_, '_> {
                 } else {
                     self.other_header(&lanes, name, value)
                 };
-                findings.extend(finding.map(|finding| (finding, name.to_string())));
+                findings.extend(finding.map(|(finding, meant)| (finding, name.to_string(), meant)));
             }
         }
         findings
     }
 
     /// The entry header on the mesh.
-    fn entry_header(&self, lanes: &Lanes<'_, '_>, name: &str, value: &StringMatch) -> Option<Finding> {
+    fn entry_header(
+        &self,
+        lanes: &Lanes<'_, '_>,
+        name: &str,
+        value: &StringMatch,
+    ) -> Option<(Finding, Option<Symbol>)> {
         let is_matched_rightly = || {
             let conditions = self.host.routes.iter().flat_map(|route| &route.conditions);
             let mut by_lane = conditions.filter_map(|condition| condition.header(&lanes.group.header));
@@ -162,21 +171,26 @@ impl Place<'_, '_, '_> {
                 format!("match `{header}` instead"),
             )
         };
-        Some(
-            self.finding(name, value)
-                .warning_if(is_for_gateways_too || sets(self.route, header))
-                .says(
-                    format!(
-                        "`{name}` is how callers outside name their lane; in the mesh the lane of {} is in `{header}`, and applications do not pass `{name}` on: {then}",
-                        lanes.group.title()
-                    ),
-                    help,
+        let finding = self
+            .finding(name, value)
+            .warning_if(is_for_gateways_too || sets(self.route, header))
+            .says(
+                format!(
+                    "`{name}` is how callers outside name their lane; in the mesh the lane of {} is in `{header}`, and applications do not pass `{name}` on: {then}",
+                    lanes.group.title()
                 ),
-        )
+                help,
+            );
+        Some((finding, (!is_for_gateways_too).then(|| header.clone())))
     }
 
     /// A header that is neither, matched against a lane's name.
-    fn other_header(&self, lanes: &Lanes<'_, '_>, name: &str, value: &StringMatch) -> Option<Finding> {
+    fn other_header(
+        &self,
+        lanes: &Lanes<'_, '_>,
+        name: &str,
+        value: &StringMatch,
+    ) -> Option<(Finding, Option<Symbol>)> {
         let lane = value.exact().filter(|value| lanes.contains(value))?;
         let group = &lanes.group;
         if sets(self.route, &group.header) {
@@ -203,10 +217,11 @@ impl Place<'_, '_, '_> {
             "`{name}` is matched against `{lane}`, a lane of {}, which {whose} in `{expected}`",
             group.title()
         );
-        Some(self.finding(name, value).warning_if(true).says(
+        let finding = self.finding(name, value).warning_if(true).says(
             format!("{what}: unless callers send `{name}`, the match takes no request"),
             format!("did you mean `{expected}`? If the header is another matter, say so with the annotation lanekeeper.dev/allow: LK302"),
-        ))
+        );
+        Some((finding, Some(expected)))
     }
 
     fn finding(&self, name: &str, value: &StringMatch) -> Finding {

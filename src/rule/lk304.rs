@@ -34,6 +34,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::subset::missing_for_lane;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::is_near;
 use crate::resource::{DestinationRule, Kind, Resource, Service, StringMatch, VirtualService};
@@ -135,6 +136,7 @@ fn without_subset(check: &Check<'_, '_>, rule: &DestinationRule) -> Vec<Finding>
             Finding::new(&RULE, reference.clone(), "spec.subsets")
                 .about(member.subject(Some(lane)))
                 .missing_if(true)
+                .mended_by(missing_for_lane(check, member.service, &member.lanes, rule, lane))
                 .says(
                     format!("{group} is Strict and has lane `{lane}`, for which {host} has no subset: requests of the lane take the default route out of it, or are answered 404"),
                     format!("add a subset and a workload for lane `{lane}`, then a route; if the default lane is to stand in, say `completeness: Fallback` in {group}"),

@@ -38,6 +38,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::default_route::missing_default;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
 use crate::resource::{HttpMatch, Kind, Labels, Resource, StringMatch};
@@ -66,13 +67,19 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         {
             found
                 .entry(route.index)
-                .or_insert_with(|| finding(host, route, &header, &lanes));
+                .or_insert_with(|| finding(check, host, route, &header, &lanes));
         }
     }
     found.into_values().collect()
 }
 
-fn finding(host: &VirtualHost<'_>, route: &Route<'_>, header: &Symbol, lanes: &Lanes<'_, '_>) -> Finding {
+fn finding(
+    check: &Check<'_, '_>,
+    host: &VirtualHost<'_>,
+    route: &Route<'_>,
+    header: &Symbol,
+    lanes: &Lanes<'_, '_>,
+) -> Finding {
     let group = &lanes.group;
     let default = group.default_lane.clone().unwrap_or_default();
     let at = match &host.gateway {
@@ -88,6 +95,7 @@ fn finding(host: &VirtualHost<'_>, route: &Route<'_>, header: &Symbol, lanes: &L
             header: Some(header.clone()),
             ..Subject::default()
         })
+        .mended_by(missing_default(check, route, &telling_headers(host, lanes), lanes))
         .says(
             format!(
                 "{at} no route takes what {} takes without `{header}`: such requests are answered 404, though {} promises them lane `{default}`",

@@ -32,9 +32,9 @@
 //! `istioctl analyze` does not know lanes. Kiali marks any workload without a `version` label; this rule asks for the
 //! label that tells the lane, of the members only, and for its value.
 
-use super::{Check, Finding, Level, Rule, Subject};
+use super::{Check, Finding, Level, Rule, Subject, Suggestion};
 use crate::lane::nearest;
-use crate::resource::{Kind, Labels, Resource, Service, Workload};
+use crate::resource::{Kind, Labels, ObjectRef, Resource, Service, Workload};
 use crate::routing::Lanes;
 use crate::symbol::Symbol;
 
@@ -107,9 +107,11 @@ impl Judged<'_, '_, '_> {
         } else {
             "add a subset and a route for the new lane".to_owned()
         };
-        let help = match near {
-            Some(near) if is_slip => format!("did you mean `{near}`?"),
-            Some(near) => format!("did you mean `{near}`? Otherwise {add}"),
+        let path = format!("{LABELS}{}", super::field(label));
+        let suggestion = near.map(|near| Suggestion::set(self.object(), path.as_str(), near.as_str()));
+        let help = match &suggestion {
+            Some(meant) if is_slip => meant.question(),
+            Some(meant) => format!("{} Otherwise {add}", meant.question()),
             None => add,
         };
         let lanes: Vec<&str> = self.lanes.all().iter().map(Symbol::as_str).collect();
@@ -118,7 +120,8 @@ impl Judged<'_, '_, '_> {
             lanes.join(", "),
             self.consequence()
         );
-        self.found(&format!("{LABELS}{}", super::field(label)), Some(value), is_slip)
+        self.found(&path, Some(value), is_slip)
+            .mended_by(suggestion.filter(|_| is_slip))
             .says(message, help)
     }
 
@@ -150,15 +153,21 @@ impl Judged<'_, '_, '_> {
             || LABELS.to_owned(),
             |near| format!("{LABELS}{}", super::field(near)),
         );
-        self.found(&path, None, near.is_some()).says(message, help)
+        let suggestion = near.map(|_| Suggestion::rename(self.object(), path.as_str(), label.as_str()));
+        self.found(&path, None, near.is_some())
+            .mended_by(suggestion)
+            .says(message, help)
+    }
+
+    fn object(&self) -> ObjectRef {
+        self.workload.meta.reference(self.workload.kind)
     }
 
     /// A finding that denies a slip, if this very change makes it: what was there before stays as it is.
     fn found(&self, path: &str, value: Option<&Symbol>, is_slip: bool) -> Finding {
-        let object = self.workload.meta.reference(self.workload.kind);
         let services = self.services.iter();
         let evidence = services.map(|service| service.meta.reference(Kind::Service));
-        Finding::new(&RULE, object, path)
+        Finding::new(&RULE, self.object(), path)
             .about(Subject {
                 lane: value.cloned(),
                 header: Some(self.lanes.group.header.clone()),
@@ -201,7 +210,7 @@ impl Judged<'_, '_, '_> {
 
     /// Whether each of its services has another workload for the lane: then that one is not missing.
     fn has_sibling(&self, lane: &Symbol) -> bool {
-        let own = self.workload.meta.reference(self.workload.kind);
+        let own = self.object();
         let is_it = |labels: &Labels| labels.get(self.label) == Some(lane);
         self.services.iter().all(|service| {
             let carriers = self
@@ -216,7 +225,7 @@ impl Judged<'_, '_, '_> {
 
     /// Whether the workload had the same labels before the change under judgement.
     fn had_these_labels(&self) -> bool {
-        let own = self.workload.meta.reference(self.workload.kind);
+        let own = self.object();
         let before = self.check.before.and_then(|before| before.get(&own));
         matches!(before, Some(Resource::Workload(before)) if before.template.labels == self.workload.template.labels)
     }
@@ -227,7 +236,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::ObjectRef;
     use crate::rule::affected;
     use crate::world::{Settings, View, World};
 

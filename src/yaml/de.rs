@@ -123,6 +123,11 @@ impl<'de> Deserializer<'de> for &'de Node<'_> {
 impl Node<'_> {
     /// The error for a value of another type than is wanted.
     fn mismatch(&self, expected: &str) -> Error {
+        Error::new(self.span.start, self.other_than(expected))
+    }
+
+    /// The message for a value of another type than is wanted, which is told as `a string`, `an integer`.
+    pub fn other_than(&self, expected: &str) -> String {
         let found = match &self.value {
             Value::Sequence(_) => "a list".to_owned(),
             Value::Mapping(_) => "a mapping".to_owned(),
@@ -141,7 +146,7 @@ impl Node<'_> {
                 }
             }
         };
-        Error::new(self.span.start, format!("expected {expected}, found {found}"))
+        format!("expected {expected}, found {found}")
     }
 }
 

@@ -99,6 +99,11 @@ impl<'a> RawDocument<'a> {
         self.start
     }
 
+    /// Whether it is JSON to its end.
+    pub(super) fn is_json(&self) -> bool {
+        self.form == Form::Json
+    }
+
     /// What it takes up of the file.
     pub fn extent(&self) -> Extent {
         Extent {

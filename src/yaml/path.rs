@@ -63,6 +63,11 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The path as a JSON pointer (RFC 6901).
+pub fn pointer(path: &str) -> json_patch::jsonptr::PointerBuf {
+    json_patch::jsonptr::PointerBuf::from_tokens(segments(path))
+}
+
 /// Puts an index in front of a path.
 pub(super) fn under_index(index: usize, path: &str) -> String {
     join(format!("[{index}]"), path)
@@ -136,6 +141,15 @@ mod tests {
         assert_eq!((key.start.line, key.start.column), (6, 3));
         assert_eq!((key.end.line, key.end.column), (6, 7));
         assert!(node.find("spec.http[0]").key.is_none());
+    }
+
+    #[test]
+    fn a_path_is_a_pointer_too() {
+        let pointer = pointer("metadata.labels[app.kubernetes.io/name].a~b[1]");
+        assert_eq!(
+            pointer.as_str(),
+            "/metadata/labels/app.kubernetes.io~1name/a~0b/1"
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@
 
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+#[path = "../support/field_cases.rs"]
+mod field_cases;
 #[path = "../support/lanes.rs"]
 mod lanes;
 #[path = "../support/webhook.rs"]
@@ -20,6 +22,7 @@ mod worlds;
 
 mod edits;
 mod examples;
+mod fields;
 mod order;
 mod robustness;
 mod workloads;

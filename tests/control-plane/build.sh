@@ -2,10 +2,12 @@
 #
 # Builds the control plane that the integration tests start: kube-apiserver,
 # kube-controller-manager and etcd (and kubectl, when none is on PATH), from the
-# Go modules that go.mod pins; and copies Istio's CRDs from their module.
+# Go modules that go.mod pins; and copies the schemas of Istio and Kubernetes from
+# their modules.
 #
-#   .cache/control-plane/bin/            the programs
-#   .cache/control-plane/istio-crds.yaml Istio's CustomResourceDefinitions
+#   .cache/control-plane/bin/                    the programs
+#   .cache/control-plane/istio-crds.yaml         Istio's CustomResourceDefinitions
+#   .cache/control-plane/kubernetes-swagger.json the OpenAPI of the built-in kinds
 #
 # What was built from the same go.mod and go.sum is kept. The first build costs
 # twelve minutes of CPU time. A program that the folder KUBEBUILDER_ASSETS holds
@@ -40,21 +42,21 @@ mkdir -p "$bin"
 scratch=
 trap '[ -z "$scratch" ] || rm -f "$scratch"' EXIT
 
-# copy_crds: puts Istio's CRDs in place.
-copy_crds() {
-    local target="$cache/istio-crds.yaml" source
-    go mod download istio.io/api
-    source="$(go list -m -f '{{.Dir}}' istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml"
-    [ -r "$source" ] || fail "$source is missing: does this version of istio.io/api still hold the CRDs?"
+# copy MODULE FILE NAME: puts a file of a module in place.
+copy() {
+    local module=$1 target="$cache/$3" source
+    go mod download "$module"
+    source="$(go list -m -f '{{.Dir}}' "$module")/$2"
+    [ -r "$source" ] || fail "$source is missing: does this version of $module still hold it?"
     if cmp -s "$source" "$target"; then
         return
     fi
-    scratch=$(mktemp "$cache/.istio-crds.XXXXXX")
+    scratch=$(mktemp "$cache/.$3.XXXXXX")
     cat "$source" >"$scratch"
     chmod 0644 "$scratch"
     mv -f "$scratch" "$target"
     scratch=
-    say "istio-crds.yaml from istio.io/api $(go list -m -f '{{.Version}}' istio.io/api)"
+    say "$3 from $module $(go list -m -f '{{.Version}}' "$module")"
 }
 
 # build NAME PACKAGE: builds one program, unless it is there.
@@ -79,7 +81,8 @@ build() {
     say "built $name in $((SECONDS - started)) s"
 }
 
-copy_crds
+copy istio.io/api kubernetes/customresourcedefinitions.gen.yaml istio-crds.yaml
+copy k8s.io/kubernetes api/openapi-spec/swagger.json kubernetes-swagger.json
 
 # A module is built without its repository: the version that Kubernetes' own
 # build would stamp is given here, or the API server calls itself v0.0.0.

@@ -6,57 +6,82 @@ use crate::files::{FileObject, Files};
 use crate::progress::Progress;
 use crate::report::{Related, Report, Reported};
 use crate::resource::ObjectRef;
-use crate::rule::{Check, Finding, Level, Rule};
+use crate::rule::{Check, Finding, Level, Rule, Tally};
 use crate::verdict::{Occasion, Settings, Standing, allow_of, verdict};
 use crate::world::{View, World};
 
 /// How many objects are judged before it is counted.
 const STEPS: usize = 64;
 
-/// All findings on the objects of the files.
-pub(super) fn judge(
-    files: &Files,
-    world: &World,
-    rules: &[Rule],
-    partial: bool,
-    settings: &Settings,
-    progress: &Progress,
-) -> Report {
-    let mut report = Report {
-        problems: files.problems.clone(),
-        files: files.count(),
-        objects: files.objects.len(),
-        skipped: files.skipped,
-        ..Report::default()
-    };
-    let view = View::new(world);
-    let check = Check::new(&view, None);
-    let mut found = Vec::new();
-    progress.begin("objects judged", files.objects.len());
-    for some in files.objects.chunks(STEPS) {
-        for object in some {
-            let Some(resource) = world.get(&object.resource.reference()) else {
-                continue;
-            };
-            let allow = allow_of(&resource.meta().annotations);
-            let standing = Standing {
-                mode: None,
-                allows: allow.iter().map(|(codes, _)| *codes).collect(),
-            };
-            for finding in check.object(rules, resource) {
-                match verdict(&finding, &standing, &Occasion::Files { partial }, settings) {
-                    Level::Off => report.suppressed += 1,
-                    level => found.push((object, finding, level)),
+/// How files are judged.
+pub(in crate::cli) struct Judging<'j> {
+    /// By these rules.
+    pub(in crate::cli) rules: &'j [Rule],
+    /// Whether the files are only a part of what will be there.
+    pub(in crate::cli) partial: bool,
+    /// With these levels.
+    pub(in crate::cli) settings: &'j Settings,
+    /// Where it is counted.
+    pub(in crate::cli) progress: &'j Progress,
+}
+
+/// What was found: the findings with their objects and levels, and how many are kept quiet.
+type Found<'f> = (Vec<(&'f FileObject, Finding, Level)>, usize);
+
+impl Judging<'_> {
+    /// All findings on the objects of the files.
+    pub(in crate::cli) fn report(&self, files: &Files, world: &World) -> Report {
+        let (found, suppressed) = self.found(files, world);
+        let mut report = Report {
+            problems: files.errors().cloned().collect(),
+            files: files.count(),
+            objects: files.objects.len(),
+            skipped: files.skipped,
+            suppressed,
+            ..Report::default()
+        };
+        if !found.is_empty() {
+            report.findings = placed(files, found);
+        }
+        report.sort();
+        report
+    }
+
+    /// How many findings there are of each identity.
+    pub(in crate::cli) fn tally(&self, files: &Files, world: &World) -> Tally {
+        let (found, _) = self.found(files, world);
+        Tally::of(found.iter().map(|(_, finding, _)| finding))
+    }
+
+    fn found<'f>(&self, files: &'f Files, world: &World) -> Found<'f> {
+        let view = View::new(world);
+        let check = Check::new(&view, None);
+        let (mut found, mut suppressed) = (Vec::new(), 0);
+        self.progress.begin("objects judged", files.objects.len());
+        for some in files.objects.chunks(STEPS) {
+            for object in some {
+                let Some(resource) = world.get(&object.resource.reference()) else {
+                    continue;
+                };
+                let allow = allow_of(&resource.meta().annotations);
+                let standing = Standing {
+                    mode: None,
+                    allows: allow.iter().map(|(codes, _)| *codes).collect(),
+                };
+                let occasion = Occasion::Files {
+                    partial: self.partial,
+                };
+                for finding in check.object(self.rules, resource) {
+                    match verdict(&finding, &standing, &occasion, self.settings) {
+                        Level::Off => suppressed += 1,
+                        level => found.push((object, finding, level)),
+                    }
                 }
             }
+            self.progress.add(some.len());
         }
-        progress.add(some.len());
+        (found, suppressed)
     }
-    if !found.is_empty() {
-        report.findings = placed(files, found);
-    }
-    report.sort();
-    report
 }
 
 /// The findings, with the places of their fields and of what they follow from.

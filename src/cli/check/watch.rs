@@ -11,7 +11,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cli::{complain, runtime};
+use crate::cli::{FAILED, complain, runtime};
 use crate::files::Reader;
 
 /// How long it has to be quiet before it is checked again: editors and generators write in several steps.
@@ -23,10 +23,11 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// What is known of the files without reading them: when each was written, and its size.
 type State = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
 
-/// Runs `check`, and again whenever one of the files has changed, come or gone, until ctrl-c. The exit code is that
-/// of the last run.
+/// Runs `check`, and again whenever one of the files or the configuration has changed, come or gone, until ctrl-c. The
+/// exit code is that of the last run.
 pub(super) fn watch(
     paths: &[PathBuf],
+    configuration: Option<&Path>,
     reader: &Reader<'_>,
     mut check: impl FnMut() -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
@@ -34,14 +35,22 @@ pub(super) fn watch(
         anyhow::bail!("standard input cannot be watched; name files or directories with --watch");
     }
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<PathBuf> = paths
+        .iter()
+        .cloned()
+        .chain(configuration.map(Path::to_owned))
+        .collect();
     runtime()?.block_on(async {
         let stopped = tokio::spawn(tokio::signal::ctrl_c());
         tokio::pin!(stopped);
         loop {
             // Anew for each run: a directory may have been replaced by another of its name.
-            let (_watcher, mut changes) = watcher(paths)?;
-            let before = state(paths, reader);
-            let code = check()?;
+            let (_watcher, mut changes) = watcher(&paths)?;
+            let before = state(&paths, reader);
+            let code = check().unwrap_or_else(|error| {
+                complain(&format!("{error:#}"));
+                FAILED
+            });
             complain(&format!("watching {}; ctrl-c ends", names.join(", ")));
             let after = loop {
                 tokio::select! {
@@ -52,7 +61,7 @@ pub(super) fn watch(
                 if stopped.is_finished() {
                     return Ok(code);
                 }
-                let after = state(paths, reader);
+                let after = state(&paths, reader);
                 if after != before {
                     break after;
                 }

@@ -36,8 +36,10 @@ wasm: ## Build the lane filter: target/wasm/lanekeeper.wasm and its sha256
 	wasm/filter/build.sh
 
 .PHONY: test-wasm
-test-wasm: wasm ## The lane filter: its pure half natively, the module in a real Envoy (needs Python 3)
+test-wasm: wasm ## The lane filter: its pure half natively, the module in a host of our own and in a real Envoy (needs Python 3)
 	cargo test --locked -p lanekeeper-filter-core
+	cd wasm/tests/host && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
+	wasm/tests/reproducible.sh
 	wasm/tests/envoy.sh
 
 .PHONY: fuzz

@@ -32,20 +32,21 @@ install_target() {
     fi
 }
 
-# Paths would differ from machine to machine, and with them the module.
+# Paths would differ from machine to machine, and with them the module. Flags are parted by the character 0x1f.
 flags() {
     local sysroot=$1 home=${CARGO_HOME:-$HOME/.cargo}
-    echo "--remap-path-prefix=$root=/lanekeeper --remap-path-prefix=$home=/cargo --remap-path-prefix=$sysroot=/rust"
+    printf -- '--remap-path-prefix=%s\x1f--remap-path-prefix=%s\x1f--remap-path-prefix=%s' \
+        "$root=/lanekeeper" "$home=/cargo" "$sysroot=/rust"
 }
 
 build() { # name, features
     export CARGO_TARGET_DIR=$out/build
     local arguments=(build --quiet --locked --release --target "$target" --features "$2")
     if has_rustup_target; then
-        RUSTFLAGS=$(flags "$(rustc --print sysroot)") cargo "${arguments[@]}"
+        CARGO_ENCODED_RUSTFLAGS=$(flags "$(rustc --print sysroot)") cargo "${arguments[@]}"
     else
         # The names of Debian's own tools: a toolchain of rustup may stand before them on the path.
-        RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=$(flags "$(/usr/bin/rustc --print sysroot)") \
+        RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_ENCODED_RUSTFLAGS=$(flags "$(/usr/bin/rustc --print sysroot)") \
             CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
             /usr/bin/cargo "${arguments[@]}" -Zbuild-std=std,panic_abort
     fi

@@ -25,7 +25,8 @@ pub(crate) struct Filter {
 #[derive(Debug)]
 struct Stream {
     plugin: u32,
-    pin: Option<Pin>,
+    /// Its trace in the store, of the plugin as it was configured when the request came.
+    pinned: Option<(Rc<Plugin>, Pin)>,
 }
 
 impl Filter {
@@ -34,7 +35,7 @@ impl Filter {
         if parent != 0 {
             let stream = Stream {
                 plugin: parent,
-                pin: None,
+                pinned: None,
             };
             self.streams.insert(context, stream);
         }
@@ -73,7 +74,9 @@ impl Filter {
             return;
         };
         match plugin.direction() {
-            Direction::Inbound => stream.pin = plugin.inbound(context),
+            Direction::Inbound => {
+                stream.pinned = plugin.inbound(context).map(|pin| (Rc::clone(plugin), pin));
+            }
             Direction::Outbound => plugin.outbound(),
             Direction::Auto if !self.has_warned => {
                 self.has_warned = true;
@@ -93,7 +96,7 @@ impl Filter {
             self.plugins.remove(&context);
             return;
         };
-        if let (Some(pin), Some(plugin)) = (stream.pin, self.plugins.get(&stream.plugin)) {
+        if let Some((plugin, pin)) = stream.pinned {
             plugin.shared.done(pin);
         }
     }

@@ -97,7 +97,7 @@ impl Returned {
         }
         // SAFETY: the host has allocated `size` bytes by `proxy_on_memory_allocate`, has filled them, and hands
         // them over.
-        unsafe { Vec::from_raw_parts(self.value, self.size, self.size) }
+        unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.value, self.size)) }.into_vec()
     }
 }
 

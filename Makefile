@@ -37,8 +37,7 @@ wasm: ## Build the lane filter: target/wasm/lanekeeper.wasm and its sha256
 
 .PHONY: test-wasm
 test-wasm: wasm ## The lane filter: its pure half natively, the module in a host of our own and in a real Envoy (needs Python 3)
-	cargo test --locked -p lanekeeper-filter-core
-	cd wasm/tests/host && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
+	cd wasm && cargo fmt --all --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
 	wasm/tests/reproducible.sh
 	wasm/tests/envoy.sh
 

@@ -4,8 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-mkdir "$copy/wasm"
-cp -r wasm/core wasm/filter "$copy/wasm"
+cp -r wasm "$copy"
 "$copy/wasm/filter/build.sh"
 cmp target/wasm/lanekeeper.wasm "$copy/target/wasm/lanekeeper.wasm"
 echo "two builds, one sha256"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the lane filter: target/wasm/lanekeeper.wasm and its sha256, and for the tests the one that can be crashed.
+# Builds the lane filter: target/wasm/lanekeeper.wasm and its sha256, the manifests with it, and for the tests the module
+# that can be crashed.
 #
 # With rustup's target wasm32-unknown-unknown where it is installed. Otherwise rustup is asked for it, and where it cannot
 # be had, Debian's rustc-web builds the standard library along with the filter.
@@ -60,4 +61,9 @@ build lanekeeper-crash.wasm crash
 build lanekeeper.wasm ""
 cd "$out"
 sha256sum lanekeeper.wasm | cut -d' ' -f1 >lanekeeper.wasm.sha256
+if [ -d "$root/manifests/wasm" ]; then
+    mkdir -p manifests
+    cp "$root"/manifests/wasm/*.yaml manifests
+    sed -i "s/^  url: .*/&\n  sha256: $(cat lanekeeper.wasm.sha256)/" manifests/plugin.yaml
+fi
 log "target/wasm/lanekeeper.wasm, $(stat -c %s lanekeeper.wasm) bytes, sha256 $(cat lanekeeper.wasm.sha256)"

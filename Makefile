@@ -42,6 +42,10 @@ test-wasm: wasm ## The lane filter: its pure half natively, the module in a host
 	wasm/tests/reproducible.sh
 	wasm/tests/envoy/run.sh
 
+.PHONY: bench-wasm
+bench-wasm: wasm ## What the lane filter costs a request in a real Envoy, beside other filters (needs wrk)
+	wasm/bench/run.sh
+
 .PHONY: fuzz
 fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh

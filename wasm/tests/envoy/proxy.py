@@ -89,6 +89,9 @@ class Envoy:
             json.dump({"version_info": str(self.versions), "resources": [resource]}, file)
         os.rename(self.extension + ".new", self.extension)
 
+    def base(self):
+        return {"node": {"id": "lane", "cluster": "lane"}, "admin": {"address": address(self.ports["admin"])}}
+
     def bootstrap(self):
         ports = self.ports
         lane = [{"name": "lane", "config_discovery": {
@@ -96,7 +99,7 @@ class Envoy:
         echo = {"direct_response": {"status": 200},
                 "response_headers_to_add": [{"header": {"key": "lane", "value": "%REQ(bu)%"}}]}
         loop = {**to("echo"), "request_headers_to_remove": ["bu"]}
-        return {"node": {"id": "lane", "cluster": "lane"}, "admin": {"address": address(ports["admin"])}, "static_resources": {
+        return {**self.base(), "static_resources": {
             "listeners": [
                 listener("inbound", ports["inbound"], "INBOUND", lane, to("application")),
                 listener("outbound", ports["outbound"], "OUTBOUND", lane, to("upstream")),

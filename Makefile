@@ -28,8 +28,23 @@ control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the
 	tests/control-plane/build.sh
 
 .PHONY: test-long
-test-long: control-plane fuzz ## Rounds, loads and fuzzing that take long; run by hand
+test-long: control-plane fuzz wasm ## Rounds, loads and fuzzing that take long; run by hand
 	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
+	wasm/tests/envoy/run.sh --memory 1000000
+
+.PHONY: wasm
+wasm: ## Build the lane filter: target/wasm/lanekeeper.wasm and its sha256
+	wasm/filter/build.sh
+
+.PHONY: test-wasm
+test-wasm: wasm ## The lane filter: its pure half natively, the module in a host of our own and in a real Envoy (needs Python 3)
+	cd wasm && cargo fmt --all --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
+	wasm/tests/reproducible.sh
+	wasm/tests/envoy/run.sh
+
+.PHONY: bench-wasm
+bench-wasm: wasm ## What the lane filter costs a request in a real Envoy, beside other filters (needs wrk)
+	wasm/bench/run.sh
 
 .PHONY: fuzz
 fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain

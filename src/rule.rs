@@ -40,6 +40,8 @@ mod lk405;
 mod lk406;
 mod lk407;
 mod lk408;
+mod lk501;
+mod lk502;
 mod lk601;
 mod subset;
 mod suggestion;

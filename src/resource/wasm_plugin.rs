@@ -1,5 +1,6 @@
 //! `WasmPlugin` and `TrafficExtension` (`extensions.istio.io`), as far as they install a lane filter.
 
+use lanekeeper_filter_core::{Config, ConfigError};
 use serde::{Deserialize, Deserializer};
 
 use super::{Kind, Labels, Meta};
@@ -22,6 +23,8 @@ pub struct WasmPlugin {
     pub traffic_lane: Option<Symbol>,
     /// `pluginConfig.lanes`, where it is written.
     pub lanes: Option<Vec<Symbol>>,
+    /// What the lane filter makes of the whole `pluginConfig`; `None`: it is no lane plugin.
+    pub config: Option<Result<Config, ConfigError>>,
 }
 
 impl WasmPlugin {
@@ -32,14 +35,21 @@ impl WasmPlugin {
             Kind::TrafficExtension => spec.wasm.unwrap_or_default().plugin_config,
             _ => spec.plugin_config,
         };
-        let config = config.unwrap_or_default();
+        let value = config.unwrap_or_default();
+        // Another plugin may have anything here.
+        let config = PluginConfig::deserialize(&value).unwrap_or_default();
         let not_empty = |text: Text| text.0.filter(|text| !text.is_empty());
+        let lane_header =
+            not_empty(config.lane_header).map(|header| Symbol::from(header.to_ascii_lowercase()));
         Ok(Self {
+            config: lane_header
+                .as_ref()
+                .map(|_| Config::parse(value.to_string().as_bytes())),
+            lane_header,
             kind,
             meta: metadata,
             selector: spec.selector.map(|selector| selector.match_labels),
             has_target_refs: !spec.target_refs.unwrap_or_default().is_empty() || spec.target_ref.is_some(),
-            lane_header: not_empty(config.lane_header).map(|header| header.to_ascii_lowercase().into()),
             traffic_lane: not_empty(config.traffic_lane),
             lanes: config
                 .lanes
@@ -61,14 +71,14 @@ struct Spec {
     selector: Option<Selector>,
     target_ref: Option<serde::de::IgnoredAny>,
     target_refs: Option<Vec<serde::de::IgnoredAny>>,
-    plugin_config: Option<PluginConfig>,
+    plugin_config: Option<serde_json::Value>,
     wasm: Option<WasmConfig>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct WasmConfig {
-    plugin_config: Option<PluginConfig>,
+    plugin_config: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize, Default)]

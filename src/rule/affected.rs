@@ -94,9 +94,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
                 for namespace in &namespaces {
                     add_routes_naming(view, namespace, header, &mut found);
                     add_services_of(view, namespace, &mut found);
+                    // Also those that it does not select: with the first plugin they lack one (LK501).
+                    add_workloads(view, namespace, &Labels::default(), &mut found);
                 }
-                let selector = plugin.selector.clone().unwrap_or_default();
-                add_workloads(view, namespace, &selector, &mut found);
             }
         }
         Resource::Sidecar(sidecar) => {
@@ -260,7 +260,7 @@ fn add_services_selecting(
     }
 }
 
-/// The workloads whose lane (LK601) depends on what chooses them. When only a route or a subset comes or goes, they
+/// The workloads whose lane (LK601) or filter (LK501) depends on what chooses them. When only a route or a subset comes or goes, they
 /// are not judged again: that refuses nothing, and each route would ask for every workload behind it.
 fn add_workloads(view: &View<'_>, namespace: &Symbol, selector: &Labels, found: &mut BTreeSet<ObjectRef>) {
     let workloads = view.workloads(namespace, selector).into_iter();

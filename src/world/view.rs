@@ -567,6 +567,15 @@ impl<'w> View<'w> {
         plugins
     }
 
+    /// Whether a namespace has an `EnvoyFilter`, which may do anything.
+    pub fn has_envoy_filters(&self, namespace: &Symbol) -> bool {
+        let filters = self.all_in(Kind::EnvoyFilter, namespace, |object| match object {
+            Resource::Mark(mark) => Some(mark),
+            _ => None,
+        });
+        !filters.is_empty()
+    }
+
     /// The gateway as an object in `namespace` names it (`name` or `namespace/name`).
     pub fn gateway(&self, name: &Symbol, namespace: &Symbol) -> Option<&'w Gateway> {
         let qualified = qualified(name, namespace);

@@ -1,0 +1,230 @@
+//! A workload of a lane group has no lane filter, though others of the group have one.
+//!
+//! ## What it does
+//! It takes the workloads behind the services of a lane group and looks for a plugin that carries the group's lane header
+//! into their sidecars: a `WasmPlugin` or `TrafficExtension` of their namespace or of the root namespace whose
+//! `pluginConfig` names the header and whose selector, if it has one, chooses their pods. Sidecars ignore a plugin with
+//! `targetRefs`. It is quiet where no plugin carries the header at all, for then the applications do it themselves; where
+//! an `EnvoyFilter` of the namespace or the root namespace may install the filter; and in namespaces in ambient mode,
+//! which have no sidecars. At admission it tells also of the change that takes the last plugin away.
+//!
+//! ## Why it matters
+//! Applications forward the trace id and not the lane header. Without the filter in its sidecar a workload's calls have
+//! no lane, and go on in the default lane or to 404. Everything that is called before it is in the right lane.
+//!
+//! ## Example
+//! ```yaml
+//! kind: WasmPlugin
+//! spec:
+//!   selector: {matchLabels: {app.kubernetes.io/part-of: cars}}
+//! ---
+//! kind: Deployment
+//! spec:
+//!   template:
+//!     metadata:
+//!       labels: {app: cars-rti-adapter, version: wicph}
+//! ```
+//! Use instead:
+//! ```yaml
+//! kind: Deployment
+//! spec:
+//!   template:
+//!     metadata:
+//!       labels: {app: cars-rti-adapter, version: wicph, app.kubernetes.io/part-of: cars}
+//! ```
+//!
+//! ## References
+//! Istio, `WasmPlugin.selector` and `targetRefs`; `TrafficExtensions` in `pilot/pkg/model/push_context.go`: those of
+//! the root namespace count everywhere. Neither `istioctl analyze` nor Kiali knows which workloads need a plugin.
+
+use super::{Check, Finding, Level, Rule, Subject};
+use crate::resource::{Kind, Labels, ObjectRef, Resource, WasmPlugin, Workload};
+use crate::routing::Lanes;
+use crate::symbol::Symbol;
+use crate::world::View;
+
+/// The rule.
+pub(super) const RULE: Rule = Rule {
+    code: "LK501",
+    name: "lane-filter-missing",
+    level: Level::Warn,
+    kinds: &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet],
+    source: include_str!("lk501.rs"),
+    check,
+};
+
+fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
+    let Resource::Workload(workload) = object else {
+        return Vec::new();
+    };
+    let namespace = &workload.meta.namespace;
+    if workload.meta.deleting || may_have_it_otherwise(check.view, namespace) {
+        return Vec::new();
+    }
+    let labels = &workload.template.labels;
+    let memberships = check.groups.of_workload(namespace, labels);
+    let groups = memberships.iter().map(|(lanes, _)| lanes);
+    groups.filter_map(|lanes| judge(check, workload, lanes)).collect()
+}
+
+fn judge(check: &Check<'_, '_>, workload: &Workload, lanes: &Lanes<'_, '_>) -> Option<Finding> {
+    let namespace = &workload.meta.namespace;
+    let header = &lanes.group.header;
+    let plugins = carrying(check.view, namespace, header);
+    let gone = || {
+        let before = check.before.map(|before| carrying(before, namespace, header));
+        before.is_some_and(|before| !before.is_empty())
+    };
+    if plugins
+        .iter()
+        .any(|plugin| selects(plugin, &workload.template.labels))
+        || (plugins.is_empty() && !gone())
+    {
+        return None;
+    }
+    let (message, help) = match plugins.as_slice() {
+        [] => (
+            format!("no plugin carries the lane header `{header}` any more"),
+            "leave a lane plugin for the workload, or let the application forward the header".to_owned(),
+        ),
+        plugins => (
+            format!(
+                "no plugin that carries the lane header `{header}` selects its pods ({})",
+                plugins
+                    .iter()
+                    .map(|plugin| described(plugin))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            "add the labels to its pods, or make the plugin's selector wider".to_owned(),
+        ),
+    };
+    let evidence = plugins.iter().map(|plugin| plugin.meta.reference(plugin.kind));
+    Some(
+        Finding::new(
+            &RULE,
+            workload.meta.reference(workload.kind),
+            workload.kind.carrier_labels_path(),
+        )
+        .about(Subject {
+            header: Some(header.clone()),
+            ..Subject::default()
+        })
+        .missing_if(true)
+        .from_each(evidence, "spec.selector", "its selector")
+        .says(
+            format!("{message}: what it calls gets no lane from the requests that come to it"),
+            help,
+        ),
+    )
+}
+
+/// The plugins that the sidecars of a namespace may load and that carry the header.
+fn carrying<'w>(view: &View<'w>, namespace: &Symbol, header: &Symbol) -> Vec<&'w WasmPlugin> {
+    let mut plugins = view.lane_plugins_for(namespace);
+    plugins.retain(|plugin| plugin.lane_header.as_ref() == Some(header));
+    plugins
+}
+
+fn selects(plugin: &WasmPlugin, labels: &Labels) -> bool {
+    plugin
+        .selector
+        .as_ref()
+        .is_none_or(|selector| selector.select(labels))
+}
+
+/// A plugin and the labels that it wants.
+fn described(plugin: &WasmPlugin) -> String {
+    let selector = plugin.selector.as_ref().map(ToString::to_string);
+    format!(
+        "{} selects {}",
+        plugin.meta.reference(plugin.kind),
+        selector.unwrap_or_default()
+    )
+}
+
+/// Whether the filter may come in another way, or there are no sidecars.
+fn may_have_it_otherwise(view: &View<'_>, namespace: &Symbol) -> bool {
+    let is_ambient = || {
+        let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace));
+        let mode = namespace.and_then(|namespace| namespace.meta().labels.get("istio.io/dataplane-mode"));
+        mode.is_some_and(|mode| *mode == "ambient")
+    };
+    [namespace, view.root_namespace()]
+        .into_iter()
+        .any(|namespace| view.has_envoy_filters(namespace))
+        || is_ambient()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::rule::affected;
+    use crate::world::{Settings, World};
+
+    fn object(kind: Kind, name: &str, spec: &Value) -> Resource {
+        let metadata = json!({"namespace": "shop", "name": name});
+        Resource::parse(kind, json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    /// A cart of a written group, with a plugin whose selector asks for these labels, if there is one.
+    fn cart(plugin_for: Option<Value>) -> World {
+        let group = json!({"header": "lane", "workloads": {"matchLabels": {"app": "cart"}}, "lanes": ["blue"],
+            "defaultLane": "blue", "laneLabel": "version"});
+        let ports = json!([{"name": "http", "port": 80}]);
+        let labels = json!({"app": "cart", "version": "blue"});
+        let plugin = plugin_for.map(|labels| {
+            let spec = json!({"selector": {"matchLabels": labels}, "pluginConfig": {"lane_header": "lane"}});
+            object(Kind::WasmPlugin, "lanes", &spec)
+        });
+        let others = [
+            object(Kind::LaneGroup, "shop", &group),
+            object(
+                Kind::Service,
+                "cart",
+                &json!({"selector": {"app": "cart"}, "ports": ports}),
+            ),
+            object(
+                Kind::Deployment,
+                "cart",
+                &json!({"template": {"metadata": {"labels": labels}}}),
+            ),
+        ];
+        World::of(Settings::default(), others.into_iter().chain(plugin))
+    }
+
+    fn messages(before: Option<&World>, after: &World) -> Vec<String> {
+        let before = before.map(View::new);
+        let view = View::new(after);
+        let check = Check::new(&view, before.as_ref());
+        let workload = ObjectRef::new(Kind::Deployment, "shop", "cart");
+        let findings = check.object(&[RULE], after.get(&workload).unwrap());
+        findings.into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn the_change_that_takes_the_last_plugin_away_is_told_and_a_group_that_never_had_one_is_not() {
+        let (with, without) = (cart(Some(json!({"app": "cart"}))), cart(None));
+        assert_eq!(messages(None, &with), Vec::<String>::new());
+        assert_eq!(messages(None, &without), Vec::<String>::new());
+        let told = messages(Some(&with), &without);
+        assert!(
+            told.len() == 1 && told[0].starts_with("no plugin carries the lane header `lane` any more"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_plugin_concerns_also_the_workloads_that_it_does_not_select() {
+        let world = cart(Some(json!({"app": "pay"})));
+        let view = View::new(&world);
+        let plugin = world
+            .get(&ObjectRef::new(Kind::WasmPlugin, "shop", "lanes"))
+            .unwrap();
+        let workload = ObjectRef::new(Kind::Deployment, "shop", "cart");
+        assert!(affected(&view, plugin).contains(&workload));
+        assert_eq!(messages(None, &world).len(), 1);
+    }
+}

@@ -15,8 +15,9 @@ build: ## Build the release binary
 	cargo build --release
 
 .PHONY: test
-test: lint control-plane ## Everything that has to pass: formatting, lints, unit, fixture, command and API server tests
+test: lint control-plane ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
 	cargo test --locked
+	$(MAKE) test-wasm
 
 .PHONY: lint
 lint: ## Formatting and lints

@@ -2,6 +2,7 @@
 
 use lanekeeper_filter_core::{Config, ConfigError};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{Kind, Labels, Meta};
 use crate::symbol::Symbol;
@@ -35,7 +36,7 @@ impl WasmPlugin {
             Kind::TrafficExtension => spec.wasm.unwrap_or_default().plugin_config,
             _ => spec.plugin_config,
         };
-        let value = config.unwrap_or_default();
+        let value = Value::Object(config.unwrap_or_default());
         // Another plugin may have anything here.
         let config = PluginConfig::deserialize(&value).unwrap_or_default();
         let not_empty = |text: Text| text.0.filter(|text| !text.is_empty());
@@ -71,14 +72,14 @@ struct Spec {
     selector: Option<Selector>,
     target_ref: Option<serde::de::IgnoredAny>,
     target_refs: Option<Vec<serde::de::IgnoredAny>>,
-    plugin_config: Option<serde_json::Value>,
+    plugin_config: Option<serde_json::Map<String, Value>>,
     wasm: Option<WasmConfig>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct WasmConfig {
-    plugin_config: Option<serde_json::Value>,
+    plugin_config: Option<serde_json::Map<String, Value>>,
 }
 
 #[derive(Deserialize, Default)]

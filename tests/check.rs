@@ -461,7 +461,8 @@ fn fields_of_a_newer_istio_can_be_let_through() {
     assert!(strict.stdout.contains("a.yaml:4:21"), "{}", strict.stdout);
     let warn = check(gateway, &["--validate", "warn"]).ends_with(0);
     assert!(
-        warn.stderr.contains("note: a.yaml:4:21: spec.novelty: unknown field;"),
+        warn.stderr
+            .contains("note: a.yaml:4:21: spec.novelty: unknown field;"),
         "{}",
         warn.stderr
     );

@@ -127,7 +127,10 @@ fn the_hook_that_fixes_writes_what_the_webhook_would_set() {
     let broken = root().join("examples/cars-broken/rewrite-missing.yaml");
     fs::copy(broken, &path).expect("the folder can be written");
     let before = fs::read_to_string(&path).expect("the file");
-    repository.bash(&hook("lanekeeper-fix"), &[]).ends_with(0).prints("fixed");
+    repository
+        .bash(&hook("lanekeeper-fix"), &[])
+        .ends_with(0)
+        .prints("fixed");
     assert_ne!(fs::read_to_string(&path).expect("the file"), before);
     repository.bash(&hook("lanekeeper-check"), &[]).ends_with(0);
 }
@@ -173,12 +176,21 @@ fn the_gitlab_job_writes_what_the_change_makes_wrong_as_junit() {
     assert!(install.starts_with("cargo install --locked "), "{install}");
     let repository = Repository::new();
     let base = [("CI_MERGE_REQUEST_DIFF_BASE_SHA", "origin/main")];
-    let report = repository.0.path().join(job["artifacts"]["reports"]["junit"].as_str().expect("a file"));
+    let report = repository
+        .0
+        .path()
+        .join(job["artifacts"]["reports"]["junit"].as_str().expect("a file"));
     repository.bash(&check.join("\n"), &base).ends_with(0);
     let whole = fs::read_to_string(&report).expect("the report");
-    assert!(roxmltree::Document::parse(&whole).is_ok() && !whole.contains("<failure"), "{whole}");
+    assert!(
+        roxmltree::Document::parse(&whole).is_ok() && !whole.contains("<failure"),
+        "{whole}"
+    );
     repository.break_portal();
     repository.bash(&check.join("\n"), &base).ends_with(1);
     let broken = fs::read_to_string(&report).expect("the report");
-    assert!(broken.contains("<failure") && broken.contains("LK103"), "{broken}");
+    assert!(
+        broken.contains("<failure") && broken.contains("LK103"),
+        "{broken}"
+    );
 }

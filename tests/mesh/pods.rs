@@ -121,7 +121,14 @@ impl Pod {
             .join("\n")
     }
 
+    /// Tells the API server what a scheduler and a kubelet would: endpoints are only made of pods on nodes that are there.
     fn tell(&self, plane: &ControlPlane) {
+        let binding = json!({"apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "node"}});
+        plane
+            .kubectl_stdin(&["create", "-f", "-"], &binding.to_string())
+            .expect_success();
         let address = self.network.address.to_string();
         let status = json!({"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
             "conditions": [{"type": "Ready", "status": "True"}]}});

@@ -189,6 +189,8 @@ impl ControlPlane {
                     ),
                     "--use-service-account-credentials=true".into(),
                     "--leader-elect=false".into(),
+                    // No kubelet tells of the mesh tests' node: its pods would be taken for lost.
+                    "--controllers=*,-node-lifecycle-controller".into(),
                     "--secure-port=0".into(),
                     "--kube-api-qps=200".into(),
                     "--kube-api-burst=400".into(),

@@ -23,6 +23,7 @@ test: lint control-plane ## Everything that has to pass: formatting, lints, unit
 lint: ## Formatting and lints
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test mesh -- -D warnings
 
 .PHONY: control-plane
 control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the tests, once (about 8 minutes)
@@ -49,6 +50,14 @@ test-wasm: wasm ## The lane filter: its pure half natively, the module in a host
 .PHONY: bench-wasm
 bench-wasm: wasm ## What the lane filter costs a request in a real Envoy, beside other filters (needs wrk)
 	wasm/bench/run.sh
+
+.PHONY: mesh
+mesh: ## Build istiod and fetch Envoy for the tests, once (about 6 minutes; needs root)
+	tests/mesh/build.sh
+
+.PHONY: test-mesh
+test-mesh: mesh control-plane wasm ## Lanes in a real Istio mesh on this machine (needs root and network namespaces)
+	cargo test --locked --test mesh
 
 .PHONY: fuzz
 fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain

@@ -189,6 +189,8 @@ impl ControlPlane {
                     ),
                     "--use-service-account-credentials=true".into(),
                     "--leader-elect=false".into(),
+                    // No kubelet tells of the mesh tests' node: its pods would be taken for lost.
+                    "--controllers=*,-node-lifecycle-controller".into(),
                     "--secure-port=0".into(),
                     "--kube-api-qps=200".into(),
                     "--kube-api-burst=400".into(),
@@ -444,21 +446,26 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A running program of the control plane, killed when dropped.
-struct Component {
-    name: &'static str,
+/// A running program, killed when dropped.
+pub struct Component {
+    name: String,
     child: Mutex<Child>,
     log: PathBuf,
 }
 
 impl Component {
-    /// Starts the program `name`, logging to a file in `dir`.
-    fn spawn(name: &'static str, dir: &Path, args: &[String]) -> Self {
+    /// Starts the program `name` of the control plane, logging to a file in `dir`.
+    fn spawn(name: &str, dir: &Path, args: &[String]) -> Self {
+        let mut command = mortal(&program(name));
+        command.args(args);
+        Self::run(name, dir, command)
+    }
+
+    /// Starts a command in `dir`, logging to the file `name`.log there.
+    pub fn run(name: &str, dir: &Path, mut command: Command) -> Self {
         let log = dir.join(format!("{name}.log"));
         let output = File::create(&log).expect("a log file");
-        let mut command = mortal(&program(name));
         command
-            .args(args)
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle of the log file"))
@@ -467,14 +474,14 @@ impl Component {
             panic!("{name} cannot be started: {error}");
         });
         Self {
-            name,
+            name: name.to_owned(),
             child: Mutex::new(child),
             log,
         }
     }
 
     /// Waits until `probe` says that the component is what it should be.
-    fn until(&self, what: &str, mut probe: impl FnMut() -> bool) {
+    pub fn until(&self, what: &str, mut probe: impl FnMut() -> bool) {
         let deadline = Instant::now() + START_PATIENCE;
         while !probe() {
             if let Some(status) = self.exited() {
@@ -509,7 +516,7 @@ impl Component {
     }
 
     /// The last lines of the log.
-    fn log_tail(&self, lines: usize) -> String {
+    pub fn log_tail(&self, lines: usize) -> String {
         let log = self.read_log();
         let all: Vec<&str> = log.lines().collect();
         let last = &all[all.len().saturating_sub(lines)..];

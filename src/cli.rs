@@ -155,6 +155,15 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
         })
 }
 
+/// The exit code of a command that could not do all of its work, or that found something, or neither.
+fn exit_code(fails: bool, is_found: bool) -> u8 {
+    match (fails, is_found) {
+        (true, _) => FAILED,
+        (false, true) => FOUND,
+        (false, false) => CLEAN,
+    }
+}
+
 /// Says on standard error what went wrong.
 fn complain(message: &str) {
     use io::Write as _;

@@ -12,5 +12,5 @@ mod place;
 
 pub use edit::Texts;
 pub use exclude::Exclude;
-pub use load::{FileObject, Files, Problem, Reader, Validation, load, read};
+pub use load::{FileObject, Files, Problem, Reader, STDIN, Validation, load, read};
 pub use place::Place;

@@ -15,6 +15,7 @@ pub use json::write_json;
 pub use junit::write_junit;
 pub use oneline::write_oneline;
 pub use sarif::write_sarif;
+pub(crate) use text::number;
 pub use text::{Look, write_text};
 
 use crate::files::{Place, Problem};

@@ -18,7 +18,7 @@ use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lanekeeper::files;
+use lanekeeper::files::{FileObject, Files, Reader};
 use lanekeeper::resource::{ObjectRef, Resource};
 use lanekeeper::rewrite::{apply, edits};
 use lanekeeper::world::{Settings, View};
@@ -568,17 +568,16 @@ fn mend(files: &[(String, String)]) -> Result<Vec<String>, TestCaseError> {
     Ok(files.iter().map(|(name, _)| read(folder.path(), name)).collect())
 }
 
-/// All objects of these texts, decoded.
-fn decoded(texts: &[String]) -> Vec<(ObjectRef, Value)> {
-    let names: Vec<String> = (0..texts.len()).map(|at| format!("{at}.yaml")).collect();
-    let pairs: Vec<(&str, &str)> = names
-        .iter()
-        .zip(texts)
-        .map(|(name, text)| (name.as_str(), text.as_str()))
-        .collect();
-    let folder = folder(&pairs);
-    let files = files::load(&[folder.path().to_owned()], None);
-    let json = |object: &files::FileObject| files.json(object).expect("it is JSON");
+/// The files of these texts.
+fn loaded(texts: &[String]) -> Files {
+    let named = texts.iter().enumerate();
+    let named = named.map(|(at, text)| (format!("{at}.yaml"), text.clone().into_bytes()));
+    Reader::default().load_texts(named.collect())
+}
+
+/// All objects of these files, as JSON.
+fn decoded(files: &Files) -> Vec<(ObjectRef, Value)> {
+    let json = |object: &FileObject| files.json(object).expect("it is JSON");
     files
         .objects
         .iter()
@@ -588,15 +587,9 @@ fn decoded(texts: &[String]) -> Vec<(ObjectRef, Value)> {
 
 /// The objects with their gateway routes rewritten as the webhook would.
 fn rewritten(texts: &[String]) -> Vec<(ObjectRef, Value)> {
-    let mut objects = decoded(texts);
-    let names: Vec<String> = (0..texts.len()).map(|at| format!("{at}.yaml")).collect();
-    let pairs: Vec<(&str, &str)> = names
-        .iter()
-        .zip(texts)
-        .map(|(name, text)| (name.as_str(), text.as_str()))
-        .collect();
-    let folder = folder(&pairs);
-    let world = files::load(&[folder.path().to_owned()], None).world(Settings::default());
+    let files = loaded(texts);
+    let mut objects = decoded(&files);
+    let world = files.world(Settings::default());
     for (reference, json) in &mut objects {
         if let Some(Resource::VirtualService(vs)) = world.get(reference) {
             *json = apply(json, &edits(&View::new(&world), None, vs)).expect("it is one");
@@ -634,7 +627,7 @@ proptest! {
         // The webhook would rewrite the routes to a lane once its subset is there.
         let meant = Shop { has_subset: true, ..wrong };
         let meant: Vec<String> = paper.files(&meant.objects()).into_iter().map(|(_, text)| text).collect();
-        let (meant, after_that) = (rewritten(&meant), decoded(&after));
+        let (meant, after_that) = (rewritten(&meant), decoded(&loaded(&after)));
         prop_assert_eq!(meant.len(), after_that.len());
         for (mut old, mut new) in meant.into_iter().zip(after_that) {
             if !has_default && &*new.0.name == "entry" {

@@ -16,15 +16,13 @@ pub(super) use self::judge::Judging;
 use self::progress::shown;
 use self::since::files_at;
 use self::watch::watch;
-use super::configuration::excluded;
 use super::input::Input;
-use super::{CLEAN, FAILED, FOUND, complain, write_whole};
-use crate::config::Config;
+use super::{complain, exit_code, write_whole};
 use crate::files::{Files, Reader};
 use crate::progress::Progress;
 use crate::report::{
-    Look, Report, read_baseline, write_baseline, write_github, write_json, write_junit, write_oneline,
-    write_sarif, write_text,
+    Look, Report, number, read_baseline, write_baseline, write_github, write_json, write_junit,
+    write_oneline, write_sarif, write_text,
 };
 use crate::rule::{self, Level, RULES, Rule, Tally};
 
@@ -113,7 +111,7 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let rules = chosen(&args.select, &args.ignore)?;
     let reader = args.input.reader()?;
     let file = args.input.configuration_file();
-    let once = || check(args, file.as_deref(), &rules, &reader, colour);
+    let once = || check(args, file.as_deref(), &rules, colour);
     if args.watch {
         watch(&args.input.paths, file.as_deref(), &reader, once)
     } else {
@@ -122,20 +120,13 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
 }
 
 /// One run, from the configuration and the files to the report.
-fn check(
-    args: &Args,
-    file: Option<&Path>,
-    rules: &[Rule],
-    reader: &Reader<'_>,
-    colour: bool,
-) -> anyhow::Result<u8> {
-    let config = file.map(Config::read).transpose()?.unwrap_or_default();
+fn check(args: &Args, file: Option<&Path>, rules: &[Rule], colour: bool) -> anyhow::Result<u8> {
+    let (config, reader) = args.input.configured(file)?;
     let settings = args.input.configuration.settings(&config);
     let progress = Progress::default();
     let reader = Reader {
-        exclude: excluded(&reader.exclude, file, &config),
         progress: Some(&progress),
-        ..*reader
+        ..reader
     };
     let judging = Judging {
         rules,
@@ -178,15 +169,11 @@ fn check(
         complain("note: there is no .yaml, .yml or .json file to check");
     }
     print(args, &report, &files, colour).context("the report could not be written")?;
-    let fails = report
+    let is_found = report
         .findings
         .iter()
         .any(|reported| reported.level >= args.fail_on.level());
-    Ok(match (report.problems.is_empty(), fails) {
-        (false, _) => FAILED,
-        (true, true) => FOUND,
-        (true, false) => CLEAN,
-    })
+    Ok(exit_code(!report.problems.is_empty(), is_found))
 }
 
 /// What `--baseline` has.
@@ -205,10 +192,9 @@ fn write(file: &Path, report: &Report) -> anyhow::Result<u8> {
     for problem in &report.problems {
         complain(&problem.to_string());
     }
-    let count = report.findings.len();
-    let noun = if count == 1 { "finding" } else { "findings" };
-    complain(&format!("wrote {count} {noun} to {}", file.display()));
-    Ok(if report.problems.is_empty() { CLEAN } else { FAILED })
+    let found = number(report.findings.len(), "finding");
+    complain(&format!("wrote {found} to {}", file.display()));
+    Ok(exit_code(!report.problems.is_empty(), false))
 }
 
 /// Writes the report to standard output.

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config};
-use crate::files::{Exclude, Files};
+use crate::files::Files;
 use crate::verdict::Settings;
 use crate::world::{Settings as MeshSettings, World};
 
@@ -64,14 +64,5 @@ impl Configuration {
         let mut world = files.world(self.mesh(config));
         config.complete(&mut world);
         world
-    }
-}
-
-/// What the flags exclude, and the configuration below the directory that it is in.
-pub(super) fn excluded(flags: &Exclude, file: Option<&Path>, config: &Config) -> Exclude {
-    let root = file.and_then(|file| file.canonicalize().ok()?.parent().map(Path::to_owned));
-    match root {
-        Some(root) => flags.clone().and_below(root, config.exclude()),
-        None => flags.clone(),
     }
 }

@@ -12,15 +12,11 @@ use similar::TextDiff;
 
 use self::engine::{Engine, Outcome};
 use self::write::replace;
-use super::configuration::excluded;
 use super::input::Input;
-use super::{CLEAN, FAILED, FOUND, complain};
-use crate::config::Config;
-use crate::files::{Files, Reader};
+use super::{complain, exit_code};
+use crate::files::{Files, STDIN};
+use crate::report::number;
 use crate::rule::Level;
-
-/// The name of standard input.
-const STDIN: &str = "-";
 
 /// Arguments of `fix`.
 #[derive(Debug, clap::Args)]
@@ -54,14 +50,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let file = args.input.configuration_file();
-    let config = file.as_deref().map(Config::read).transpose()?.unwrap_or_default();
-    let reader = args.input.reader()?;
-    let reader = Reader {
-        exclude: excluded(&reader.exclude, file.as_deref(), &config),
-        ..reader
-    };
-    let before = reader.load(&args.input.paths);
-    for note in &before.notes {
+    let (config, reader) = args.input.configured(file.as_deref())?;
+    let files = reader.load(&args.input.paths);
+    for note in &files.notes {
         complain(&format!("note: {note}"));
     }
     let engine = Engine {
@@ -71,7 +62,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         settings: args.input.configuration.settings(&config),
         with_guesses: args.unsafe_fixes,
     };
-    let mut outcome = engine.mend(&before);
+    let sources = files.sources();
+    let before: Vec<(String, String)> = sources
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect();
+    let mut outcome = engine.mend(files);
     let changed = changed(&before, &outcome.state.files);
     let unwritten = if args.diff {
         Vec::new()
@@ -87,11 +82,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         left.any(|left| left.level == Level::Deny)
     };
     let fails = !unwritten.is_empty() || !outcome.state.report.problems.is_empty();
-    Ok(match (fails, is_found) {
-        (true, _) => FAILED,
-        (false, true) => FOUND,
-        (false, false) => CLEAN,
-    })
+    Ok(exit_code(fails, is_found))
 }
 
 /// A file with its text as it is, and as it is to be.
@@ -130,10 +121,10 @@ fn print(args: &Args, outcome: &Outcome, changed: &[Changed<'_>]) -> io::Result<
 }
 
 /// The files whose text is another one after.
-fn changed<'f>(before: &'f Files, after: &'f Files) -> Vec<Changed<'f>> {
-    let both = before.sources().zip(after.sources());
-    both.filter(|((_, old), (_, new))| old != new)
-        .map(|((name, old), (_, new))| (name, old, new))
+fn changed<'f>(before: &'f [(String, String)], after: &'f Files) -> Vec<Changed<'f>> {
+    let both = before.iter().zip(after.sources());
+    both.map(|((name, old), (_, new))| (name.as_str(), old.as_str(), new))
+        .filter(|(_, old, new)| old != new)
         .collect()
 }
 
@@ -163,10 +154,7 @@ fn told(args: &Args, outcome: &Outcome) -> String {
     let mut files: Vec<&str> = outcome.done.iter().map(|fix| fix.file.as_str()).collect();
     files.sort_unstable();
     files.dedup();
-    let files = match files.len() {
-        1 => "1 file".to_owned(),
-        many => format!("{many} files"),
-    };
+    let files = number(files.len(), "file");
     let suggested = report
         .findings
         .iter()

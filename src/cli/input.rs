@@ -1,10 +1,11 @@
 //! The files that a command judges, and with what.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::configuration::Configuration;
+use crate::config::Config;
 use crate::files::{Exclude, Reader, Validation};
 
 /// Arguments of every command that judges files.
@@ -41,6 +42,20 @@ impl Input {
             validation: self.validate,
             progress: None,
         })
+    }
+
+    /// What the configuration file says, if there is one, and how files are read: without what it excludes below its
+    /// directory, too.
+    pub(super) fn configured(&self, file: Option<&Path>) -> anyhow::Result<(Config, Reader<'_>)> {
+        let mut reader = self.reader()?;
+        let Some(file) = file else {
+            return Ok((Config::default(), reader));
+        };
+        let config = Config::read(file)?;
+        if let Some(root) = file.canonicalize().ok().as_deref().and_then(Path::parent) {
+            reader.exclude = reader.exclude.and_below(root.to_owned(), config.exclude());
+        }
+        Ok((config, reader))
     }
 
     /// The configuration file that counts, if there is one.

@@ -196,9 +196,7 @@ fn world_of_files(args: &Args, config: &Config) -> anyhow::Result<World> {
         skipped = files.skipped,
         "read the manifests"
     );
-    let mut world = files.world(args.configuration.mesh(config));
-    config.complete(&mut world);
-    Ok(world)
+    Ok(args.configuration.world(config, &files))
 }
 
 fn log_to_stderr() {

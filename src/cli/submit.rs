@@ -19,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use super::{CLEAN, FAILED, FOUND, complain};
+use super::{complain, exit_code};
 use crate::files::{self, FileObject, Files};
 use crate::resource::Kind;
 use crate::verdict::Mode;
@@ -60,11 +60,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         complain(&problem.to_string());
     }
     let denied = super::runtime()?.block_on(submit(args, &files))?;
-    Ok(match (files.errors().next(), denied) {
-        (Some(_), _) => FAILED,
-        (None, true) => FOUND,
-        (None, false) => CLEAN,
-    })
+    Ok(exit_code(files.errors().next().is_some(), denied))
 }
 
 /// Sends every object; whether any was refused.

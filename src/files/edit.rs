@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch, PatchOperation};
 
-use super::load::{FileObject, Files, Reader};
+use super::load::{FileObject, Files, Problem, Reader};
 use crate::yaml::{EditError, Extent};
 
 /// New texts of files, by the name of the file.
@@ -42,13 +42,14 @@ impl Reader<'_> {
     pub fn again(&self, files: &Files, texts: &Texts) -> Files {
         let of_names = files.sources().map(|(name, text)| {
             let text = texts.get(name).map_or(text, String::as_str);
-            (name.to_owned(), text.to_owned())
+            (name.to_owned(), text.as_bytes().to_vec())
         });
-        let of_names: Vec<(String, String)> = of_names.collect();
+        let mut again = self.load_texts(of_names.collect());
         // What could not be read at all is told as before.
-        let mut problems = files.problems.clone();
-        problems.retain(|problem| of_names.iter().all(|(name, _)| *name != problem.place.file));
-        self.of_texts(of_names, problems)
+        let unread = |problem: &&Problem| files.text(&problem.place.file).is_none();
+        let unread: Vec<Problem> = files.problems.iter().filter(unread).cloned().collect();
+        again.problems.splice(0..0, unread);
+        again
     }
 }
 

@@ -17,6 +17,9 @@ use crate::symbol::Symbol;
 use crate::world::{Settings, World};
 use crate::yaml;
 
+/// The name of standard input.
+pub const STDIN: &str = "-";
+
 /// What the files hold.
 #[derive(Debug, Default)]
 pub struct Files {
@@ -165,10 +168,10 @@ impl Reader<'_> {
         let mut files = Files::default();
         let mut seen = BTreeSet::new();
         for path in paths {
-            if path == Path::new("-") {
+            if path == Path::new(STDIN) {
                 let mut bytes = Vec::new();
                 let read = io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);
-                files.add_source("-", read);
+                files.add_source(STDIN, read);
                 continue;
             }
             let found = find(path, &self.exclude).unwrap_or_else(|problem| {
@@ -196,19 +199,6 @@ impl Reader<'_> {
             }
             Validation::Ignore => files.refused.clear(),
         }
-    }
-
-    /// Files of these names and texts, as [`Reader::load`] gives them, with what could not be read.
-    pub(super) fn of_texts(&self, texts: Vec<(String, String)>, problems: Vec<Problem>) -> Files {
-        let sources = texts.into_iter().map(|(name, text)| Source { name, text });
-        let mut files = Files {
-            sources: sources.collect(),
-            problems,
-            ..Files::default()
-        };
-        self.decode(&mut files);
-        files.settle();
-        files
     }
 }
 

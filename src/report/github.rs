@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Report, Reported, field_of, plain};
-use crate::files::Place;
+use crate::files::{Place, STDIN};
 use crate::rule::Level;
 
 /// Writes a workflow command for each finding and each problem.
@@ -51,7 +51,7 @@ fn write_command(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let mut properties = Vec::new();
-    if let Some(place) = place.filter(|place| place.file != "-") {
+    if let Some(place) = place.filter(|place| place.file != STDIN) {
         properties.push(("file", place.file.clone()));
         if place.line > 0 {
             properties.push(("line", place.line.to_string()));

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Report, Reported, field_of};
-use crate::files::{Place, Problem};
+use crate::files::{Place, Problem, STDIN};
 use crate::resource::ObjectRef;
 use crate::rule::{self, Certainty, Finding, Level, Rule, Subject};
 
@@ -293,7 +293,7 @@ fn physical(place: &Place) -> Physical {
 /// The file as a URI: relative to the root of the sources, unless it was named in full.
 fn artifact(file: &str) -> Artifact {
     let file = match file {
-        "-" => "stdin",
+        STDIN => "stdin",
         file => file.strip_prefix("./").unwrap_or(file),
     };
     let mut uri = String::with_capacity(file.len());

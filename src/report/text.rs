@@ -133,7 +133,8 @@ fn summary(report: &Report) -> String {
     text
 }
 
-fn number(count: usize, what: &str) -> String {
+/// `1 file`, `2 files`.
+pub(crate) fn number(count: usize, what: &str) -> String {
     if count == 1 {
         format!("1 {what}")
     } else {

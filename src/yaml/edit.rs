@@ -9,7 +9,7 @@ use std::str::FromStr;
 use json_patch::{Patch, PatchOperation};
 use serde::Deserialize as _;
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use yaml_edit::path::{AliasPolicy, PathError, YamlPath as _};
 use yaml_edit::{Document, Mapping, ScalarStyle, ScalarValue, Sequence, YamlNode};
 
@@ -117,14 +117,11 @@ impl Editor<'_, '_> {
     fn set(&self, at: &Tokens, new: &Json, value: &Json) -> Result<(), EditError> {
         match new {
             Json::Object(fields) if !fields.is_empty() && get(at, value).is_none_or(Json::is_null) => {
-                let mut now = value.clone();
-                for (key, new) in fields {
+                fields.iter().try_for_each(|(key, new)| {
                     let mut at = at.clone();
                     at.push(key.clone());
-                    self.set(&at, new, &now)?;
-                    put(&mut now, &at, new);
-                }
-                Ok(())
+                    self.set(&at, new, value)
+                })
             }
             Json::Array(items) if get(at, value).is_none_or(Json::is_null) => {
                 let path = path_of(at, value)?;
@@ -386,24 +383,6 @@ fn parent<'v, 't>(at: &'t [String], value: &'v Json) -> Result<(&'v Json, &'t st
     let (last, above) = at.split_last().ok_or(EditError::Unsure)?;
     let parent = get(above, value).ok_or_else(|| no_field(above))?;
     Ok((parent, last))
-}
-
-fn put(value: &mut Json, at: &[String], new: &Json) {
-    let Some((first, rest)) = at.split_first() else {
-        *value = new.clone();
-        return;
-    };
-    if value.is_null() {
-        *value = Json::Object(Map::new());
-    }
-    let child = match value {
-        Json::Array(items) => index_of(first).and_then(|index| items.get_mut(index)),
-        Json::Object(fields) => Some(fields.entry(first.clone()).or_insert(Json::Null)),
-        _ => None,
-    };
-    if let Some(child) = child {
-        put(child, rest, new);
-    }
 }
 
 fn take(value: &mut Json, at: &[String]) {

@@ -3,13 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use json_patch::Patch;
-use serde_json::Value;
 
-use super::plan::{Fix, plan};
+use super::plan::{Fix, as_json, plan};
 use crate::cli::check::Judging;
 use crate::cli::input::Input;
 use crate::config::Config;
-use crate::files::{FileObject, Files, Reader, Texts};
+use crate::files::{FileObject, Files, Reader};
 use crate::progress::Progress;
 use crate::report::{Report, Reported};
 use crate::resource::ObjectRef;
@@ -49,9 +48,9 @@ pub(super) struct Outcome {
 
 impl Engine<'_> {
     /// Mends until there is nothing left that can be.
-    pub(super) fn mend(&self, files: &Files) -> Outcome {
+    pub(super) fn mend(&self, files: Files) -> Outcome {
         let mut outcome = Outcome {
-            state: self.judged(self.reader.again(files, &Texts::new())),
+            state: self.judged(files),
             done: Vec::new(),
             refused: Vec::new(),
         };
@@ -107,15 +106,7 @@ impl Engine<'_> {
     /// The state with the fixes made, whatever is found then.
     fn made(&self, state: &State, fixes: &[Fix]) -> Result<State, String> {
         let wanted: HashSet<&ObjectRef> = fixes.iter().map(|fix| &fix.object).collect();
-        let objects = state.files.objects.iter();
-        let objects = objects.filter(|object| wanted.contains(&object.resource.reference()));
-        let objects: Vec<&FileObject> = objects.collect();
-        let jsons = state.files.jsons(&objects);
-        let mut known: HashMap<ObjectRef, (&FileObject, Value)> = objects
-            .iter()
-            .zip(jsons)
-            .filter_map(|(object, json)| Some((object.resource.reference(), (*object, json?))))
-            .collect();
+        let mut known = as_json(&state.files, &wanted);
         let mut changes: Vec<(&FileObject, Patch)> = Vec::new();
         for fix in fixes {
             let gone = || format!("{} is not in the files", fix.object);

@@ -105,6 +105,20 @@ pub(super) fn plan(files: &Files, world: &World, report: &Report, with_guesses: 
     planned
 }
 
+/// The objects that are wanted, each with what it is as JSON.
+pub(super) fn as_json<'f>(
+    files: &'f Files,
+    wanted: &HashSet<&ObjectRef>,
+) -> HashMap<ObjectRef, (&'f FileObject, Value)> {
+    let objects = files.objects.iter();
+    let objects = objects.filter(|object| wanted.contains(&object.resource.reference()));
+    let objects: Vec<&FileObject> = objects.collect();
+    let jsons = files.jsons(&objects);
+    let both = objects.into_iter().zip(jsons);
+    both.filter_map(|(object, json)| Some((object.resource.reference(), (object, json?))))
+        .collect()
+}
+
 /// What the findings suggest, of changes of one field the first.
 fn suggested(files: &Files, report: &Report) -> Vec<Fix> {
     let findings = report.findings.iter().map(|reported| &reported.finding);
@@ -113,15 +127,7 @@ fn suggested(files: &Files, report: &Report) -> Vec<Fix> {
         .clone()
         .map(|(_, suggestion)| &suggestion.object)
         .collect();
-    let objects = files.objects.iter();
-    let objects = objects.filter(|object| wanted.contains(&object.resource.reference()));
-    let objects: Vec<&FileObject> = objects.collect();
-    let jsons = files.jsons(&objects).into_iter().map(Option::unwrap_or_default);
-    let known: HashMap<ObjectRef, (&FileObject, Value)> = objects
-        .iter()
-        .zip(jsons)
-        .map(|(object, json)| (object.resource.reference(), (*object, json)))
-        .collect();
+    let known = as_json(files, &wanted);
     let mut seen: HashSet<(ObjectRef, String)> = HashSet::new();
     let mut planned = Vec::new();
     for (code, suggestion) in suggestions {

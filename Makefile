@@ -6,24 +6,27 @@ SHELL := /bin/bash
 
 export CARGO_TERM_COLOR ?= auto
 
+# The binary offers the lane filter, which target `wasm` builds.
+FEATURES := --features lane-filter
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build the release binary
-	cargo build --release
+build: wasm ## Build the release binary, with the lane filter in it
+	cargo build --release --locked $(FEATURES)
 
 .PHONY: test
 test: lint control-plane ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
-	cargo test --locked
+	cargo test --locked $(FEATURES)
 	$(MAKE) test-wasm
 
 .PHONY: lint
-lint: ## Formatting and lints
+lint: wasm ## Formatting and lints
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --test mesh -- -D warnings
+	cargo clippy --locked $(FEATURES) --all-targets -- -D warnings
+	cargo clippy --locked $(FEATURES) --test mesh -- -D warnings
 
 .PHONY: control-plane
 control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the tests, once (about 8 minutes)
@@ -57,7 +60,7 @@ mesh: ## Build istiod and fetch Envoy for the tests, once (about 6 minutes; need
 
 .PHONY: test-mesh
 test-mesh: mesh control-plane wasm ## Lanes in a real Istio mesh on this machine (needs root and network namespaces)
-	cargo test --locked --test mesh
+	cargo test --locked $(FEATURES) --test mesh
 
 .PHONY: fuzz
 fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain

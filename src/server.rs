@@ -11,6 +11,7 @@
 //!                      the answer goes out
 //!
 //!  kubelet, Prometheus ─plain─▶ :8080  /healthz, /readyz, /metrics
+//!  sidecars ────────────plain─▶        /wasm/lane-<sha256>.wasm
 //! ```
 //!
 //! It knows nothing of what is judged: [`Judge`] decides and the server carries.
@@ -19,6 +20,7 @@ mod admin;
 mod authority;
 mod certificates;
 mod decision_log;
+mod lane_filter;
 mod linger;
 mod listener;
 mod metrics;
@@ -45,6 +47,7 @@ pub use self::{
     admin::admin_router,
     certificates::{CertificateError, CertificateSource},
     decision_log::{DecisionLog, LogError, LogTarget},
+    lane_filter::lane_filter_path,
     router::router,
     serve::{LocalAddrs, Running, ServeError, Stopper, serve},
 };
@@ -65,7 +68,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Where the webhook listens.
     pub listen: SocketAddr,
-    /// Where health, readiness and metrics are served.
+    /// Where health, readiness, metrics and the lane filter are served.
     pub admin_listen: SocketAddr,
     /// The server's certificate.
     pub certificates: CertificateSource,

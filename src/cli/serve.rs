@@ -47,7 +47,7 @@ pub(super) struct Args {
     /// Where the webhook listens [default: 0.0.0.0:9443; with --manifests 127.0.0.1:9443]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where health, readiness and metrics are served [default: 0.0.0.0:8080; with --manifests 127.0.0.1:8080]
+    /// Where health, readiness, metrics and the lane filter are served [default: 0.0.0.0:8080; with --manifests 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
     /// A directory with tls.crt and tls.key, read again when they change [default: a certificate is made]

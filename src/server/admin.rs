@@ -1,4 +1,4 @@
-//! The admin listener's routes: health, readiness and metrics, over plain HTTP.
+//! The admin listener's routes: health, readiness, metrics and the lane filter, over plain HTTP.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -10,17 +10,17 @@ use axum::{
     routing::get,
 };
 
-use super::{App, refusal::Refusal};
+use super::{App, lane_filter, refusal::Refusal};
 use crate::admission::Judge;
 
-const ROUTES: &str = "GET /healthz, /readyz or /metrics";
+const ROUTES: &str = "GET /healthz, /readyz, /metrics or /wasm/…";
 
 /// The media type of what `prometheus-client` writes.
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The routes of the admin listener: `GET /healthz`, `/readyz` and `/metrics`, and
-/// [`Config::admin_routes`](super::Config::admin_routes) beside them.
+/// The routes of the admin listener: `GET /healthz`, `/readyz`, `/metrics` and
+/// [`lane_filter_path`](super::lane_filter_path), and [`Config::admin_routes`](super::Config::admin_routes) beside them.
 pub fn admin_router<J: Judge>(app: Arc<App<J>>) -> Router {
     let more = app.config.admin_routes.clone();
     Router::new()
@@ -28,6 +28,7 @@ pub fn admin_router<J: Judge>(app: Arc<App<J>>) -> Router {
         .route("/readyz", get(readyz::<J>))
         .route("/metrics", get(metrics::<J>))
         .with_state(app)
+        .merge(lane_filter::routes())
         .merge(more)
         .fallback(async |uri: Uri| Refusal::NotFound {
             path: uri.path().to_owned(),

@@ -26,6 +26,7 @@ use super::{
     App, Config, admin_router,
     certificates::{CertificateError, Refresh},
     decision_log::LogError,
+    lane_filter_path,
     linger::LingerAcceptor,
     listener::{Closer, Listener, Local},
     router,
@@ -246,6 +247,7 @@ pub(super) async fn serve_app<J: Judge>(app: Arc<App<J>>) -> Result<Running, Ser
         app: app.clone(),
     };
     tracing::info!(
+        lane_filter = lane_filter_path(),
         "serving the webhook on https://{} and the admin pages on http://{}",
         addrs.webhook,
         addrs.admin

@@ -64,6 +64,7 @@ sha256sum lanekeeper.wasm | cut -d' ' -f1 >lanekeeper.wasm.sha256
 if [ -d "$root/manifests/wasm" ]; then
     mkdir -p manifests
     cp "$root"/manifests/wasm/*.yaml manifests
-    sed -i "s/^  url: .*/&\n  sha256: $(cat lanekeeper.wasm.sha256)/" manifests/plugin.yaml
+    sha256=$(cat lanekeeper.wasm.sha256)
+    sed -i "s/lane-SHA256\.wasm$/lane-$sha256.wasm\n  sha256: $sha256/" manifests/plugin.yaml
 fi
 log "target/wasm/lanekeeper.wasm, $(stat -c %s lanekeeper.wasm) bytes, sha256 $(cat lanekeeper.wasm.sha256)"

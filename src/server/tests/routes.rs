@@ -314,6 +314,33 @@ async fn routes_can_be_added() {
     assert_eq!(routes.admin("/healthz").await.status, 200);
 }
 
+#[cfg(feature = "lane-filter")]
+#[tokio::test]
+async fn the_lane_filter_is_served_under_its_digest() {
+    let routes = Routes::with(|_| ());
+    let path = super::super::lane_filter_path().unwrap();
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let response = routes.admin.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/wasm");
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(bytes.starts_with(b"\0asm"));
+    // What stands in the manifests is what `sha256sum` has found.
+    let digest = include_str!("../../../target/wasm/lanekeeper.wasm.sha256").trim_ascii();
+    assert_eq!(path, format!("/wasm/lane-{digest}.wasm"));
+
+    let reply = routes.admin("/wasm/lane-00.wasm").await;
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.contains(path), "{}", reply.body);
+}
+
+#[cfg(not(feature = "lane-filter"))]
+#[tokio::test]
+async fn a_build_without_the_lane_filter_says_so() {
+    let reply = Routes::with(|_| ()).admin("/wasm/lane-00.wasm").await;
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.contains("make build"), "{}", reply.body);
+}
+
 /// A body that says how long it is.
 struct Announced {
     body: Body,

@@ -1,10 +1,12 @@
 """What the lane filter costs a request in a real Envoy, beside other filters, in one run.
 
 Each round measures every variant once, in a random order; a figure is the median over the rounds of what the variant has
-against the one without a filter in the same round. Requests are proxied by one worker to another Envoy that answers.
+against the one without a filter in the same round. Requests are proxied by one worker, which has a processor for itself, to
+another Envoy that answers.
 """
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 import re
@@ -123,6 +125,15 @@ async def wrk(script, port, traces, lane, seconds):
     return int(re.search(r"(\d+) requests in", text)[1]), float(re.search(r"Requests/sec: *([\d.]+)", text)[1])
 
 
+@contextlib.contextmanager
+def on(processors):
+    """What is started here runs on these processors, if there are any."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors or before)
+    yield
+    os.sched_setaffinity(0, before)
+
+
 async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("envoy")
@@ -142,7 +153,12 @@ async def main():
             return path
         script = written("requests.lua", WRK)
         known, others = written("traces", "\n".join(TRACES)), written("others", "\n".join(OTHERS))
-        async with Upstream(args.envoy, "", {}, 1) as upstream, Measured(args.envoy, tried, upstream.ports["answers"]) as envoy:
+        own, *others_own = sorted(os.sched_getaffinity(0))
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(on(set(others_own)))
+            upstream = await stack.enter_async_context(Upstream(args.envoy, "", {}, 1))
+            with on({own}):
+                envoy = await stack.enter_async_context(Measured(args.envoy, tried, upstream.ports["answers"]))
             # What the outbound listeners are to find.
             await wrk(script, envoy.ports["ours, inbound put and done"], known, "wicph", 1)
             rates, costs = {name: [] for name, *_ in tried}, {name: [] for name, *_ in tried}

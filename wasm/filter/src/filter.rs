@@ -73,12 +73,22 @@ impl Filter {
         let Some(plugin) = self.plugins.get(&stream.plugin) else {
             return;
         };
-        match plugin.direction() {
-            Direction::Inbound => {
-                stream.pinned = plugin.inbound(context).map(|pin| (Rc::clone(plugin), pin));
+        let lane = plugin.lane();
+        if lane.is_none() && plugin.keeps_lane() {
+            return;
+        }
+        match (plugin.direction(), lane) {
+            (Direction::Inbound, Some(lane)) => {
+                stream.pinned = plugin.store(&lane, context).map(|pin| (Rc::clone(plugin), pin));
             }
-            Direction::Outbound => plugin.outbound(),
-            Direction::Auto if !self.has_warned => {
+            (Direction::Outbound, Some(_)) => {}
+            (Direction::Inbound, None) => {
+                if plugin.config.inbound_default {
+                    plugin.set_default();
+                }
+            }
+            (Direction::Outbound, None) => plugin.outbound(),
+            (Direction::Auto, _) if !self.has_warned => {
                 self.has_warned = true;
                 host::log(
                     Level::Warn,
@@ -86,7 +96,7 @@ impl Filter {
                      alone: set `direction` to inbound or outbound in pluginConfig",
                 );
             }
-            Direction::Auto => {}
+            (Direction::Auto, _) => {}
         }
     }
 
@@ -123,8 +133,8 @@ impl Plugin {
         }
     }
 
-    /// Which direction the request has; `Auto` if nothing tells. The plugin's own listeners share one context, so
-    /// that it is a question for each request.
+    /// Which direction the request has; `Auto` if nothing tells. The listeners of both share one plugin, so that it is a
+    /// question for each request.
     fn direction(&self) -> Direction {
         match self.config.direction {
             Direction::Auto => direction_of_listener(),
@@ -132,15 +142,9 @@ impl Plugin {
         }
     }
 
-    /// A request comes to the application: its lane is kept for those that the application will send for it.
-    fn inbound(&self, context: u32) -> Option<Pin> {
-        let Some(lane) = self.lane() else {
-            if self.config.inbound_default {
-                self.set_default();
-            }
-            return None;
-        };
-        if !self.config.has_lane(&lane) {
+    /// A request comes to the application in a lane, which is kept for those that the application will send for it.
+    fn store(&self, lane: &[u8], context: u32) -> Option<Pin> {
+        if !self.config.has_lane(lane) {
             self.metrics.count(Count::Invalid);
             return None;
         }
@@ -148,7 +152,7 @@ impl Plugin {
             let others = header(BAGGAGE).unwrap_or_default();
             set_header(
                 BAGGAGE,
-                &baggage::with_member(&others, &self.config.lane_header, &lane),
+                &baggage::with_member(&others, &self.config.lane_header, lane),
             );
         }
         let key = self.trace().or_else(|| {
@@ -159,24 +163,38 @@ impl Plugin {
                 self.request_id()
             }
         })?;
-        self.shared.put(&key, &lane)
+        self.shared.put(&key, lane)
     }
 
-    /// The application sends a request: it gets the lane of the one that it is sent for.
+    /// Gives a request without a lane that of its trace, if it is stored.
+    ///
+    /// It is nearly always one that the application sends, and to ask Envoy for the direction would cost more than any
+    /// other call; one that comes back to the application keeps its lane too.
+    fn keeps_lane(&self) -> bool {
+        let Some(lane) = self.stored().filter(|lane| self.config.has_lane(lane)) else {
+            return false;
+        };
+        self.set_lane(&lane);
+        true
+    }
+
+    /// The application sends a request without a lane whose trace is not stored.
     fn outbound(&self) {
-        if self.lane().is_some() {
+        if let Some(lane) = self.in_baggage().filter(|lane| self.config.has_lane(lane)) {
+            self.set_lane(&lane);
             return;
         }
-        if let Some(lane) = self
-            .stored()
-            .or_else(|| self.in_baggage())
-            .filter(|lane| self.config.has_lane(lane))
-        {
-            set_header(&self.config.lane_header, &lane);
-            self.metrics.count(Count::Hit);
-            return;
-        }
+        self.metrics.count(if self.trace().is_some() {
+            Count::Miss
+        } else {
+            Count::NoTrace
+        });
         self.set_default();
+    }
+
+    fn set_lane(&self, lane: &[u8]) {
+        set_header(&self.config.lane_header, lane);
+        self.metrics.count(Count::Hit);
     }
 
     /// The lane header's value, if it has one.
@@ -193,15 +211,7 @@ impl Plugin {
         let request = self.request_id();
         let keys = || [trace, request].into_iter().flatten();
         let lane = request.and_then(|key| self.shared.get(&key));
-        let lane = lane.or_else(|| keys().find_map(|key| self.shared.get_elsewhere(&key)));
-        if lane.is_none() {
-            self.metrics.count(if trace.is_some() {
-                Count::Miss
-            } else {
-                Count::NoTrace
-            });
-        }
-        lane
+        lane.or_else(|| keys().find_map(|key| self.shared.get_elsewhere(&key)))
     }
 
     fn in_baggage(&self) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ use crate::host;
 pub(crate) enum Count {
     /// The lane of a request that came in is stored.
     Stored,
-    /// A request that goes out was given its lane.
+    /// A request was given the lane of its trace, or of its baggage.
     Hit,
     /// The trace of a request that goes out is not in the store.
     Miss,

@@ -224,11 +224,22 @@ fn a_configured_direction_counts_whatever_envoy_says() {
     vm_in
         .request(unknown, &[("bu", "wicph"), TRACE])
         .expect("no trap");
-    let before = vm_out.calls();
     let sent = vm_out.request(unknown, &[TRACE]).expect("no trap");
     assert_eq!(sent.value("bu").as_deref(), Some("wicph"));
-    // The lane header, the trace, the bucket, the lane header again and a counter: the listener is not asked about.
-    assert_eq!(vm_out.calls() - before, 5);
+}
+
+#[test]
+fn a_lane_that_is_stored_is_given_without_asking_for_the_direction() {
+    let (mut vm, proxy) = vm(r#""inbound_default": false"#);
+    inbound(&mut vm, &[("bu", "wicph"), TRACE]);
+    for direction in [Traffic::Outbound, Traffic::Inbound] {
+        let before = vm.calls();
+        let request = vm.request(direction, &[TRACE]).expect("no trap");
+        assert_eq!(request.value("bu").as_deref(), Some("wicph"));
+        // The lane header, the trace, the bucket, the lane header again and a counter.
+        assert_eq!(vm.calls() - before, 5);
+    }
+    assert_eq!((proxy.counter("lane_hit"), proxy.counter("lane_stored")), (2, 1));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct WasmPlugin {
     pub traffic_lane: Option<Symbol>,
     /// `pluginConfig.lanes`, where it is written.
     pub lanes: Option<Vec<Symbol>>,
-    /// What the lane filter makes of the whole `pluginConfig`; `None`: it is no lane plugin.
+    /// What the lane filter makes of the whole `pluginConfig`; `None`: nothing in it is a `lane_header`.
     pub config: Option<Result<Config, ConfigError>>,
 }
 
@@ -38,24 +38,36 @@ impl WasmPlugin {
         };
         let value = Value::Object(config.unwrap_or_default());
         // Another plugin may have anything here.
-        let config = PluginConfig::deserialize(&value).unwrap_or_default();
-        let not_empty = |text: Text| text.0.filter(|text| !text.is_empty());
-        let lane_header =
-            not_empty(config.lane_header).map(|header| Symbol::from(header.to_ascii_lowercase()));
+        let config = value["lane_header"]
+            .is_string()
+            .then(|| Config::parse(value.to_string().as_bytes()));
+        let told = match &config {
+            Some(Ok(config)) => Told {
+                lane_header: Some(Symbol::new(&config.lane_header)),
+                traffic_lane: config.default_lane.as_deref().map(Symbol::new),
+                lanes: (!config.lanes.is_empty())
+                    .then(|| config.lanes.iter().map(|lane| Symbol::new(lane)).collect()),
+            },
+            Some(Err(_)) => Told::of_refused(&value),
+            None => Told::default(),
+        };
         Ok(Self {
-            config: lane_header
-                .as_ref()
-                .map(|_| Config::parse(value.to_string().as_bytes())),
-            lane_header,
             kind,
             meta: metadata,
             selector: spec.selector.map(|selector| selector.match_labels),
             has_target_refs: !spec.target_refs.unwrap_or_default().is_empty() || spec.target_ref.is_some(),
-            traffic_lane: not_empty(config.traffic_lane),
-            lanes: config
-                .lanes
-                .map(|lanes| lanes.into_iter().filter_map(not_empty).collect()),
+            lane_header: told.lane_header,
+            traffic_lane: told.traffic_lane,
+            lanes: told.lanes,
+            config,
         })
+    }
+
+    /// Whether it is for pods with these labels, as far as its selector goes.
+    pub fn selects(&self, labels: &Labels) -> bool {
+        self.selector
+            .as_ref()
+            .is_none_or(|selector| selector.select(labels))
     }
 }
 
@@ -88,24 +100,31 @@ struct Selector {
     match_labels: Labels,
 }
 
-/// The keys are the filter's own, not Kubernetes'.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PluginConfig {
-    lane_header: Text,
-    traffic_lane: Text,
-    lanes: Option<Vec<Text>>,
+/// What a configuration tells of lanes.
+#[derive(Default)]
+struct Told {
+    lane_header: Option<Symbol>,
+    traffic_lane: Option<Symbol>,
+    lanes: Option<Vec<Symbol>>,
 }
 
-/// A string; anything else counts as not written, for a plugin that is no lane plugin may use these keys
-/// otherwise.
-#[derive(Default)]
-struct Text(Option<Symbol>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(Self(value.as_str().map(Symbol::new)))
+impl Told {
+    /// What a configuration that the filter refuses means to tell: its other faults do not hide its lanes.
+    fn of_refused(config: &Value) -> Self {
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+                .map(Symbol::new)
+        };
+        Self {
+            lane_header: text(&config["lane_header"]).map(|header| Symbol::from(header.to_ascii_lowercase())),
+            traffic_lane: text(&config["traffic_lane"]),
+            lanes: config["lanes"]
+                .as_array()
+                .map(|lanes| lanes.iter().filter_map(text).collect()),
+        }
     }
 }
 
@@ -144,5 +163,22 @@ mod tests {
         let plugin =
             WasmPlugin::parse(Kind::WasmPlugin, json!({"metadata": {"name": "x"}, "spec": spec})).unwrap();
         assert_eq!(plugin.lane_header, None);
+    }
+
+    #[test]
+    fn a_configuration_tells_what_the_filter_reads_in_it() {
+        let told = |config: Value| {
+            let object = json!({"metadata": {"name": "x"}, "spec": {"pluginConfig": config}});
+            let plugin = WasmPlugin::parse(Kind::WasmPlugin, object).unwrap();
+            let is_taken = plugin.config.as_ref().map(Result::is_ok);
+            (plugin.lane_header, plugin.traffic_lane, plugin.lanes, is_taken)
+        };
+        let symbol = |text: &str| Some(Symbol::new(text));
+        let lenient = json!({"lane_header": " Bu ", "traffic_lane": 1, "lanes": []});
+        assert_eq!(told(lenient), (symbol("bu"), symbol("1"), None, Some(true)));
+        let refused = json!({"lane_header": "bu", "traffic_lane": "blue", "lanes": "green"});
+        assert_eq!(told(refused), (symbol("bu"), symbol("blue"), None, Some(false)));
+        assert_eq!(told(json!({"lane_header": ""})), (None, None, None, Some(false)));
+        assert_eq!(told(json!({"cache_size": 1})), (None, None, None, None));
     }
 }

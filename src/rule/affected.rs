@@ -83,6 +83,8 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             }
             add_services_of(view, namespace, &mut found);
             add_workloads(view, namespace, &Labels::new(group.workloads), &mut found);
+            let plugins = view.lane_plugins(namespace).into_iter();
+            found.extend(plugins.map(|plugin| plugin.meta.reference(plugin.kind)));
         }
         Resource::WasmPlugin(plugin) => {
             if let Some(header) = &plugin.lane_header {

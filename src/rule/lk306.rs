@@ -249,14 +249,7 @@ fn are_filtered<'w>(
         } else {
             Labels::default()
         };
-        let is_filtered = |labels: &Labels| {
-            plugins.iter().any(|plugin| {
-                plugin
-                    .selector
-                    .as_ref()
-                    .is_none_or(|selector| selector.select(labels))
-            })
-        };
+        let is_filtered = |labels: &Labels| plugins.iter().any(|plugin| plugin.selects(labels));
         let mut calling = view.carriers(namespace, &of_group).into_iter();
         calling.all(|carrier| carrier.carrier_labels().is_none_or(is_filtered))
     })

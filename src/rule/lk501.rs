@@ -1,12 +1,13 @@
-//! A workload of a lane group has no lane filter, though others of the group have one.
+//! A workload of a lane group has no lane filter, though its namespace has one.
 //!
 //! ## What it does
 //! It takes the workloads behind the services of a lane group and looks for a plugin that carries the group's lane header
 //! into their sidecars: a `WasmPlugin` or `TrafficExtension` of their namespace or of the root namespace whose
 //! `pluginConfig` names the header and whose selector, if it has one, chooses their pods. Sidecars ignore a plugin with
-//! `targetRefs`. It is quiet where no plugin carries the header at all, for then the applications do it themselves; where
-//! an `EnvoyFilter` of the namespace or the root namespace may install the filter; and in namespaces in ambient mode,
-//! which have no sidecars. At admission it tells also of the change that takes the last plugin away.
+//! `targetRefs`. It is quiet where no plugin carries the header, for then the applications do it themselves; one of the
+//! root namespace counts where it chooses anything. It is quiet also where an `EnvoyFilter` of the namespace or the root
+//! namespace may install the filter, and for pods without a sidecar of Envoy: in ambient mode, with injection switched off,
+//! or with proxyless gRPC. At admission it tells also of the change that takes the last plugin away.
 //!
 //! ## Why it matters
 //! Applications forward the trace id and not the lane header. Without the filter in its sidecar a workload's calls have
@@ -37,9 +38,11 @@
 //! Istio, `WasmPlugin.selector` and `targetRefs`; `TrafficExtensions` in `pilot/pkg/model/push_context.go`: those of
 //! the root namespace count everywhere. Neither `istioctl analyze` nor Kiali knows which workloads need a plugin.
 
+use std::collections::BTreeSet;
+
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Kind, Labels, ObjectRef, Resource, WasmPlugin, Workload};
-use crate::routing::Lanes;
+use crate::resource::{Kind, Labels, ObjectRef, PodTemplate, Resource, WasmPlugin, Workload};
+use crate::routing::Groups;
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -58,18 +61,32 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let namespace = &workload.meta.namespace;
-    if workload.meta.deleting || may_have_it_otherwise(check.view, namespace) {
+    if workload.meta.deleting
+        || !has_sidecar(&workload.template)
+        || may_have_it_otherwise(check.view, namespace)
+    {
         return Vec::new();
     }
     let labels = &workload.template.labels;
-    let memberships = check.groups.of_workload(namespace, labels);
-    let groups = memberships.iter().map(|(lanes, _)| lanes);
-    groups.filter_map(|lanes| judge(check, workload, lanes)).collect()
+    let headers = |groups: &Groups<'_, 'w>| {
+        let memberships = groups.of_workload(namespace, labels).into_iter();
+        memberships
+            .map(|(lanes, _)| lanes.group.header.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let mut of_groups = headers(&check.groups);
+    if let Some(before) = check.before {
+        // A group that only a plugin implied has gone with it.
+        of_groups.extend(headers(&Groups::new(before, None)));
+    }
+    of_groups
+        .iter()
+        .filter_map(|header| judge(check, workload, header))
+        .collect()
 }
 
-fn judge(check: &Check<'_, '_>, workload: &Workload, lanes: &Lanes<'_, '_>) -> Option<Finding> {
+fn judge(check: &Check<'_, '_>, workload: &Workload, header: &Symbol) -> Option<Finding> {
     let namespace = &workload.meta.namespace;
-    let header = &lanes.group.header;
     let plugins = carrying(check.view, namespace, header);
     let gone = || {
         let before = check.before.map(|before| carrying(before, namespace, header));
@@ -77,7 +94,7 @@ fn judge(check: &Check<'_, '_>, workload: &Workload, lanes: &Lanes<'_, '_>) -> O
     };
     if plugins
         .iter()
-        .any(|plugin| selects(plugin, &workload.template.labels))
+        .any(|plugin| plugin.selects(&workload.template.labels))
         || (plugins.is_empty() && !gone())
     {
         return None;
@@ -119,18 +136,16 @@ fn judge(check: &Check<'_, '_>, workload: &Workload, lanes: &Lanes<'_, '_>) -> O
     )
 }
 
-/// The plugins that the sidecars of a namespace may load and that carry the header.
+/// The plugins that the sidecars of a namespace may load and that carry the header; of the root namespace's, which are
+/// for other namespaces too, those that choose a workload of it.
 fn carrying<'w>(view: &View<'w>, namespace: &Symbol, header: &Symbol) -> Vec<&'w WasmPlugin> {
     let mut plugins = view.lane_plugins_for(namespace);
-    plugins.retain(|plugin| plugin.lane_header.as_ref() == Some(header));
+    plugins.retain(|plugin| {
+        let chooses = |labels: &Labels| !view.carriers(namespace, labels).is_empty();
+        plugin.lane_header.as_ref() == Some(header)
+            && (plugin.meta.namespace == *namespace || plugin.selector.as_ref().is_none_or(chooses))
+    });
     plugins
-}
-
-fn selects(plugin: &WasmPlugin, labels: &Labels) -> bool {
-    plugin
-        .selector
-        .as_ref()
-        .is_none_or(|selector| selector.select(labels))
 }
 
 /// A plugin and the labels that it wants.
@@ -143,7 +158,22 @@ fn described(plugin: &WasmPlugin) -> String {
     )
 }
 
-/// Whether the filter may come in another way, or there are no sidecars.
+/// Whether the pods get a sidecar that can load plugins, as far as they say themselves.
+///
+/// Source: `injectRequired` in `pkg/kube/inject/inject.go`, where the label counts before the annotation.
+fn has_sidecar(pods: &PodTemplate) -> bool {
+    const INJECT: &str = "sidecar.istio.io/inject";
+    let label = |key| pods.labels.get(key).map(Symbol::as_str);
+    let annotation = |key| pods.annotations.get(key);
+    let is_switched_off = label(INJECT).or_else(|| annotation(INJECT)) == Some("false");
+    let is_ambient = label("istio.io/dataplane-mode") == Some("ambient");
+    let templates = annotation("inject.istio.io/templates");
+    let is_proxyless =
+        templates.is_some_and(|names| names.split(',').any(|name| name.trim() == "grpc-agent"));
+    !is_switched_off && !is_ambient && !is_proxyless
+}
+
+/// Whether the filter may come in another way, or the namespace has no sidecars.
 fn may_have_it_otherwise(view: &View<'_>, namespace: &Symbol) -> bool {
     let is_ambient = || {
         let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace));

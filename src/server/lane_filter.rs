@@ -2,7 +2,7 @@
 //!
 //! Its address has its SHA-256, so that what an address gives never changes, and a proxy may keep it for ever.
 
-use std::sync::LazyLock;
+use std::{fmt::Write as _, sync::LazyLock};
 
 use axum::{
     Router,
@@ -24,8 +24,11 @@ const MODULE: Option<&[u8]> = None;
 
 static PATH: LazyLock<Option<String>> = LazyLock::new(|| {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, MODULE?);
-    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("/wasm/lane-{digits}.wasm"))
+    let mut path = "/wasm/lane-".to_owned();
+    for byte in digest.as_ref() {
+        let _ = write!(path, "{byte:02x}");
+    }
+    Some(path + ".wasm")
 });
 
 static INSTEAD: LazyLock<String> = LazyLock::new(|| {
@@ -54,9 +57,11 @@ async fn module(uri: Uri) -> Response {
         Some(module) if lane_filter_path() == Some(uri.path()) => {
             ([(CONTENT_TYPE, WASM), (CACHE_CONTROL, FOR_EVER)], module).into_response()
         }
-        _ => Refusal::NotFound {
+        // Another replica may have it: during an update of Lanekeeper Istio's agent asks again after this status, and after
+        // 404 not (`retryable` in `pkg/wasm/httpfetcher.go`).
+        _ => Refusal::AnotherModule {
             path: uri.path().to_owned(),
-            known: &INSTEAD,
+            instead: &INSTEAD,
         }
         .into_response(),
     }

@@ -18,6 +18,8 @@ pub(super) const BODY_LIMIT: usize = 7 * 1024 * 1024;
 pub(super) enum Refusal {
     #[error("there is nothing at `{path}`: {known}")]
     NotFound { path: String, known: &'static str },
+    #[error("`{path}` is not what this server was built with: {instead}")]
+    AnotherModule { path: String, instead: &'static str },
     #[error("`{path}` does not take {method}: {instead}")]
     MethodNotAllowed {
         path: String,
@@ -50,6 +52,7 @@ impl Refusal {
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Incomplete(_) => StatusCode::BAD_REQUEST,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::AnotherModule { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Panicked | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 
 /// How long a whole request may take before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A request to be sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]

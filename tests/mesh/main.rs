@@ -7,7 +7,6 @@
     clippy::panic,
     clippy::print_stderr,
     unreachable_pub,
-    dead_code,
     reason = "tests fail by a panic that says why, and print what they measured"
 )]
 
@@ -61,7 +60,7 @@ fn main() -> ExitCode {
 
 /// Every test, on the mesh that is there when tests are run.
 fn trials(mesh: Option<&Arc<mesh::Mesh>>) -> Vec<Trial> {
-    let trial = |(name, test): &(&str, fn(&mesh::Mesh))| {
+    let trial = |(name, test): &seed::Test| {
         let (test, mesh) = (*test, mesh.cloned());
         Trial::test(*name, move || {
             test(&mesh.expect("tests are run on a mesh"));

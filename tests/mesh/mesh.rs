@@ -4,8 +4,8 @@
 //! let mut mesh = Mesh::start(4);
 //! mesh.apply(&objects);                 // Deployments, Services, VirtualServices: through the webhook, to every proxy
 //! mesh.run_pods(&next);                 // every pod that is not running yet
-//! let answer = mesh.from_gateway(&Call::get("http://cars.example/").header("buid", "wicph"));
-//! let answer = mesh.from_pod("cars-api-portal-wicph", &Call::get("http://cars-aggregator:8080/"));
+//! let answer = mesh.ask_at_gateway(&Call::get("http://cars.example/").header("buid", "wicph"));
+//! let answer = mesh.ask_from_pod("cars-api-portal-wicph", &Call::get("http://cars-aggregator:8080/"));
 //! ```
 //!
 //! When [`Mesh::apply`] and [`Mesh::remove`] return, every proxy has what was applied and nothing of what was before.
@@ -144,14 +144,14 @@ impl Mesh {
 
     /// Sends a request from outside to the gateway, whatever host it names.
     #[track_caller]
-    pub fn from_gateway(&self, call: &Call) -> Answer {
+    pub fn ask_at_gateway(&self, call: &Call) -> Answer {
         let answer = self.runtime.block_on(self.client.send(call));
         answer.unwrap_or_else(|error| panic!("the gateway gives no answer: {error}\n{}", self.logs()))
     }
 
     /// Lets the application of a Deployment's pod send a request, with these headers alone.
     #[track_caller]
-    pub fn from_pod(&self, workload: &str, call: &Call) -> Answer {
+    pub fn ask_from_pod(&self, workload: &str, call: &Call) -> Answer {
         let pod = self.pod(workload);
         let answer = self.runtime.block_on(self.client.order(pod.orders(), call));
         answer.unwrap_or_else(|error| panic!("{} gets no answer: {error}\n{}", pod.name, pod.logs()))
@@ -160,11 +160,6 @@ impl Mesh {
     /// A client whose every host is the gateway, for many requests at once.
     pub fn client(&self) -> Client {
         self.client.clone()
-    }
-
-    /// Every pod.
-    pub fn pods(&self) -> &[Pod] {
-        &self.pods
     }
 
     /// The pod of a Deployment.
@@ -289,13 +284,6 @@ impl Mesh {
             let _ = write!(logs, "\n{}", pod.logs());
             logs
         })
-    }
-}
-
-impl Drop for Mesh {
-    fn drop(&mut self) {
-        // The gateway's connections would be reset; nobody waits for them.
-        self.pods.clear();
     }
 }
 

@@ -34,9 +34,9 @@ pub const ADMIN_PORT: u16 = 15000;
 /// Where an application is told to send a request.
 pub const ORDER_PORT: u16 = 15020;
 
-/// Whether this process is in namespaces of its own.
+/// Whether this process is in namespaces of its own, where it is the first.
 pub fn is_entered() -> bool {
-    env::var_os(INSIDE).is_some()
+    env::var_os(INSIDE).is_some() && std::process::id() == 1
 }
 
 /// Begins the program anew, with the same arguments, in namespaces of its own; returns only when it cannot.

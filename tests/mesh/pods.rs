@@ -54,7 +54,7 @@ impl Pod {
         let application = (!is_gateway).then(|| {
             let ports = containers
                 .iter()
-                .flat_map(|container| container["ports"].as_array());
+                .filter_map(|container| container["ports"].as_array());
             let ports = ports.flatten().filter_map(|port| port["containerPort"].as_u64());
             let application = Application {
                 workload: workload.clone(),

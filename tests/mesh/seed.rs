@@ -12,8 +12,11 @@ use crate::pods::Pod;
 use crate::traffic;
 use crate::webhook::root;
 
+/// A test's name, and what it does.
+pub type Test = (&'static str, fn(&Mesh));
+
 /// The tests, in the order in which they run.
-pub const TESTS: [(&str, fn(&Mesh)); 8] = [
+pub const TESTS: [Test; 8] = [
     (
         "the_virtual_service_in_force_is_the_one_that_the_webhook_made",
         the_virtual_service_in_force_is_the_one_that_the_webhook_made,
@@ -114,7 +117,7 @@ fn objects(path: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(&text).expect("YAML")
 }
 
-/// The plugin of the manifests with the module that `make wasm` built, and its Telemetry.
+/// The plugin of the manifests with the module that `make wasm` built.
 fn filter() -> Vec<Value> {
     let module = root().join("target/wasm/lanekeeper.wasm");
     assert!(
@@ -205,7 +208,7 @@ fn the_virtual_service_in_force_is_the_one_that_the_webhook_made(mesh: &Mesh) {
 
     without_filter(mesh);
     for lane in LANES {
-        let first = &mesh.from_gateway(&entering(lane)).hops[0];
+        let first = &mesh.ask_at_gateway(&entering(lane)).hops[0];
         assert_eq!(
             (first.workload.as_str(), first.header("bu").as_deref()),
             (format!("{PORTAL}-{lane}").as_str(), Some(lane))
@@ -215,7 +218,7 @@ fn the_virtual_service_in_force_is_the_one_that_the_webhook_made(mesh: &Mesh) {
 
 fn without_the_filter_the_next_hop_leaves_the_lane(mesh: &Mesh) {
     without_filter(mesh);
-    let answer = mesh.from_gateway(&entering("wicph"));
+    let answer = mesh.ask_at_gateway(&entering("wicph"));
     assert_eq!(answer.workloads(), carriers(["wicph", "wtchk", "wtchk"]));
     assert_eq!(answer.seen("bu"), ["wicph", "-", "-"]);
 }
@@ -251,21 +254,21 @@ fn a_request_without_a_lane_goes_by_the_default_lane(mesh: &Mesh) {
     with_filter(mesh);
     let traced = Call::get(ENTRY).header("traceparent", &traffic::traceparent());
     for call in [Call::get(ENTRY), traced] {
-        assert_in_lane(LANES[0], &mesh.from_gateway(&call));
+        assert_in_lane(LANES[0], &mesh.ask_at_gateway(&call));
     }
     // A lane that nobody has is no lane.
-    assert_in_lane(LANES[0], &mesh.from_gateway(&entering("wtcph")));
+    assert_in_lane(LANES[0], &mesh.ask_at_gateway(&entering("wtcph")));
 }
 
 fn a_call_that_belongs_to_no_trace_goes_by_the_default_lane(mesh: &Mesh) {
     with_filter(mesh);
     let call = Call::get("http://cars-rti-adapter:20885/").http2();
-    let answer = mesh.from_pod("cars-api-portal-wicph", &call);
+    let answer = mesh.ask_from_pod("cars-api-portal-wicph", &call);
     assert_eq!(answer.workloads(), carriers([LANES[0]; 3])[1..]);
     assert_eq!(answer.seen("bu"), [LANES[0]; 2]);
 
     // An application that says its lane is heard.
-    let answer = mesh.from_pod("cars-api-portal-wtchk", &call.header("bu", "wicph"));
+    let answer = mesh.ask_from_pod("cars-api-portal-wtchk", &call.header("bu", "wicph"));
     assert_eq!(answer.workloads()[0], "cars-rti-adapter-wicph");
 }
 
@@ -273,16 +276,16 @@ fn a_lane_header_from_outside_does_not_pass_the_gateway(mesh: &Mesh) {
     with_filter(mesh);
     for lane in LANES {
         let other = if lane == LANES[0] { LANES[1] } else { LANES[0] };
-        assert_in_lane(lane, &mesh.from_gateway(&entering(lane).header("bu", other)));
+        assert_in_lane(lane, &mesh.ask_at_gateway(&entering(lane).header("bu", other)));
         assert_in_lane(
             lane,
-            &mesh.from_gateway(&entering(lane).header("bu", other).header("bu", "")),
+            &mesh.ask_at_gateway(&entering(lane).header("bu", other).header("bu", "")),
         );
     }
     let bare = Call::get(ENTRY)
         .header("bu", "wicph")
         .header("traceparent", &traffic::traceparent());
-    assert_in_lane(LANES[0], &mesh.from_gateway(&bare));
+    assert_in_lane(LANES[0], &mesh.ask_at_gateway(&bare));
 }
 
 fn without_the_rewriting_the_lane_ends_behind_the_gateway(mesh: &Mesh) {
@@ -291,12 +294,12 @@ fn without_the_rewriting_the_lane_ends_behind_the_gateway(mesh: &Mesh) {
     routes[0]["metadata"]["annotations"] = json!({"lanekeeper.dev/rewrite": "false",
         "lanekeeper.dev/allow": "LK401", "lanekeeper.dev/allow-reason": "shows what the rewriting is for"});
     mesh.apply(&routes);
-    let unwritten = mesh.from_gateway(&entering("wicph"));
-    let spoofed = mesh.from_gateway(&entering("wtchk").header("bu", "wicph"));
+    let unwritten = mesh.ask_at_gateway(&entering("wicph"));
+    let spoofed = mesh.ask_at_gateway(&entering("wtchk").header("bu", "wicph"));
     mesh.apply(&objects(UNWRITTEN));
 
     // The sidecar gives what has no lane the default one.
     assert_eq!(unwritten.workloads(), carriers(["wicph", "wtchk", "wtchk"]));
     assert_eq!(spoofed.workloads(), carriers(["wtchk", "wicph", "wicph"]));
-    assert_in_lane("wicph", &mesh.from_gateway(&entering("wicph")));
+    assert_in_lane("wicph", &mesh.ask_at_gateway(&entering("wicph")));
 }

@@ -52,6 +52,8 @@ build() { # name, features
             /usr/bin/cargo "${arguments[@]}" -Zbuild-std=std,panic_abort
     fi
     mkdir -p "$out"
+    # What is the same keeps its time, or whatever includes it would be built again.
+    cmp -s "$out/build/$target/release/lanekeeper_filter.wasm" "$out/$1" && return
     cp "$out/build/$target/release/lanekeeper_filter.wasm" "$out/$1.new"
     mv "$out/$1.new" "$out/$1"
 }
@@ -60,11 +62,11 @@ has_rustup_target || install_target
 build lanekeeper-crash.wasm crash
 build lanekeeper.wasm ""
 cd "$out"
-sha256sum lanekeeper.wasm | cut -d' ' -f1 >lanekeeper.wasm.sha256
+sha256=$(sha256sum lanekeeper.wasm | cut -d' ' -f1)
+[ "$(cat lanekeeper.wasm.sha256 2>/dev/null)" = "$sha256" ] || echo "$sha256" >lanekeeper.wasm.sha256
 if [ -d "$root/manifests/wasm" ]; then
     mkdir -p manifests
     cp "$root"/manifests/wasm/*.yaml manifests
-    sha256=$(cat lanekeeper.wasm.sha256)
     sed -i "s/lane-SHA256\.wasm$/lane-$sha256.wasm\n  sha256: $sha256/" manifests/plugin.yaml
 fi
-log "target/wasm/lanekeeper.wasm, $(stat -c %s lanekeeper.wasm) bytes, sha256 $(cat lanekeeper.wasm.sha256)"
+log "target/wasm/lanekeeper.wasm, $(stat -c %s lanekeeper.wasm) bytes, sha256 $sha256"

@@ -329,7 +329,7 @@ async fn the_lane_filter_is_served_under_its_digest() {
     assert_eq!(path, format!("/wasm/lane-{digest}.wasm"));
 
     let reply = routes.admin("/wasm/lane-00.wasm").await;
-    assert_eq!(reply.status, 404);
+    assert_eq!(reply.status, 503);
     assert!(reply.body.contains(path), "{}", reply.body);
 }
 
@@ -337,7 +337,7 @@ async fn the_lane_filter_is_served_under_its_digest() {
 #[tokio::test]
 async fn a_build_without_the_lane_filter_says_so() {
     let reply = Routes::with(|_| ()).admin("/wasm/lane-00.wasm").await;
-    assert_eq!(reply.status, 404);
+    assert_eq!(reply.status, 503);
     assert!(reply.body.contains("make build"), "{}", reply.body);
 }
 

@@ -100,6 +100,9 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
+/// The largest `cache_size`.
+pub const MAX_CACHE_SIZE: u32 = 1_000_000;
+
 const KEYS: [&str; 13] = [
     "lane_header",
     "traffic_lane",
@@ -200,7 +203,7 @@ impl Keys<'_> {
         let config = Config {
             default_lane: self.lane("traffic_lane", max_lane_len)?,
             lane_header,
-            cache_size: self.number("cache_size", 1024, 1, 1_000_000)?,
+            cache_size: self.number("cache_size", 1024, 1, MAX_CACHE_SIZE)?,
             formats: self.formats()?,
             trace_header: self.header("trace_header")?,
             request_id_fallback: self.switch("request_id_fallback", true)?,

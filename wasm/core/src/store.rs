@@ -17,12 +17,16 @@
 use alloc::vec::Vec;
 
 use crate::Key;
+use crate::config::MAX_CACHE_SIZE;
 
 /// The version of the format above; a store of another version is not read.
 pub const VERSION: u32 = 1;
 
 /// The most records in a bucket: longer ones cost more to copy than the hash saves.
 const MAX_WAYS: u32 = 64;
+
+/// The most buckets, those of the largest `cache_size`.
+pub const MAX_BUCKETS: u32 = MAX_CACHE_SIZE.div_ceil(MAX_WAYS);
 
 /// The bytes of a record before its lane.
 const HEAD: usize = 16 + 2 + 4 + 1;

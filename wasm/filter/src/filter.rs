@@ -74,14 +74,13 @@ impl Filter {
             return;
         };
         let lane = plugin.lane();
-        if lane.is_none() && plugin.keeps_lane() {
+        if lane.is_none() && plugin.config.direction != Direction::Inbound && plugin.keeps_lane() {
             return;
         }
         match (plugin.direction(), lane) {
             (Direction::Inbound, Some(lane)) => {
                 stream.pinned = plugin.store(&lane, context).map(|pin| (Rc::clone(plugin), pin));
             }
-            (Direction::Outbound, Some(_)) => {}
             (Direction::Inbound, None) => {
                 if plugin.config.inbound_default {
                     plugin.set_default();
@@ -92,11 +91,11 @@ impl Filter {
                 self.has_warned = true;
                 host::log(
                     Level::Warn,
-                    "lanekeeper: Envoy does not tell this listener's traffic direction, and its requests are left \
-                     alone: set `direction` to inbound or outbound in pluginConfig",
+                    "lanekeeper: Envoy does not tell this listener's traffic direction, and nothing is done with requests \
+                     whose lane is not stored: set `direction` to inbound or outbound in pluginConfig",
                 );
             }
-            (Direction::Auto, _) => {}
+            (Direction::Outbound, Some(_)) | (Direction::Auto, _) => {}
         }
     }
 
@@ -149,11 +148,11 @@ impl Plugin {
             return None;
         }
         if self.config.baggage {
-            let others = header(BAGGAGE).unwrap_or_default();
-            set_header(
-                BAGGAGE,
-                &baggage::with_member(&others, &self.config.lane_header, lane),
-            );
+            let before = header(BAGGAGE).unwrap_or_default();
+            let after = baggage::with_member(&before, &self.config.lane_header, lane);
+            if after != before {
+                set_header(BAGGAGE, &after);
+            }
         }
         let key = self.trace().or_else(|| {
             self.metrics.count(Count::NoTrace);
@@ -209,9 +208,8 @@ impl Plugin {
             return Some(lane);
         }
         let request = self.request_id();
-        let keys = || [trace, request].into_iter().flatten();
         let lane = request.and_then(|key| self.shared.get(&key));
-        lane.or_else(|| keys().find_map(|key| self.shared.get_elsewhere(&key)))
+        lane.or_else(|| self.shared.get_elsewhere(&[trace, request]))
     }
 
     fn in_baggage(&self) -> Option<Vec<u8>> {

@@ -5,8 +5,8 @@
 //! buckets of its own; the list of the last two numbers, under a key of its own, leads those who look for a trace to
 //! the buckets that it was stored in before. The table outlives configurations, modules and VMs.
 
-use lanekeeper_filter_core::store::{self, Put, VERSION};
-use lanekeeper_filter_core::{Key, Store};
+use lanekeeper_filter_core::store::{self, MAX_BUCKETS, Put, VERSION};
+use lanekeeper_filter_core::{Key, Layout, Store};
 
 use crate::host::{self, Write};
 use crate::metrics::{Count, Metrics};
@@ -76,11 +76,15 @@ impl Shared {
         host::set_shared(&self.prefix, &list, 0);
     }
 
-    /// The numbers of buckets in use, the newest first.
+    /// The numbers of buckets in use, the newest first. Another plugin may have written anything there.
     fn layouts(&self) -> Vec<u32> {
         let list = host::shared(&self.prefix).unwrap_or_default().0;
         let numbers = list.chunks_exact(4).filter_map(|bytes| bytes.first_chunk::<4>());
-        numbers.map(|bytes| u32::from_be_bytes(*bytes)).collect()
+        let numbers = numbers.map(|bytes| u32::from_be_bytes(*bytes));
+        numbers
+            .filter(|buckets| (1..=MAX_BUCKETS).contains(buckets))
+            .take(LAYOUTS)
+            .collect()
     }
 
     /// The lane of a trace.
@@ -89,18 +93,18 @@ impl Shared {
         lane_in(bucket, key)
     }
 
-    /// The lane of a trace that was stored under another `cache_size`: by a worker that has another configuration
-    /// already, or before this one came.
-    pub(crate) fn get_elsewhere(&self, key: &Key) -> Option<Vec<u8>> {
+    /// The lane of the first of these traces that was stored under another `cache_size`: by a worker that has another
+    /// configuration already, or before this one came.
+    pub(crate) fn get_elsewhere(&self, keys: &[Option<Key>]) -> Option<Vec<u8>> {
         let own = self.store.layout;
-        let others = self
-            .layouts()
-            .into_iter()
-            .filter(|buckets| *buckets != own.buckets);
-        others.into_iter().find_map(|buckets| {
-            let layout = store::Layout { buckets, ..own };
+        let mut others = self.layouts();
+        others.retain(|buckets| *buckets != own.buckets);
+        let in_one = |key: &Key, buckets: u32| {
+            let layout = Layout { buckets, ..own };
             lane_in(&bucket_key(&self.prefix, buckets, layout.bucket_of(key)), key)
-        })
+        };
+        let mut keys = keys.iter().flatten();
+        keys.find_map(|key| others.iter().find_map(|buckets| in_one(key, *buckets)))
     }
 
     /// Stores a trace's lane, until its stream is [`done`](Self::done) and beyond as far as there is room.

@@ -16,6 +16,10 @@ fn with(more: &str) -> String {
     )
 }
 
+fn traceparent_of(trace: u8) -> String {
+    format!("00-{trace:032x}-00f067aa0ba902b7-01")
+}
+
 fn vm(more: &str) -> (Vm, Proxy) {
     let proxy = Proxy::default();
     let vm = Vm::configured(&Filter::built(), &proxy, &with(more));
@@ -52,6 +56,14 @@ fn a_request_gets_the_lane_of_the_one_that_it_is_sent_for() {
         "it stays as long as there is room"
     );
     assert_eq!((proxy.counter("lane_stored"), proxy.counter("lane_hit")), (1, 2));
+}
+
+#[test]
+fn a_request_that_came_with_a_trace_is_not_known_by_its_request_id() {
+    let (mut vm, _) = vm("");
+    inbound(&mut vm, &[("bu", "wicph"), TRACE, REQUEST_ID]);
+    assert_eq!(lane(&mut vm, &[REQUEST_ID]).as_deref(), Some("wtchk"));
+    assert_eq!(lane(&mut vm, &[TRACE, REQUEST_ID]).as_deref(), Some("wicph"));
 }
 
 #[test]
@@ -179,6 +191,11 @@ fn a_request_without_a_lane_gets_the_default_one() {
     assert_eq!(lane(&mut one, &[]).as_deref(), Some("wtchk"));
     assert_eq!(lane(&mut one, &[("bu", "")]).as_deref(), Some("wtchk"));
     assert_eq!(proxy.counter("lane_default"), 4);
+    // Outbound only: one with a trace that is not stored, and two without.
+    assert_eq!(
+        (proxy.counter("lane_miss"), proxy.counter("lane_no_trace")),
+        (1, 2)
+    );
     let (mut quiet, _) = vm(r#""inbound_default": false"#);
     assert_eq!(inbound(&mut quiet, &[TRACE]).value("bu"), None);
     assert_eq!(lane(&mut quiet, &[TRACE]).as_deref(), Some("wtchk"));
@@ -226,6 +243,10 @@ fn a_configured_direction_counts_whatever_envoy_says() {
         .expect("no trap");
     let sent = vm_out.request(unknown, &[TRACE]).expect("no trap");
     assert_eq!(sent.value("bu").as_deref(), Some("wicph"));
+    // Where nothing is stored the direction decides: an outbound request without a trace is one that lost it.
+    let lost = vm_out.request(unknown, &[("accept", "*/*")]).expect("no trap");
+    assert_eq!(lost.value("bu").as_deref(), Some("wtchk"));
+    assert_eq!(proxy.counter("lane_no_trace"), 1);
 }
 
 #[test]
@@ -243,8 +264,11 @@ fn a_lane_that_is_stored_is_given_without_asking_for_the_direction() {
 }
 
 #[test]
-fn where_envoy_does_not_tell_the_direction_requests_are_left_alone_and_it_is_told_once() {
+fn where_envoy_does_not_tell_the_direction_only_what_is_stored_counts_and_it_is_told_once() {
     let (mut vm, proxy) = vm("");
+    inbound(&mut vm, &[("bu", "wicph"), ("traceparent", &traceparent_of(2))]);
+    let known = vm.request(Traffic::Unspecified, &[("traceparent", &traceparent_of(2))]);
+    assert_eq!(known.expect("no trap").value("bu").as_deref(), Some("wicph"));
     for _ in 0..3 {
         let request = vm.request(Traffic::Unspecified, &[TRACE]).expect("no trap");
         assert_eq!(request.values("bu").len(), 0);

@@ -243,6 +243,12 @@ fn what_another_plugin_writes_into_a_bucket_harms_nothing() {
         let context = put(&mut vm, 1, "wicph");
         assert_eq!(lane(&mut vm, 1), "wicph");
         vm.end(context).expect("no trap");
+        let other = format!(r#"{{"lane_header": "bu", "cache_size": {}}}"#, 128 + bytes.len());
+        for key in &keys {
+            proxy.overwrite(key, bytes);
+        }
+        assert!(vm.configure(other.as_bytes()).expect("no trap"));
+        assert!(vm.configure(configuration(64).as_bytes()).expect("no trap"));
     }
 }
 

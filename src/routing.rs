@@ -21,6 +21,7 @@ mod grpc;
 mod header;
 mod hop;
 mod import;
+mod injection;
 mod lanes;
 mod protocol;
 mod route;
@@ -40,6 +41,7 @@ pub use header::{
     Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
 };
 pub use hop::{End, Hop, hops, upstream};
+pub use injection::{INJECT, INJECTED, Injection, WhyOff, injection};
 pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};

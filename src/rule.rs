@@ -42,6 +42,7 @@ mod lk407;
 mod lk408;
 mod lk501;
 mod lk502;
+mod lk503;
 mod lk601;
 mod subset;
 mod suggestion;

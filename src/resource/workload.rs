@@ -27,6 +27,8 @@ pub struct PodTemplate {
     pub annotations: super::Annotations,
     /// The named ports of the containers, and those of init containers that stay.
     pub ports: Vec<ServicePort>,
+    /// Whether the pods are in the network of their node.
+    pub host_network: bool,
 }
 
 impl Workload {
@@ -35,6 +37,7 @@ impl Workload {
         let wire = Wire::deserialize(object)?;
         let template = wire.spec.template.unwrap_or_default();
         let meta = template.metadata.unwrap_or_default();
+        let spec = template.spec.unwrap_or_default();
         Ok(Self {
             kind,
             meta: wire.metadata,
@@ -42,7 +45,8 @@ impl Workload {
             template: PodTemplate {
                 labels: meta.labels,
                 annotations: meta.annotations,
-                ports: template.spec.unwrap_or_default().named_ports(),
+                host_network: spec.host_network.unwrap_or(false),
+                ports: spec.named_ports(),
             },
         })
     }
@@ -87,12 +91,13 @@ struct Template {
     spec: Option<PodSpec>,
 }
 
-/// `spec` of a pod, as far as its ports go.
+/// `spec` of a pod, as far as its network goes.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PodSpec {
     containers: Option<Vec<Container>>,
     init_containers: Option<Vec<Container>>,
+    host_network: Option<bool>,
 }
 
 impl PodSpec {

@@ -41,8 +41,8 @@
 use std::collections::BTreeSet;
 
 use super::{Check, Finding, Level, Rule, Subject};
-use crate::resource::{Kind, Labels, ObjectRef, PodTemplate, Resource, WasmPlugin, Workload};
-use crate::routing::Groups;
+use crate::resource::{Kind, Labels, Resource, WasmPlugin, Workload};
+use crate::routing::{Groups, Injection, WhyOff, injection};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -61,10 +61,13 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let namespace = &workload.meta.namespace;
-    if workload.meta.deleting
-        || !has_sidecar(&workload.template)
-        || may_have_it_otherwise(check.view, namespace)
-    {
+    // Without a sidecar there is nothing to have a filter in, which is LK503's to tell; where nobody asks for one, the
+    // mesh may still give it.
+    let has_sidecar = match injection(check.view, workload) {
+        Injection::Sidecar | Injection::Unknown | Injection::Off(WhyOff::NotAsked) => true,
+        Injection::OtherDataPlane | Injection::Off(_) => false,
+    };
+    if workload.meta.deleting || !has_sidecar || may_have_it_otherwise(check.view, namespace) {
         return Vec::new();
     }
     let labels = &workload.template.labels;
@@ -158,32 +161,10 @@ fn described(plugin: &WasmPlugin) -> String {
     )
 }
 
-/// Whether the pods get a sidecar that can load plugins, as far as they say themselves.
-///
-/// Source: `injectRequired` in `pkg/kube/inject/inject.go`, where the label counts before the annotation.
-fn has_sidecar(pods: &PodTemplate) -> bool {
-    const INJECT: &str = "sidecar.istio.io/inject";
-    let label = |key| pods.labels.get(key).map(Symbol::as_str);
-    let annotation = |key| pods.annotations.get(key);
-    let is_switched_off = label(INJECT).or_else(|| annotation(INJECT)) == Some("false");
-    let is_ambient = label("istio.io/dataplane-mode") == Some("ambient");
-    let templates = annotation("inject.istio.io/templates");
-    let is_proxyless =
-        templates.is_some_and(|names| names.split(',').any(|name| name.trim() == "grpc-agent"));
-    !is_switched_off && !is_ambient && !is_proxyless
-}
-
-/// Whether the filter may come in another way, or the namespace has no sidecars.
+/// Whether the filter may come in another way.
 fn may_have_it_otherwise(view: &View<'_>, namespace: &Symbol) -> bool {
-    let is_ambient = || {
-        let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace));
-        let mode = namespace.and_then(|namespace| namespace.meta().labels.get("istio.io/dataplane-mode"));
-        mode.is_some_and(|mode| *mode == "ambient")
-    };
-    [namespace, view.root_namespace()]
-        .into_iter()
-        .any(|namespace| view.has_envoy_filters(namespace))
-        || is_ambient()
+    let mut namespaces = [namespace, view.root_namespace()].into_iter();
+    namespaces.any(|namespace| view.has_envoy_filters(namespace))
 }
 
 #[cfg(test)]
@@ -191,6 +172,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::resource::ObjectRef;
     use crate::rule::affected;
     use crate::world::{Settings, World};
 

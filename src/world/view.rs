@@ -10,7 +10,7 @@ use super::key::{Key, qualified};
 
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Resource, Service,
+    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource, Service,
     ServiceEntry, Sidecar, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
@@ -238,6 +238,24 @@ impl<'w> View<'w> {
             _ => None,
         });
         workloads.collect()
+    }
+
+    /// The living pods that a workload speaks for, as the cluster has them.
+    pub fn pods_of(&self, workload: &Workload) -> Vec<&'w Pod> {
+        let (namespace, labels) = (&workload.meta.namespace, &workload.template.labels);
+        self.record(Read::Pods(namespace.clone(), labels.clone()));
+        let reference = workload.meta.reference(workload.kind);
+        let Some(lowest) = self.layers.first() else {
+            return Vec::new();
+        };
+        let pods = lowest
+            .world
+            .spoken_for_by(&reference)
+            .filter_map(|object| match object {
+                Resource::Pod(pod) if pod.carries() && !self.is_hidden(0, object) => Some(pod),
+                _ => None,
+            });
+        sorted(pods.collect(), |pod| &pod.meta)
     }
 
     /// The namespaces of the carriers, wherever they are, that have every pair of `selector`: where a

@@ -219,7 +219,10 @@ const REASONS: &[(&str, &str)] = &[
         "container-port-slip",
         "No service names the port as its target, or no route leads there.",
     ),
-    ("sidecar-off", "No rule looks at injection yet (LK503)."),
+    (
+        "sidecar-off",
+        "The workload is no member: no lane of a group is routed to its services.",
+    ),
     (
         "pod-deleted",
         "A workload speaks for the pod, or the pod is of an owner that is not known here and makes another one.",

@@ -240,22 +240,28 @@ impl<'w> View<'w> {
         workloads.collect()
     }
 
-    /// The living pods that a workload speaks for, as the cluster has them.
+    /// The living pods that a workload speaks for.
     pub fn pods_of(&self, workload: &Workload) -> Vec<&'w Pod> {
         let (namespace, labels) = (&workload.meta.namespace, &workload.template.labels);
         self.record(Read::Pods(namespace.clone(), labels.clone()));
         let reference = workload.meta.reference(workload.kind);
-        let Some(lowest) = self.layers.first() else {
-            return Vec::new();
+        let is_its_own = |object: &&Resource| match object {
+            Resource::Pod(pod) => speaker(pod, |link| self.find_one(link)).as_ref() == Some(&reference),
+            _ => false,
         };
-        let pods = lowest
-            .world
-            .spoken_for_by(&reference)
-            .filter_map(|object| match object {
-                Resource::Pod(pod) if pod.carries() && !self.is_hidden(0, object) => Some(pod),
+        let mut found = Vec::new();
+        for (at, layer) in self.layers.iter().enumerate() {
+            let pods: Vec<&'w Resource> = if at == 0 {
+                layer.world.spoken_for_by(&reference).collect()
+            } else {
+                layer.world.objects().filter(is_its_own).collect()
+            };
+            found.extend(pods.into_iter().filter_map(|object| match object {
+                Resource::Pod(pod) if pod.carries() && !self.is_hidden(at, object) => Some(pod),
                 _ => None,
-            });
-        sorted(pods.collect(), |pod| &pod.meta)
+            }));
+        }
+        sorted(found, |pod| &pod.meta)
     }
 
     /// The namespaces of the carriers, wherever they are, that have every pair of `selector`: where a

@@ -182,6 +182,10 @@ async fn what_lanes_can_feel_is_asked_about() {
                 ..DEPLOYMENT
             },
             Workload {
+                template_annotations: "sidecar.istio.io/inject: 'false'",
+                ..DEPLOYMENT
+            },
+            Workload {
                 replicas: "replicas: 0",
                 ..DEPLOYMENT
             },

@@ -40,8 +40,8 @@ pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use sidecar::Sidecar;
 pub use virtual_service::{
-    Delegate, Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Mirror,
-    Percentage, StringMatch, VirtualService,
+    Abort, Delegate, Destination, DirectResponse, Fault, HeaderOperations, Headers, HttpMatch, HttpRoute,
+    HttpRouteDestination, Mirror, Percentage, Redirect, RegexRewrite, Rewrite, StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};

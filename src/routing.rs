@@ -24,7 +24,9 @@ mod import;
 mod injection;
 mod lanes;
 mod protocol;
+mod request;
 mod route;
+mod simulator;
 mod subset;
 mod target;
 mod upstream;
@@ -44,10 +46,15 @@ pub use hop::{End, Hop, hops, upstream};
 pub use injection::{INJECT, INJECTED, Injection, WhyOff, injection};
 pub use lanes::{Groups, Lanes, Reach, is_lane_key};
 pub use protocol::Protocol;
+pub use request::{NotAUrl, Request};
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
+pub use simulator::{
+    Branch, Carrier, Client, Ending, Forwarded, NotFound, Outcome, Passed, Readiness, Refusal, Severed,
+    Simulation, Taken, Unmet, Way, simulate,
+};
 pub use subset::{
-    Carriers, Endpoints, Missed, carriers_of_subset, is_subset_routed, missed_by_a_slip, routes_to,
-    workload_labels,
+    Carriers, Endpoints, Missed, carriers_of_subset, has_target_port, is_subset_routed, missed_by_a_slip,
+    routes_to, workload_labels,
 };
 pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
 pub use upstream::Upstream;

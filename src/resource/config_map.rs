@@ -22,6 +22,8 @@ pub struct MeshConfig {
     pub h2_upgrade: bool,
     /// The `connectionPool` of destinations whose rules have none (`defaultTrafficPolicy`).
     pub connection_pool: Option<ConnectionPool>,
+    /// Whether sidecars refuse hosts that Istio does not know (`outboundTrafficPolicy: REGISTRY_ONLY`).
+    pub registry_only: bool,
     /// Which namespaces Istio looks at: those that one of these selects; empty: all.
     pub discovery_selectors: Vec<NamespaceSelector>,
 }
@@ -98,6 +100,7 @@ impl<'de> Deserialize<'de> for MeshConfig {
             root_namespace: mesh.root_namespace.filter(|name| !name.is_empty()),
             h2_upgrade: mesh.h2_upgrade_policy.as_deref() == Some("UPGRADE"),
             connection_pool: mesh.default_traffic_policy.connection_pool,
+            registry_only: mesh.outbound_traffic_policy.mode.as_deref() == Some("REGISTRY_ONLY"),
             discovery_selectors: mesh.discovery_selectors,
         })
     }
@@ -112,7 +115,14 @@ struct Mesh {
     root_namespace: Option<Symbol>,
     h2_upgrade_policy: Option<Box<str>>,
     default_traffic_policy: DefaultPolicy,
+    outbound_traffic_policy: OutboundPolicy,
     discovery_selectors: Vec<NamespaceSelector>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OutboundPolicy {
+    mode: Option<Box<str>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -43,12 +43,14 @@ pub struct HttpRoute {
     pub matches: Vec<HttpMatch>,
     /// Where requests go, by weight.
     pub route: Vec<HttpRouteDestination>,
-    /// Whether it answers with a redirect instead.
-    #[serde(deserialize_with = "present")]
-    pub redirect: bool,
-    /// Whether it answers by itself instead.
-    #[serde(deserialize_with = "present")]
-    pub direct_response: bool,
+    /// The redirect that it answers with instead.
+    pub redirect: Option<Redirect>,
+    /// What it answers by itself instead.
+    pub direct_response: Option<DirectResponse>,
+    /// What it makes of path and host on the way.
+    pub rewrite: Option<Rewrite>,
+    /// The faults that it answers some requests with, or delays them by.
+    pub fault: Option<Fault>,
     /// The `VirtualService` that has the routes instead.
     pub delegate: Option<Delegate>,
     /// What it does to the headers, whatever the destination.
@@ -66,7 +68,7 @@ pub struct HttpRoute {
 impl HttpRoute {
     /// Whether the route answers itself and sends the request nowhere.
     pub fn answers_itself(&self) -> bool {
-        self.redirect || self.direct_response
+        self.redirect.is_some() || self.direct_response.is_some()
     }
 
     /// Where copies of the requests go, with the path of the destination below `spec.http[…]`: a mirror whose
@@ -84,6 +86,73 @@ impl HttpRoute {
         let others = others.filter(move |(_, mirror)| gets_any(mirror));
         first.chain(others.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)))
     }
+}
+
+/// A route's `redirect`; what is empty stays as the request has it.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Redirect {
+    /// The new path.
+    pub uri: Box<str>,
+    /// The new host.
+    pub authority: Box<str>,
+    /// The new port.
+    pub port: Option<u32>,
+    /// Where the port comes from if none is written: `FROM_REQUEST_PORT`, else the scheme's own.
+    pub derive_port: Box<str>,
+    /// The new scheme.
+    pub scheme: Box<str>,
+    /// The status; 301 where none is written.
+    pub redirect_code: u16,
+}
+
+/// A route's `directResponse`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct DirectResponse {
+    /// The status.
+    pub status: u16,
+}
+
+/// A route's `rewrite`; what is empty stays.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rewrite {
+    /// What stands for the part of the path that was matched.
+    pub uri: Box<str>,
+    /// The new host.
+    pub authority: Box<str>,
+    /// What a pattern in the path becomes; it comes before `uri`.
+    pub uri_regex_rewrite: Option<RegexRewrite>,
+}
+
+/// A rewrite's `uriRegexRewrite`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct RegexRewrite {
+    /// The pattern (RE2).
+    #[serde(rename = "match")]
+    pub pattern: Box<str>,
+    /// What stands for it; `\1` is the first group.
+    pub rewrite: Box<str>,
+}
+
+/// A route's `fault`, as far as it answers requests.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct Fault {
+    /// The requests that get an error at once.
+    pub abort: Option<Abort>,
+}
+
+/// A fault's `abort`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Abort {
+    /// The status; `None`: one of gRPC.
+    pub http_status: Option<u16>,
+    /// How many of the requests; not written: none (`TranslateFault` in `pilot/pkg/networking/core/route/route.go`).
+    pub percentage: Option<Percentage>,
 }
 
 /// A share in percent.
@@ -378,11 +447,6 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
 
         deserializer.deserialize_map(Map(std::marker::PhantomData))
     }
-}
-
-/// Whether the field is there at all, whatever it holds.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Option::<serde::de::IgnoredAny>::deserialize(deserializer).map(|value| value.is_some())
 }
 
 impl<'de> Deserialize<'de> for VirtualService {

@@ -10,6 +10,10 @@
 //!   comes out empty is dropped. Then each `set` overwrites what is there, the destination's after the route's, and
 //!   last each `add` puts its value beside it.
 
+mod apply;
+
+pub(super) use apply::{apply, authority_of};
+
 use super::Route;
 use crate::resource::{HeaderOperations, Kind, ObjectRef};
 use crate::yaml::field;
@@ -181,15 +185,19 @@ type Round<'w> = Vec<(Block, &'w HeaderOperations)>;
 /// What the request header `name` (in any case) is after the operations of `route` and, of its destinations,
 /// of the one at `destination`.
 pub fn header_after<'w>(route: &Route<'w>, destination: usize, name: &str) -> HeaderOutcome<'w> {
+    after(&rounds(route, destination), name)
+}
+
+/// The rounds in which the operations of `route` and of its destination at `destination` are carried out.
+fn rounds<'w>(route: &Route<'w>, destination: usize) -> Vec<Round<'w>> {
     let block = |block| route.operations(block).map(|operations| (block, operations));
     let of_route = block(Block::Route).into_iter();
     let of_destination = block(Block::Destination(destination)).into_iter();
-    let rounds: Vec<Round<'w>> = if route.route.route.len() > 1 {
+    if route.route.route.len() > 1 {
         vec![of_destination.collect(), of_route.collect()]
     } else {
         vec![of_route.chain(of_destination).collect()]
-    };
-    after(&rounds, name)
+    }
 }
 
 fn after<'w>(rounds: &[Round<'w>], name: &str) -> HeaderOutcome<'w> {

@@ -19,6 +19,13 @@ pub(super) fn is_imported(view: &View<'_>, vs: &VirtualService, namespace: &Symb
     imports(sidecar, namespace, &vs.meta.namespace, &hosts)
 }
 
+/// Whether the sidecars of `namespace` get the full host `host`, a service of `home`. The destinations of routes that
+/// they get come by themselves, and are not asked for here.
+pub(super) fn is_host_imported(view: &View<'_>, host: &Symbol, home: &Symbol, namespace: &Symbol) -> bool {
+    let sidecar = view.sidecar_for(namespace);
+    sidecar.is_none_or(|sidecar| imports(sidecar, namespace, home, std::slice::from_ref(host)))
+}
+
 /// Whether a listener of `sidecar`, as it is for `namespace`, imports any of the `hosts` of an object of `home`
 /// (`convertIstioListenerToWrapper` in `pilot/pkg/model/sidecar.go`, `SelectVirtualServices` in
 /// `pilot/pkg/model/virtualservice.go`). The hosts are written `namespace/host`, where `.` is the sidecars' own

@@ -3,7 +3,8 @@
 use super::destinations;
 use crate::lane::is_near;
 use crate::resource::{
-    Destination, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, Subset, VirtualService,
+    Destination, Kind, Labels, ObjectRef, Resource, Service, ServiceEntry, ServicePort, Subset, TargetPort,
+    VirtualService,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -81,6 +82,14 @@ impl<'w> Endpoints<'w> {
         self.written.iter().copied().chain(chosen).collect()
     }
 
+    /// The labels of each, with the object where one is selected.
+    pub fn each(&self) -> Vec<(&'w Labels, Option<&'w Resource>)> {
+        let chosen = self.chosen.iter().copied();
+        let chosen = chosen.filter_map(|carrier| Some((carrier.carrier_labels()?, Some(carrier))));
+        let written = self.written.iter().copied().map(|labels| (labels, None));
+        written.chain(chosen).collect()
+    }
+
     /// Whether nothing is written and nothing selected: then the host itself is the only endpoint, by DNS or as the
     /// caller resolved it, and has no labels (`convertServiceEntryToInstances` in
     /// `pilot/pkg/serviceregistry/serviceentry/conversion.go`).
@@ -141,6 +150,22 @@ fn leading_to<'w>(
         }
     }
     found
+}
+
+/// Whether a carrier has the port that `port` of a service leads to: one that is named has to be a container's; where
+/// nothing is known of containers, it has any (`FindPort` in Kubernetes' `pkg/api/v1/pod/util.go`) [s15].
+pub fn has_target_port(carrier: &Resource, port: &ServicePort) -> bool {
+    let Some(TargetPort::Name(name)) = &port.target else {
+        return true;
+    };
+    let ports = match carrier {
+        Resource::Workload(workload) => &workload.template.ports,
+        Resource::Pod(pod) => &pod.ports,
+        _ => return true,
+    };
+    ports
+        .iter()
+        .any(|found| found.name == *name && found.not_tcp == port.not_tcp)
 }
 
 /// A workload that a service misses by a slip in its selector, or in the workload's label.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Context, Protocol};
+use super::{Context, Protocol, is_visible};
 use crate::resource::{Destination, Kind, ObjectRef, Service, ServiceEntry};
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -84,6 +84,22 @@ impl Target<'_> {
                 references.collect()
             }
             Self::Unknown => Vec::new(),
+        }
+    }
+
+    /// Whether the proxies of `namespace` see it: by its `exportTo`, else the mesh's default
+    /// (`initServiceRegistry` in `pilot/pkg/model/push_context.go`). What is not known is not hidden.
+    pub fn is_visible_to(&self, view: &View<'_>, namespace: &str) -> bool {
+        let default = view
+            .mesh_config_of(namespace)
+            .map_or(&[][..], |config| &config.default_service_export_to);
+        let is_for = |export_to: &[Symbol], home: &Symbol| is_visible(export_to, default, home, namespace);
+        match self {
+            Self::Service(service) => is_for(&service.export_to, &service.meta.namespace),
+            Self::Entries(entries) => entries
+                .iter()
+                .any(|entry| is_for(&entry.export_to, &entry.meta.namespace)),
+            Self::Unknown => true,
         }
     }
 

@@ -6,9 +6,10 @@
 //! `pilot/pkg/networking/core/route/route.go`) [s23]. On the mesh, each `VirtualService` has its hosts for itself.
 
 use super::delegate::roots_of;
+use super::import::is_imported;
 use super::route::{all_routes_at, is_on_mesh};
 use super::{Context, Port, Route, Source, rank, routes_at, target_of};
-use crate::resource::{Gateway, Server, VirtualService};
+use crate::resource::{Gateway, Kind, ObjectRef, Server, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, age, host_includes, qualified};
 
@@ -123,6 +124,50 @@ fn mesh_hosts(view: &View<'_>, root: &VirtualService) -> Vec<Symbol> {
     hosts.sort();
     hosts.dedup();
     hosts
+}
+
+/// The `VirtualServices` whose routes the sidecars of `namespace` may get for the registered host `host`, in the order in
+/// which Istio asks them: those that name it; where none does, the first of those with the most specific wildcard
+/// (`computeWildcardHostVirtualServiceIndex` in `pilot/pkg/model/sidecar.go`) [s21].
+pub(super) fn on_mesh_in_order<'w>(
+    view: &View<'w>,
+    host: &Symbol,
+    namespace: &Symbol,
+) -> Vec<&'w VirtualService> {
+    let is_own = |found: &Symbol| found == host;
+    for claimed in view
+        .with_wildcards(host)
+        .into_iter()
+        .chain(host.starts_with('*').then(|| host.clone()))
+    {
+        let claiming = view.virtual_services_of(&claimed).into_iter();
+        let claiming = claiming.filter(|vs| {
+            is_on_mesh(vs) && is_of_revision(view, vs, namespace) && is_imported(view, vs, namespace)
+        });
+        let mut ranked: Vec<_> = claiming
+            .filter_map(|vs| Some((rank(view, vs, namespace)?, vs)))
+            .collect();
+        ranked.sort_by_key(|(rank, vs)| (*rank, age(&vs.meta)));
+        let found: Vec<&VirtualService> = ranked.into_iter().map(|(_, vs)| vs).collect();
+        if !found.is_empty() {
+            let most = if is_own(&claimed) { found.len() } else { 1 };
+            return found.into_iter().take(most).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// Whether the control plane that serves the proxies of `namespace` reads the object: one without the label
+/// `istio.io/rev` every one does.
+fn is_of_revision(view: &View<'_>, vs: &VirtualService, namespace: &Symbol) -> bool {
+    let Some(written) = vs.meta.labels.get("istio.io/rev") else {
+        return true;
+    };
+    let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace));
+    let labels = namespace.map(|namespace| &namespace.meta().labels);
+    let labels = labels.filter(|labels| labels.get("istio-injection").is_none());
+    let revision = labels.and_then(|labels| labels.get("istio.io/rev"));
+    revision.map_or("default", Symbol::as_str) == written.as_str()
 }
 
 /// Whether a `VirtualService` on the mesh is for the full host `host`, by its name or by a wildcard.
@@ -287,6 +332,24 @@ pub fn gateway_names(view: &View<'_>, name: &Symbol, home: &Symbol) -> Vec<Symbo
         }
         None => vec![qualified(name, home)],
     }
+}
+
+/// The most specific host that is served at a server and takes requests for `host`, as callers outside write it.
+pub(super) fn served_host_of<'w>(
+    view: &View<'w>,
+    (gateway, server): (&'w Gateway, &'w Server),
+    siblings: &[&'w Gateway],
+    host: &str,
+) -> Option<Symbol> {
+    let hosts = listener(gateway, server, siblings)
+        .into_iter()
+        .flat_map(|(gateway, server)| {
+            let bound = at_gateway_in_order(view, gateway).into_iter();
+            bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
+        });
+    let taking = hosts.filter(|served| host_includes(served, host));
+    // A whole name comes before any wildcard, and of wildcards the longest.
+    taking.max_by_key(|served| (!served.starts_with('*'), served.len()))
 }
 
 /// The `VirtualServices` at a gateway in the order in which Istio takes them: those that only the pods' namespace

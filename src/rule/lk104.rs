@@ -37,7 +37,7 @@ use std::net::IpAddr;
 use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{Caller, Target, alias_at, destinations, is_visible, target_of};
+use crate::routing::{Caller, Target, alias_at, destinations, target_of};
 use crate::symbol::Symbol;
 use crate::world::{Host, View};
 
@@ -229,24 +229,10 @@ fn unseen(view: &View<'_>, callers: &[Caller], target: &Target<'_>) -> Option<Fa
             evidence: references,
         });
     }
-    let sees = |caller: &Caller| {
-        let default = view
-            .mesh_config_of(&caller.namespace)
-            .map_or(&[][..], |config| &config.default_service_export_to);
-        let is_for =
-            |export_to: &[Symbol], home: &Symbol| is_visible(export_to, default, home, &caller.namespace);
-        match target {
-            Target::Service(service) => is_for(&service.export_to, &service.meta.namespace),
-            Target::Entries(entries) => entries
-                .iter()
-                .any(|entry| is_for(&entry.export_to, &entry.meta.namespace)),
-            Target::Unknown => true,
-        }
-    };
     let blind = callers
         .iter()
         .filter(|caller| !caller.namespace.is_empty())
-        .find(|caller| !sees(caller))?;
+        .find(|caller| !target.is_visible_to(view, &caller.namespace))?;
     Some(Fault {
         message: format!(
             "{name} is not exported to namespace {}, where {}",

@@ -36,7 +36,7 @@ use std::collections::BTreeSet;
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, Service, ServicePort, TargetPort};
-use crate::routing::{hops, rule_for, workload_labels};
+use crate::routing::{has_target_port, hops, rule_for, workload_labels};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -73,7 +73,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut routed = None;
     for (index, port, name) in ports {
-        let lacks = |carrier: &&Resource| !has_port(carrier, port, &name);
+        let lacks = |carrier: &&Resource| !has_target_port(carrier, port);
         if !carriers.iter().any(lacks) {
             continue;
         }
@@ -88,19 +88,6 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         findings.extend(judged.findings(&carriers, routed));
     }
     findings
-}
-
-/// Whether the carrier has a container port of this name and of the port's protocol. Of a `WorkloadEntry` it is not
-/// asked: it maps ports by itself.
-fn has_port(carrier: &Resource, port: &ServicePort, name: &str) -> bool {
-    let ports = match carrier {
-        Resource::Workload(workload) => &workload.template.ports,
-        Resource::Pod(pod) => &pod.ports,
-        _ => return true,
-    };
-    ports
-        .iter()
-        .any(|found| found.name == name && found.not_tcp == port.not_tcp)
 }
 
 /// The subsets of the service that requests reach, by port; `None` as a subset: all of it.
@@ -137,7 +124,7 @@ impl Judged<'_, '_, '_> {
         if subsets.is_empty() {
             return Vec::new();
         }
-        let has = |carrier: &&Resource| has_port(carrier, self.port, self.name);
+        let has = |carrier: &&Resource| has_target_port(carrier, self.port);
         if !carriers.iter().any(has) {
             return vec![self.of_all(carriers)];
         }

@@ -1,0 +1,340 @@
+//! What becomes of one request: which route takes it, why the earlier ones do not, what it is made into, and who answers.
+//!
+//! ```text
+//!   Client, Request, port ──mesh, gateway──▶ VirtualHost ──condition──▶ Route ──rewritten, header──▶ Request ──branch──▶ Branch
+//! ```
+//!
+//! It follows the same lists of routes, steps and rules as everything else here, with one request at a time.
+
+mod branch;
+mod condition;
+mod gateway;
+mod mesh;
+mod rewritten;
+
+use std::fmt;
+
+pub use branch::{Branch, Carrier, Ending, Readiness, Severed};
+pub use condition::Unmet;
+
+use self::branch::Leading;
+use self::condition::unmet;
+use super::delegate::expanded;
+use super::route::Route;
+use super::{Caller, Condition, Request, VirtualHost};
+use crate::resource::{Abort, Labels, VirtualService};
+use crate::symbol::Symbol;
+use crate::world::{View, qualified};
+
+/// Who sends a request: the pods of a gateway, or a workload with a sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Whose proxy it is.
+    pub caller: Caller,
+    /// The labels of its pods.
+    pub labels: Labels,
+}
+
+impl Client {
+    /// A workload of `namespace` with these pod labels.
+    pub fn in_mesh(namespace: Symbol, labels: Labels) -> Self {
+        Self {
+            caller: Caller {
+                namespace,
+                gateway: None,
+            },
+            labels,
+        }
+    }
+
+    /// The pods of the gateway that an object of `home` writes as `name` (`name` or `namespace/name`), in the first of
+    /// the namespaces where they run.
+    pub fn at_gateway(view: &View<'_>, name: &Symbol, home: &Symbol) -> Self {
+        let full = qualified(name, home);
+        let gateway = view.gateway(name, home);
+        let namespaces = gateway.map(|gateway| view.namespaces_with(&gateway.selector));
+        let own = full.split_once('/').map(|(namespace, _)| namespace.into());
+        let namespace = namespaces.and_then(|namespaces| namespaces.into_iter().next());
+        Self {
+            caller: Caller {
+                namespace: namespace.or(own).unwrap_or_default(),
+                gateway: Some(full),
+            },
+            labels: gateway
+                .map(|gateway| gateway.selector.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub struct Simulation<'w> {
+    /// The list of routes that it is tried against; `None`: no `VirtualService` has a say.
+    pub virtual_host: Option<VirtualHost<'w>>,
+    /// The routes that do not take it, up to the one that does, in the order in which they are tried.
+    pub passed: Vec<Passed<'w>>,
+    /// The outcome.
+    pub outcome: Outcome<'w>,
+}
+
+/// A route that does not take a request.
+#[derive(Debug, Clone)]
+pub struct Passed<'w> {
+    /// The route.
+    pub route: Route<'w>,
+    /// Why it does not, for each of its conditions; empty: none of them is for this gateway, port or caller at all.
+    pub unmet: Vec<(Condition<'w>, Unmet<'w>)>,
+}
+
+/// What comes of a request in the end.
+#[derive(Debug, Clone)]
+pub enum Outcome<'w> {
+    /// The proxy answers it 404: it knows the host, and no route takes the request; or it is a gateway without the host.
+    NotFound(NotFound),
+    /// There is no connection.
+    Refused(Refusal),
+    /// The proxy answers by itself.
+    Answered {
+        /// The route that says so; `None`: the gateway's server does, for every request.
+        by: Option<Taken<'w>>,
+        /// The status.
+        status: u16,
+        /// Where it sends the caller.
+        location: Option<String>,
+    },
+    /// It is sent on.
+    Forwarded(Forwarded<'w>),
+}
+
+/// What is not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotFound {
+    /// A route for the request.
+    Route,
+    /// The host, at a gateway.
+    Host,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such gateway.
+    NoGateway,
+    /// The gateway has no server for HTTP at this port and, with TLS, this host.
+    NoServer,
+    /// The service has no such port.
+    NoPort,
+    /// There is no service of this name, and names of others are not known here.
+    NoService,
+    /// The mesh lets nothing out to hosts that it does not know (502).
+    RegistryOnly,
+}
+
+/// A route that takes a request.
+#[derive(Debug, Clone)]
+pub struct Taken<'w> {
+    /// The route.
+    pub route: Route<'w>,
+    /// The condition that is met; `None`: it has none.
+    pub by: Option<Condition<'w>>,
+}
+
+/// A request that is sent on.
+#[derive(Debug, Clone)]
+pub struct Forwarded<'w> {
+    /// By what.
+    pub way: Way<'w>,
+    /// The share of requests, in percent, that the proxy answers with an error instead, and its status.
+    pub abort: Option<(f64, u16)>,
+    /// Where it goes: one of these, by their weights.
+    pub branches: Vec<Branch<'w>>,
+    /// Where copies of it go.
+    pub copies: Vec<Branch<'w>>,
+}
+
+/// By what a request is sent on.
+#[derive(Debug, Clone)]
+pub enum Way<'w> {
+    /// A route of a `VirtualService`.
+    Route(Taken<'w>),
+    /// Istio's own route, to all pods of the service: no `VirtualService` has one for the port.
+    Default,
+    /// The port is not for HTTP: the connection is passed on.
+    Tcp,
+    /// The proxy knows no such host, or may not: the connection goes to the address that the caller looked up.
+    Unrouted,
+}
+
+/// The status that a proxy answers with; `None`: an application answers, or nobody.
+impl Outcome<'_> {
+    /// The status that a proxy answers with; `None`: an application answers, or it is a matter of chance, or there is no
+    /// connection.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::NotFound(_) => Some(404),
+            Self::Refused(Refusal::RegistryOnly) => Some(502),
+            Self::Refused(_) => None,
+            Self::Answered { status, .. } => Some(*status),
+            Self::Forwarded(forwarded) => {
+                let mut statuses = forwarded.branches.iter().map(|branch| branch.ending.status());
+                let first = statuses.next()??;
+                statuses.all(|status| status == Some(first)).then_some(first)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoGateway => "there is no such Gateway",
+            Self::NoServer => "the gateway has no server for HTTP at this port and host",
+            Self::NoPort => "the service has no such port",
+            Self::NoService => "there is no such service",
+            Self::RegistryOnly => "the mesh lets nothing out to hosts that it does not know",
+        })
+    }
+}
+
+/// What becomes of `request` that `client` sends to `port` of the host that it names.
+pub fn simulate<'w>(view: &View<'w>, client: &Client, request: &Request, port: u32) -> Simulation<'w> {
+    match &client.caller.gateway {
+        Some(name) => gateway::simulate(view, client, name, request, port),
+        None => mesh::simulate(view, client, request, port),
+    }
+}
+
+/// What becomes of `request` in a list of routes.
+fn among<'w>(
+    view: &View<'w>,
+    client: &Client,
+    host: VirtualHost<'w>,
+    request: &Request,
+    port: u32,
+) -> Simulation<'w> {
+    let mut passed = elsewhere(view, &host);
+    let mut outcome = None;
+    for route in &host.routes {
+        match taken(route, request) {
+            Ok(taken) => {
+                outcome = Some(follow(view, client, &host, taken, request, port));
+                break;
+            }
+            Err(unmet) => passed.push(Passed {
+                route: route.clone(),
+                unmet,
+            }),
+        }
+    }
+    Simulation {
+        virtual_host: Some(host),
+        passed,
+        outcome: outcome.unwrap_or(Outcome::NotFound(NotFound::Route)),
+    }
+}
+
+/// The routes of the same `VirtualServices` that are not in the list, because none of their conditions is for the list's
+/// gateway, port or caller.
+fn elsewhere<'w>(view: &View<'w>, host: &VirtualHost<'w>) -> Vec<Passed<'w>> {
+    let listed = || host.routes.iter().chain(&host.dropped);
+    let mut seen: Vec<&VirtualService> = Vec::new();
+    let mut found = Vec::new();
+    for bound in listed().map(Route::bound) {
+        if seen.iter().any(|known| std::ptr::eq(*known, bound)) {
+            continue;
+        }
+        seen.push(bound);
+        let missing = expanded(view, bound)
+            .into_iter()
+            .filter(|route| !listed().any(|known| known.is_same(route)));
+        found.extend(missing.map(|route| Passed {
+            route,
+            unmet: Vec::new(),
+        }));
+    }
+    found
+}
+
+/// The route with the condition that `request` meets, or what it lacks for each of them.
+fn taken<'w>(route: &Route<'w>, request: &Request) -> Result<Taken<'w>, Vec<(Condition<'w>, Unmet<'w>)>> {
+    let mut lacking = Vec::new();
+    for condition in &route.conditions {
+        match unmet(*condition, request) {
+            Some(unmet) => lacking.push((*condition, unmet)),
+            None => {
+                return Ok(Taken {
+                    route: route.clone(),
+                    by: Some(*condition),
+                });
+            }
+        }
+    }
+    if route.conditions.is_empty() {
+        return Ok(Taken {
+            route: route.clone(),
+            by: None,
+        });
+    }
+    Err(lacking)
+}
+
+/// What the route that takes a request does with it.
+fn follow<'w>(
+    view: &View<'w>,
+    client: &Client,
+    host: &VirtualHost<'w>,
+    taken: Taken<'w>,
+    request: &Request,
+    port: u32,
+) -> Outcome<'w> {
+    let route = taken.route.route;
+    let abort = route
+        .fault
+        .as_ref()
+        .and_then(|fault| aborted(fault.abort.as_ref()?));
+    if let Some((share, status)) = abort.filter(|(share, _)| *share >= 100.0) {
+        debug_assert!(share >= 100.0);
+        return Outcome::Answered {
+            by: Some(taken),
+            status,
+            location: None,
+        };
+    }
+    if let Some(redirect) = &route.redirect {
+        let (status, location) = rewritten::redirected(redirect, request, port);
+        return Outcome::Answered {
+            by: Some(taken),
+            status,
+            location: Some(location),
+        };
+    }
+    if let Some(response) = &route.direct_response {
+        return Outcome::Answered {
+            status: response.status,
+            by: Some(taken),
+            location: None,
+        };
+    }
+    let leading = Leading {
+        view,
+        client,
+        host,
+        taken: &taken,
+        request,
+    };
+    let (branches, copies) = (leading.branches(), leading.copies());
+    Outcome::Forwarded(Forwarded {
+        way: Way::Route(taken),
+        abort,
+        branches,
+        copies,
+    })
+}
+
+/// The share and the status of what a fault aborts.
+fn aborted(abort: &Abort) -> Option<(f64, u16)> {
+    let share = abort.percentage.as_ref()?.value;
+    // A status of gRPC comes with HTTP's 200.
+    (share > 0.0).then(|| (share, abort.http_status.unwrap_or(200)))
+}

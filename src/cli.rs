@@ -5,9 +5,11 @@ mod configuration;
 mod crd;
 mod fix;
 mod input;
+mod matrix;
 mod rules;
 mod serve;
 mod submit;
+mod trace;
 
 use std::fs;
 use std::io::{self, IsTerminal as _};
@@ -40,6 +42,9 @@ Examples:
   lanekeeper check k8s/                        every rule on the manifests of a directory
   kustomize build . | lanekeeper check -       on what a tool renders
   lanekeeper fix --diff k8s/                   what can be mended, as a diff
+  lanekeeper matrix k8s/                       what each lane reaches
+  lanekeeper trace --url http://cars.example/ -H 'buid: wicph' k8s/
+                                               one request, and why it goes where it goes
   lanekeeper serve --manifests examples/cars   the webhook, on a world from files
   lanekeeper rules LK101                       what a rule proves, and why";
 
@@ -54,6 +59,10 @@ enum Command {
     Check(check::Args),
     /// Mend manifests: write what the checks and the webhook would ask for into the files
     Fix(fix::Args),
+    /// Show what each lane reaches: every member service and way in, with one simulated request a lane
+    Matrix(matrix::Args),
+    /// Follow one request from hop to hop: which routes take it, what the lane filter writes, who answers
+    Trace(trace::Args),
     /// Run the webhook, on a cluster or on a world from files
     Serve(serve::Args),
     /// Send objects to a running server and print what kubectl would
@@ -93,6 +102,8 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
         Command::Fix(args) => fix::run(&args),
+        Command::Matrix(args) => matrix::run(&args, cli.color.on_stdout()),
+        Command::Trace(args) => trace::run(&args, cli.color.on_stdout()),
         Command::Serve(args) => serve::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Rules(args) => rules::run(&args),

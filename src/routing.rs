@@ -50,7 +50,7 @@ pub use request::{NotAUrl, Request};
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
 pub use simulator::{
     Branch, Carrier, Client, Ending, Forwarded, NotFound, Outcome, Passed, Readiness, Refusal, Severed,
-    Simulation, Taken, Unmet, Way, simulate,
+    Simulation, Taken, Unmet, Way, routes_for, simulate,
 };
 pub use subset::{
     Carriers, Endpoints, Missed, carriers_of_subset, has_target_port, is_subset_routed, missed_by_a_slip,

@@ -191,6 +191,22 @@ impl<'w> View<'w> {
         }
     }
 
+    /// The namespaces that have a service, by name. Not to be read again: that would be every service there is.
+    pub fn namespaces_with_services(&self) -> Vec<Symbol> {
+        let mut namespaces: Vec<Symbol> = Vec::new();
+        for (at, layer) in self.layers.iter().enumerate() {
+            let services = layer
+                .world
+                .objects()
+                .filter(|object| object.kind() == Kind::Service);
+            let stand = services.filter(|object| !self.is_hidden(at, object));
+            namespaces.extend(stand.map(|object| object.meta().namespace.clone()));
+        }
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
+    }
+
     /// The services of a namespace, by name.
     pub fn services_in(&self, namespace: &Symbol) -> Vec<&'w Service> {
         self.all_in(Kind::Service, namespace, |object| match object {
@@ -588,6 +604,18 @@ impl<'w> View<'w> {
         if namespace != self.root_namespace() {
             plugins.extend(self.lane_plugins(self.root_namespace()));
         }
+        plugins
+    }
+
+    /// The lane plugins for `header` in the sidecars of pods of `namespace` with these labels.
+    pub fn lane_plugins_of(
+        &self,
+        namespace: &Symbol,
+        labels: &Labels,
+        header: &Symbol,
+    ) -> Vec<&'w WasmPlugin> {
+        let mut plugins = self.lane_plugins_for(namespace);
+        plugins.retain(|plugin| plugin.lane_header.as_ref() == Some(header) && plugin.selects(labels));
         plugins
     }
 

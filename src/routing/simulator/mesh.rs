@@ -88,7 +88,7 @@ fn is_known(view: &View<'_>, host: &Symbol, target: &Target<'_>, namespace: &Sym
 
 /// The routes that the sidecar of `client` tries for `port` of a registered host: those of the first `VirtualService`
 /// that has any there; `None`: Istio makes its own.
-fn routes_for<'w>(view: &View<'w>, client: &Client, host: &Symbol, port: u32) -> Option<VirtualHost<'w>> {
+pub fn routes_for<'w>(view: &View<'w>, client: &Client, host: &Symbol, port: u32) -> Option<VirtualHost<'w>> {
     let namespace = &client.caller.namespace;
     let context = Context {
         gateway: None,

@@ -75,6 +75,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it is worth a look: requests that no lane route is for are, where nobody answers them.
+    fn is_shown(&self) -> bool {
+        self.probe.tells_lanes || !self.is_whole()
+    }
+
     /// Whether each cell is as the group promises.
     pub fn is_whole(&self) -> bool {
         self.cells.iter().all(|cell| cell.is_whole)
@@ -147,24 +152,18 @@ impl<'w> Asking<'_, '_, 'w> {
         self.lanes.all().iter().map(Some).chain([None])
     }
 
-    /// The rows of a service: one a port for HTTP, and more where its routes tell paths apart.
+    /// The rows of a service: one a port, and more where its routes tell requests apart otherwise.
     fn service_rows(&self, service: &'w Service) -> Vec<Row> {
         let mut rows = Vec::new();
         let host = self.view.host_of(service);
         // What only gateways and other hosts lead to, the mesh does not call.
         let is_routed_elsewhere = !self.view.virtual_services_to(&host).is_empty();
-        if is_routed_elsewhere && !is_claimed_on_mesh(self.view, &host) {
+        let is_claimed =
+            !self.view.virtual_services_of(&host).is_empty() || is_claimed_on_mesh(self.view, &host);
+        if is_routed_elsewhere && !is_claimed {
             return rows;
         }
-        for port in &service.ports {
-            let port = Port {
-                number: port.number.into(),
-                name: port.name.clone(),
-                protocol: Protocol::of(port),
-            };
-            if !port.protocol.is_http() {
-                continue;
-            }
+        for port in self.ports(service, &host) {
             let routes = routes_for(self.view, &self.client(None), &host, port.number);
             let routes = routes.map(|list| list.routes).unwrap_or_default();
             for probe in probes(&routes, self.lanes.headers()) {
@@ -185,7 +184,39 @@ impl<'w> Asking<'_, '_, 'w> {
                 });
             }
         }
+        rows.retain(Row::is_shown);
         rows
+    }
+
+    /// The ports of a service for HTTP, and those that its routes ask for, whatever they are.
+    fn ports(&self, service: &Service, host: &Symbol) -> Vec<Port> {
+        let claiming = self.view.virtual_services_of(host);
+        let matches = claiming
+            .iter()
+            .flat_map(|vs| &vs.http)
+            .flat_map(|route| &route.matches);
+        let mut asked: Vec<u32> = matches.filter_map(|part| part.port).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let own = service.ports.iter().map(|port| Port {
+            number: port.number.into(),
+            name: port.name.clone(),
+            protocol: Protocol::of(port),
+        });
+        let mut ports: Vec<Port> = own
+            .filter(|port| port.protocol.is_http() || asked.contains(&port.number))
+            .collect();
+        let has = |ports: &[Port], number: u32| ports.iter().any(|port| port.number == number);
+        for number in asked {
+            if !has(&ports, number) {
+                ports.push(Port {
+                    number,
+                    name: Symbol::default(),
+                    protocol: Protocol::Undeclared,
+                });
+            }
+        }
+        ports
     }
 
     /// A workload of the group, in a lane.
@@ -215,7 +246,7 @@ impl<'w> Asking<'_, '_, 'w> {
             request.set(header, named.map(Symbol::as_str));
             simulate(self.view, &client, &request, port.number)
         };
-        let expected = self.expected(service, lane);
+        let expected = self.expected(service, probe, lane);
         let simulation = ask(lane);
         let cell = judge(self.lanes, &simulation, lane, expected, None);
         if lane.is_some() || cell.is_whole {
@@ -241,7 +272,10 @@ impl<'w> Asking<'_, '_, 'w> {
     }
 
     /// What a request to the service is to come to.
-    fn expected(&self, service: &Service, lane: Option<&Symbol>) -> Expected {
+    fn expected(&self, service: &Service, probe: &Probe, lane: Option<&Symbol>) -> Expected {
+        if !probe.tells_lanes {
+            return Expected::Anything;
+        }
         let group = &self.lanes.group;
         let Some(lane) = lane else {
             return match (group.without_header, &group.default_lane) {

@@ -101,6 +101,8 @@ pub struct Hop<'w> {
 pub enum Left {
     /// Nobody answers it in the lane.
     Unanswered,
+    /// It gets to a port that speaks another protocol.
+    OtherProtocol,
     /// Workloads of these lanes answer, or of none.
     Elsewhere(Vec<Symbol>),
     /// The default lane stands in for a lane that the service does not have.
@@ -160,8 +162,8 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: &[Call]) -> Trace<'w> {
     let mut calls = calls.iter();
     while let Some((start, sender, written)) = next.take() {
         let hop = tracing.hop(start, sender, written, &mut lane);
-        let after = hop
-            .answering()
+        let answering = hop.answering().filter(|_| hop.left != Some(Left::OtherProtocol));
+        let after = answering
             .copied()
             .zip(hop.followed().map(|branch| branch.host.clone()));
         next = after.and_then(|(carrier, host)| {
@@ -227,15 +229,17 @@ impl<'w> Tracing<'_, '_, 'w> {
             return hop;
         };
         let group = self.groups.of_host(&branch.host);
-        if let Some(lanes) = &group {
-            if lane.is_none() {
-                *lane = self.named(&hop, lanes);
-            }
+        if let (Some(lanes), None) = (&group, &lane) {
+            *lane = named(&hop, lanes);
         }
         let Some(carrier) = hop.answering().copied() else {
             hop.left = (branch.ending.status().is_some() && lane.is_some()).then_some(Left::Unanswered);
             return hop;
         };
+        if branch.is_other_protocol() {
+            hop.left = Some(Left::OtherProtocol);
+            return hop;
+        }
         if let Some(lanes) = &group {
             hop.lanes = lanes_of(lanes, &branch);
             hop.left = lane
@@ -246,20 +250,6 @@ impl<'w> Tracing<'_, '_, 'w> {
         hop.remembered =
             home.and_then(|home| self.filter(&home, carrier.labels, |header| branch.request.header(header)));
         hop
-    }
-
-    /// The lane that the first request names: in the lane header as it arrives, or as it was sent, else the default one.
-    fn named(&self, hop: &Hop<'w>, lanes: &Lanes<'_, 'w>) -> Option<Symbol> {
-        let sent = lanes.headers().filter_map(|header| hop.request.header(header));
-        let mut named = sent.filter(|value| lanes.contains(value));
-        let named = named.next().map(Symbol::from);
-        let arrived = || {
-            let arrived = hop.followed()?.request.header(&lanes.group.header)?;
-            lanes.contains(&arrived).then(|| Symbol::from(arrived))
-        };
-        named
-            .or_else(arrived)
-            .or_else(|| lanes.group.default_lane.clone())
     }
 
     /// What the lane filter of pods of `namespace` with these labels makes of a lane header's `value`.
@@ -348,6 +338,20 @@ impl<'w> Tracing<'_, '_, 'w> {
         };
         ports.into_iter().find(|port| is_meant(port))
     }
+}
+
+/// The lane that the first request names: in the lane header as it arrives, or as it was sent, else the default one.
+fn named(hop: &Hop<'_>, lanes: &Lanes<'_, '_>) -> Option<Symbol> {
+    let sent = lanes.headers().filter_map(|header| hop.request.header(header));
+    let mut named = sent.filter(|value| lanes.contains(value));
+    let named = named.next().map(Symbol::from);
+    let arrived = || {
+        let arrived = hop.followed()?.request.header(&lanes.group.header)?;
+        lanes.contains(&arrived).then(|| Symbol::from(arrived))
+    };
+    named
+        .or_else(arrived)
+        .or_else(|| lanes.group.default_lane.clone())
 }
 
 /// The namespace where a carrier runs.

@@ -125,7 +125,10 @@ pub(super) fn judge(
         }
     };
     let is_whole = match (expected, &reached) {
-        (Expected::Anything, reached) => !matches!(reached, Reached::Unavailable | Reached::NotReady),
+        (Expected::Anything, reached) => !matches!(
+            reached,
+            Reached::Unavailable | Reached::NotReady | Reached::WrongPort
+        ),
         (Expected::Refusal, reached) => *reached == Reached::NotFound,
         (Expected::DefaultLane { is_promised: false }, _) => false,
         (_, Reached::Answered(status)) => *status < 400,
@@ -136,6 +139,12 @@ pub(super) fn judge(
                 Reached::Default | Reached::DefaultByFilter | Reached::Outside
             )
         }
+    };
+    let lacks = expected == Expected::DefaultLane { is_promised: false };
+    let why = if lacks {
+        format!("the service does not have the lane; {why}")
+    } else {
+        why
     };
     Cell {
         lane: lane.cloned(),

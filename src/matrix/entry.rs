@@ -1,7 +1,7 @@
 //! The ways into a group: what a gateway's hosts lead to, by the header that callers outside use.
 
 use super::cell::{Cell, judge};
-use super::probe::probes;
+use super::probe::{Probe, probes};
 use super::{Asking, Row};
 use crate::resource::{Server, Service, StringMatch};
 use crate::routing::{
@@ -30,7 +30,7 @@ pub(super) fn entry_rows<'w>(asking: &Asking<'_, '_, 'w>, members: &[&'w Service
                     request.set(&header, Some(&value_for(asking, &list, &header, lane)));
                 }
                 let simulation = simulate(asking.view, &client, &request, number);
-                cell(asking, &simulation, lane)
+                cell(asking, &simulation, &probe, lane)
             });
             rows.push(Row {
                 gateway: Some(gateway.clone()),
@@ -45,11 +45,17 @@ pub(super) fn entry_rows<'w>(asking: &Asking<'_, '_, 'w>, members: &[&'w Service
             });
         }
     }
+    rows.retain(Row::is_shown);
     rows
 }
 
 /// What a request comes to; which lane is to answer it is for the service to say that it leads to.
-fn cell(asking: &Asking<'_, '_, '_>, simulation: &Simulation<'_>, lane: Option<&Symbol>) -> Cell {
+fn cell(
+    asking: &Asking<'_, '_, '_>,
+    simulation: &Simulation<'_>,
+    probe: &Probe,
+    lane: Option<&Symbol>,
+) -> Cell {
     let service = match &simulation.outcome {
         Outcome::Forwarded(forwarded) => {
             let first = forwarded.branches.first();
@@ -58,8 +64,8 @@ fn cell(asking: &Asking<'_, '_, '_>, simulation: &Simulation<'_>, lane: Option<&
         _ => None,
     };
     let expected = match service {
-        Some(service) => asking.expected(service, lane),
-        None => asking.expected(&Service::default(), lane),
+        Some(service) => asking.expected(service, probe, lane),
+        None => asking.expected(&Service::default(), probe, lane),
     };
     judge(
         asking.lanes,

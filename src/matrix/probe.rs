@@ -17,6 +17,8 @@ pub struct Probe {
     pub headers: Vec<(String, String)>,
     /// Whether it is a call by gRPC.
     pub is_grpc: bool,
+    /// Whether some route for such requests asks for the lane, or there is no route at all.
+    pub tells_lanes: bool,
 }
 
 impl Default for Probe {
@@ -26,6 +28,7 @@ impl Default for Probe {
             path: "/".to_owned(),
             headers: Vec::new(),
             is_grpc: false,
+            tells_lanes: true,
         }
     }
 }
@@ -47,6 +50,11 @@ impl fmt::Display for Probe {
 }
 
 impl Probe {
+    /// Whether both are requests of one kind.
+    fn is_alike(&self, other: &Self) -> bool {
+        (&self.method, &self.path, &self.headers) == (&other.method, &other.path, &other.headers)
+    }
+
     /// The same as a call by gRPC.
     pub(super) fn by_grpc(self) -> Self {
         Self {
@@ -129,22 +137,30 @@ fn text_of(asked: &StringMatch, any: &str) -> Option<String> {
 /// The most kinds of request that one list of routes is asked with.
 const MOST: usize = 32;
 
-/// The kinds of request that the lane routes among `routes` tell apart; without any, a plain one.
+/// The kinds of request that `routes` tell apart, those of lane routes first; without any of these, a plain one.
 pub(super) fn probes<'h>(routes: &[Route<'_>], lane_headers: impl Iterator<Item = &'h Symbol>) -> Vec<Probe> {
     let lane_headers: Vec<&Symbol> = lane_headers.collect();
     let conditions = routes.iter().flat_map(|route| &route.conditions);
-    let of_lanes = conditions.filter(|condition| {
+    let (of_lanes, others): (Vec<Condition<'_>>, Vec<_>) = conditions.partition(|condition| {
         let mut headers = lane_headers.iter();
         headers.any(|header| condition.header(header).is_some())
     });
     let mut found: Vec<Probe> = Vec::new();
-    for probe in of_lanes.filter_map(|condition| Probe::meeting(*condition, &lane_headers)) {
-        if !found.contains(&probe) && found.len() < MOST {
-            found.push(probe);
+    let mut add = |conditions: Vec<Condition<'_>>, tells_lanes: bool| {
+        for condition in conditions {
+            let Some(probe) = Probe::meeting(condition, &lane_headers) else {
+                continue;
+            };
+            let is_known = found.iter().any(|known| known.is_alike(&probe));
+            if !is_known && found.len() < MOST {
+                found.push(Probe { tells_lanes, ..probe });
+            }
         }
-    }
-    if found.is_empty() {
-        found.push(Probe::default());
-    }
+        if tells_lanes && found.is_empty() {
+            found.push(Probe::default());
+        }
+    };
+    add(of_lanes, true);
+    add(others, false);
     found
 }

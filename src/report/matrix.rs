@@ -39,19 +39,22 @@ fn columns(matrix: &Matrix) -> Vec<String> {
 
 /// The group in one line: `LaneGroup shop/cars: header bu, entry header buid, default lane wtchk`.
 fn title(matrix: &Matrix) -> String {
-    let mut title = if matrix.title.contains('/') {
-        matrix.title.clone()
+    let of = if matrix.title.contains('/') {
+        String::new()
     } else {
-        format!("{} in {}", matrix.title, matrix.namespace)
+        format!(" in {}", matrix.namespace)
     };
-    title.push_str(&format!(": lane header {}", matrix.header));
-    if let Some(entry) = matrix.entry.as_ref().filter(|entry| **entry != matrix.header) {
-        title.push_str(&format!(", entry header {entry}"));
-    }
-    if let Some(default) = &matrix.default_lane {
-        title.push_str(&format!(", default lane {default}"));
-    }
-    title
+    let entry = matrix.entry.as_ref().filter(|entry| **entry != matrix.header);
+    let entry = entry.map(|entry| format!(", entry header {entry}"));
+    let default = matrix.default_lane.as_ref();
+    let default = default.map(|default| format!(", default lane {default}"));
+    format!(
+        "{}{of}: lane header {}{}{}",
+        matrix.title,
+        matrix.header,
+        entry.unwrap_or_default(),
+        default.unwrap_or_default()
+    )
 }
 
 /// What a fault is about: `cars-aggregator:8080 (http), lane wicph`.

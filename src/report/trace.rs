@@ -8,6 +8,7 @@ pub use text::write_trace_text;
 
 use crate::resource::ObjectRef;
 use crate::routing::{Branch, Ending, NotFound, Outcome, Refusal, Route, Taken, Way};
+use crate::symbol::Symbol;
 use crate::trace::{Filtered, Hop, Left};
 
 /// Where a field of an object stands, in files: `examples/cars/50-cars-api-portal.yaml:97:5`.
@@ -108,9 +109,10 @@ fn filtered(filtered: &Filtered) -> String {
 fn why_left(left: &Left) -> String {
     match left {
         Left::Unanswered => "nobody answers it".to_owned(),
+        Left::OtherProtocol => "the port speaks another protocol".to_owned(),
         Left::Elsewhere(lanes) if lanes.is_empty() => "what answers is in no lane".to_owned(),
         Left::Elsewhere(lanes) => {
-            let names: Vec<&str> = lanes.iter().map(|lane| lane.as_str()).collect();
+            let names: Vec<&str> = lanes.iter().map(Symbol::as_str).collect();
             let kind = if names.len() == 1 { "lane" } else { "one of lanes" };
             format!("{kind} {} answers", names.join(", "))
         }

@@ -345,3 +345,6 @@ fn aborted(abort: &Abort) -> Option<(f64, u16)> {
     // A status of gRPC comes with HTTP's 200.
     (share > 0.0).then(|| (share, abort.http_status.unwrap_or(200)))
 }
+
+#[cfg(test)]
+mod tests;

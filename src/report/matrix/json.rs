@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::matrix::{self, Matrix};
+use crate::symbol::Symbol;
 
 #[derive(Serialize)]
 struct Wire<'m> {
@@ -15,7 +16,8 @@ struct Wire<'m> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Group<'m> {
-    group: &'m str,
+    #[serde(rename = "group")]
+    title: &'m str,
     namespace: &'m str,
     header: &'m str,
     entry_header: Option<&'m str>,
@@ -61,11 +63,11 @@ pub fn write_matrices_json(matrices: &[Matrix], out: &mut impl Write) -> io::Res
 
 fn group(matrix: &Matrix) -> Group<'_> {
     Group {
-        group: &matrix.title,
+        title: &matrix.title,
         namespace: &matrix.namespace,
         header: &matrix.header,
         entry_header: matrix.entry.as_deref(),
-        lanes: matrix.lanes.iter().map(|lane| lane.as_str()).collect(),
+        lanes: matrix.lanes.iter().map(Symbol::as_str).collect(),
         default_lane: matrix.default_lane.as_deref(),
         strict: matrix.is_strict,
         whole: matrix.is_whole(),

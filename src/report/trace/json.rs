@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Placing, destination, ending, outcome, taken, why_left};
 use crate::routing::{Branch, Outcome, Request, Route};
+use crate::symbol::Symbol;
 use crate::trace::{Filtered, Hop, Trace};
 
 /// Writes a trace as one JSON object.
@@ -46,7 +47,7 @@ fn hop(hop: &Hop<'_>, placing: Placing<'_>) -> Value {
         "branches": all(branches),
         "followed": hop.branch,
         "copies": all(copies),
-        "lanes": hop.lanes.iter().map(|lane| lane.as_str()).collect::<Vec<_>>(),
+        "lanes": hop.lanes.iter().map(Symbol::as_str).collect::<Vec<_>>(),
         "remembered": hop.remembered.as_ref().map(filtered),
         "left": hop.left.as_ref().map(why_left),
     })

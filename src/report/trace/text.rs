@@ -127,9 +127,6 @@ fn write_hop(hop: &Hop<'_>, placing: Placing<'_>, out: &mut impl Write) -> io::R
         if (&before.authority, &before.path) != (&after.authority, &after.path) {
             line(out, "as", &plain(&after.to_string()))?;
         }
-        if branch.is_other_protocol() {
-            line(out, "speaking", "another protocol than the port is for")?;
-        }
         line(out, "answers", &plain(&ending(branch)))?;
     }
     for copy in &forwarded.copies {

@@ -240,10 +240,13 @@ pub(super) fn all_pods<'w>(
         port: Some(port.number),
         alias: None,
     };
-    let chosen = if matches!(target, Target::Unknown) {
-        Chosen::ending(Ending::Outside)
-    } else {
-        choose(view, client, &end, None)
+    let chosen = match target {
+        // The address that the caller looked up is that of all pods.
+        Target::Service(service) if !is_routed => {
+            Chosen::ending(of_service(view, service, port.number, None, false))
+        }
+        Target::Service(_) | Target::Entries(_) if is_routed => choose(view, client, &end, None),
+        _ => Chosen::ending(Ending::Outside),
     };
     let upstream = (is_routed && port.protocol.is_http()).then(|| chosen.upstream(view, client, port));
     Branch {

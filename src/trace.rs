@@ -7,7 +7,7 @@
 //! ```
 
 use crate::lane::Completeness;
-use crate::resource::{Kind, Labels, ObjectRef};
+use crate::resource::{Kind, Labels, ObjectRef, Resource};
 use crate::routing::{
     Branch, Carrier, Client, Ending, Groups, Lanes, Outcome, Port, Protocol, Request, Simulation, simulate,
     target_of,
@@ -325,7 +325,7 @@ impl<'w> Tracing<'_, '_, 'w> {
             request,
             port: number,
         };
-        Some((start, carrier.object.map(|object| object.reference()), written))
+        Some((start, carrier.object.map(Resource::reference), written))
     }
 
     /// The first port of what `host` names in `namespace` that is one of those meant.

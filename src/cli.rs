@@ -1,6 +1,7 @@
 //! The command line: each command reads its arguments, asks the layers below, and prints.
 
 mod check;
+mod cluster;
 mod configuration;
 mod crd;
 mod fix;
@@ -41,6 +42,7 @@ const EXAMPLES: &str = "\
 Examples:
   lanekeeper check k8s/                        every rule on the manifests of a directory
   kustomize build . | lanekeeper check -       on what a tool renders
+  lanekeeper check --cluster                   on what the cluster has
   lanekeeper fix --diff k8s/                   what can be mended, as a diff
   lanekeeper matrix k8s/                       what each lane reaches
   lanekeeper trace --url http://cars.example/ -H 'buid: wicph' k8s/
@@ -55,7 +57,7 @@ Examples:
     reason = "there is one, for as long as the process runs"
 )]
 enum Command {
-    /// Check manifests: exit code 0 clean, 1 findings at deny level, 2 something could not be read or applied
+    /// Check manifests or a cluster: exit code 0 clean, 1 findings at deny level, 2 something could not be read or applied
     Check(check::Args),
     /// Mend manifests: write what the checks and the webhook would ask for into the files
     Fix(fix::Args),

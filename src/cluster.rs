@@ -5,7 +5,8 @@
 //!   API server ──────┤                                                                               ▼
 //!                    ├── a watch for each served kind ─▶ Resource::parse ─▶ World::apply, ::remove   Progress
 //!                    │     list, then watch; a list that starts afresh ends in World::retain         (readiness)
-//!                    └── Fresh: quorum reads of what a denial rests on ─▶ a World of its own
+//!                    ├── Fresh: quorum reads of what a denial rests on ─▶ a World of its own
+//!                    └── load: every kind listed once, for commands ─▶ Loaded
 //! ```
 //!
 //! Kinds that are not served are empty. A kind whose definition is installed later is found by the next look;
@@ -15,6 +16,7 @@
 mod connection;
 mod definition;
 mod fresh;
+mod load;
 mod look;
 mod object;
 mod progress;
@@ -23,5 +25,6 @@ mod watch;
 pub use connection::{Connection, connect};
 pub use definition::{crd, crd_yaml};
 pub use fresh::Fresh;
+pub use load::{Loaded, load};
 pub use progress::{Pending, Progress};
 pub use watch::{Watches, watch};

@@ -77,6 +77,8 @@ pub struct Report {
     pub files: usize,
     /// How many objects were judged.
     pub objects: usize,
+    /// How many of them are a cluster's and in no file; `None`: no cluster was looked at.
+    pub of_cluster: Option<usize>,
     /// How many documents hold something that no rule reads.
     pub skipped: usize,
     /// How many findings an annotation or the configuration keeps quiet.
@@ -92,6 +94,20 @@ impl Report {
             .iter()
             .filter(|reported| reported.level == level)
             .count()
+    }
+
+    /// What was judged: `3 objects in 2 files`.
+    fn extent(&self) -> String {
+        let in_files = || {
+            let objects = self.objects - self.of_cluster.unwrap_or_default();
+            let files = number(self.files, "file");
+            format!("{} in {files}", number(objects, "object"))
+        };
+        match self.of_cluster {
+            None => in_files(),
+            Some(of_cluster) if self.files == 0 => format!("{} of the cluster", number(of_cluster, "object")),
+            Some(of_cluster) => format!("{} over {of_cluster} of the cluster", in_files()),
+        }
     }
 
     /// Leaves only the findings that are not among those of `tally`, from which they are taken.

@@ -9,12 +9,20 @@
     reason = "a test fails by a panic that says why"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, OnceLock};
 
+use lanekeeper::files::Files;
+use lanekeeper::report::{
+    Look, Related, Report, Reported, write_github, write_json, write_junit, write_oneline, write_sarif,
+    write_text,
+};
+use lanekeeper::resource::{Kind, ObjectRef};
+use lanekeeper::rule::{self, Finding, Level};
 use serde_json::{Value, json};
 
 /// Names, and what was printed of each.
@@ -151,8 +159,7 @@ fn assert_valid(schema: &Value, name: &str, printed: &str) {
     assert!(errors.is_empty(), "{name}: {errors:#?} in:\n{printed}");
 }
 
-#[test]
-fn sarif_is_valid_by_its_schema() {
+fn sarif_schema() -> Value {
     let mut schema = schema("tests/sarif/sarif-schema-2.1.0.json");
     // Its pattern for languages has a bracket that closes nothing.
     for holder in ["run", "toolComponent"] {
@@ -164,9 +171,93 @@ fn sarif_is_valid_by_its_schema() {
         );
         language["pattern"] = json!("^[a-zA-Z]{2}(-[a-zA-Z]{2})?$");
     }
+    schema
+}
+
+#[test]
+fn sarif_is_valid_by_its_schema() {
+    let schema = sarif_schema();
     for (name, printed) in all_of("sarif") {
         assert_valid(&schema, name, printed);
     }
+}
+
+/// The report on an object that is in no file, and neither is what it follows from.
+fn without_places() -> Report {
+    let rule = rule::find("LK103").expect("the rule");
+    let vs = ObjectRef::new(Kind::VirtualService, "cars", "portal");
+    let dr = ObjectRef::new(Kind::DestinationRule, "cars", "portal");
+    let finding = Finding::new(rule, vs, "spec.http[0]")
+        .says("no such subset", "correct it")
+        .from_field(dr, "spec.subsets", "its subsets");
+    let related = finding.evidence.iter().map(|evidence| Related {
+        evidence: evidence.clone(),
+        api_version: "networking.istio.io/v1".to_owned(),
+        place: None,
+    });
+    let related = related.collect();
+    let reported = Reported {
+        finding,
+        level: Level::Deny,
+        api_version: "networking.istio.io/v1".to_owned(),
+        place: None,
+        related,
+    };
+    Report {
+        findings: vec![reported],
+        objects: 2,
+        of_cluster: Some(2),
+        ..Report::default()
+    }
+}
+
+#[test]
+fn a_finding_without_a_place_is_whole_in_every_format() {
+    let report = without_places();
+    let mut printed: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    let files = Files::default();
+    write_text(
+        &report,
+        &files,
+        Look::default(),
+        printed.entry("text").or_default(),
+    )
+    .expect("memory");
+    write_json(&report, printed.entry("json").or_default()).expect("memory");
+    write_sarif(&report, printed.entry("sarif").or_default()).expect("memory");
+    write_junit(&report, Level::Deny, printed.entry("junit").or_default()).expect("memory");
+    write_github(&report, printed.entry("github").or_default()).expect("memory");
+    write_oneline(&report, printed.entry("oneline").or_default()).expect("memory");
+    let text = |format: &str| String::from_utf8_lossy(&printed[format]).into_owned();
+    assert_eq!(
+        text("text"),
+        "\
+deny[LK103 unknown-subset]: no such subset
+ |
+ = see: DestinationRule cars/portal, spec.subsets: its subsets
+ = object: VirtualService cars/portal, spec.http[0]
+ = help: correct it
+
+2 objects of the cluster: 1 deny, 0 warn
+"
+    );
+    assert_eq!(
+        text("oneline"),
+        "VirtualService cars/portal, spec.http[0]: deny[LK103] no such subset; correct it\n"
+    );
+    assert_eq!(
+        text("github"),
+        "::error title=LK103 unknown-subset::VirtualService cars/portal, spec.http[0]: no such subset%0Ahelp: correct it\n"
+    );
+    let mut checked = schema("docs/schema/check.json");
+    close(&mut checked);
+    assert_valid(&checked, "json", &text("json"));
+    assert_eq!(parsed(&text("json"))["findings"][0]["file"], Value::Null);
+    assert_valid(&sarif_schema(), "sarif", &text("sarif"));
+    let junit = text("junit");
+    let document = roxmltree::Document::parse(&junit).expect("XML");
+    let case = document.descendants().find(|node| node.has_tag_name("testcase"));
+    assert_eq!(case.and_then(|case| case.attribute("file")), None, "{junit}");
 }
 
 #[test]

@@ -9,13 +9,14 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 
 pub(super) use self::judge::Judging;
 use self::progress::shown;
 use self::since::files_at;
 use self::watch::watch;
+use super::cluster::Cluster;
 use super::input::Input;
 use super::{complain, exit_code, write_whole};
 use crate::files::{Files, Reader};
@@ -43,6 +44,8 @@ Examples:
   lanekeeper check --baseline lanes.json k8s/    only what is new
   lanekeeper check --since origin/main k8s/  only what this branch has made wrong
   lanekeeper check --watch k8s/              again whenever a file has changed
+  lanekeeper check --cluster                 what runs, by the rights of your kubeconfig
+  lanekeeper check --cluster change.yaml     what would run with a change
   lanekeeper check -o json k8s/ > lanes.json
   lanekeeper check -o sarif k8s/ > lanes.sarif
   lanekeeper check -o oneline k8s/           for an editor's list of errors")]
@@ -73,6 +76,8 @@ pub(super) struct Args {
     watch: bool,
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    cluster: Cluster,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -108,6 +113,12 @@ impl FailOn {
 }
 
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
+    for (flag, is_given) in [("--since", args.since.is_some()), ("--watch", args.watch)] {
+        ensure!(
+            !is_given || !args.input.paths.is_empty(),
+            "{flag} is about files; name files or directories"
+        );
+    }
     let rules = chosen(&args.select, &args.ignore)?;
     let reader = args.input.reader()?;
     let file = args.input.configuration_file();
@@ -128,26 +139,33 @@ fn check(args: &Args, file: Option<&Path>, rules: &[Rule], colour: bool) -> anyh
         progress: Some(&progress),
         ..reader
     };
-    let judging = Judging {
-        rules,
-        partial: args.input.partial,
-        settings: &settings,
-        progress: &progress,
-    };
-    let world_of = |files: &Files| args.input.configuration.world(&config, files);
     let mut known = match &args.baseline {
         Some(file) => baseline(file)?,
         None => Tally::default(),
     };
-    let (files, mut report, before) = shown(&progress, || {
+    let (files, mut report, before, cluster) = shown(&progress, || {
+        let configuration = &args.input.configuration;
+        let cluster = args.cluster.load(configuration, &config, &progress)?;
+        let cluster_partial = cluster.as_ref().is_some_and(|cluster| !cluster.is_whole);
+        let judging = Judging {
+            rules,
+            partial: args.input.partial || cluster_partial,
+            settings: &settings,
+            cluster: cluster.as_ref(),
+            progress: &progress,
+        };
+        let world_of = |files: &Files| configuration.world_over(&config, files, cluster.as_ref());
         let files = reader.load(&args.input.paths);
         let report = judging.report(&files, &world_of(&files));
         let before = args.since.as_ref().map(|revision| {
             let files = files_at(revision, &args.input.paths, &reader)?;
             anyhow::Ok(judging.tally(&files, &world_of(&files)))
         });
-        (files, report, before)
-    });
+        anyhow::Ok((files, report, before, cluster))
+    })?;
+    for note in cluster.iter().flat_map(|cluster| &cluster.notes) {
+        complain(&format!("note: {note}"));
+    }
     if let Some(file) = &args.write_baseline {
         return write(file, &report);
     }
@@ -165,7 +183,7 @@ fn check(args: &Args, file: Option<&Path>, rules: &[Rule], colour: bool) -> anyh
     for note in &files.notes {
         complain(&format!("note: {note}"));
     }
-    if files.count() == 0 && files.problems.is_empty() {
+    if files.count() == 0 && files.problems.is_empty() && !args.input.paths.is_empty() {
         complain("note: there is no .yaml, .yml or .json file to check");
     }
     print(args, &report, &files, colour).context("the report could not be written")?;

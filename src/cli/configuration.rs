@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use crate::cluster::Loaded;
 use crate::config::{self, Config};
 use crate::files::Files;
 use crate::verdict::Settings;
@@ -61,7 +62,14 @@ impl Configuration {
 
     /// The world of the files, with what the configuration has of it.
     pub(super) fn world(&self, config: &Config, files: &Files) -> World {
-        let mut world = files.world(self.mesh(config));
+        self.world_over(config, files, None)
+    }
+
+    /// The world of the cluster, if there is one, with the files laid over it and what the configuration has of it.
+    pub(super) fn world_over(&self, config: &Config, files: &Files, cluster: Option<&Loaded>) -> World {
+        let mesh = self.mesh(config);
+        let mut world = cluster.map_or_else(|| World::new(mesh.clone()), |loaded| loaded.world(mesh.clone()));
+        files.lay_over(&mut world);
         config.complete(&mut world);
         world
     }

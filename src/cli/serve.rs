@@ -14,9 +14,9 @@ use parking_lot::RwLock;
 use tracing_subscriber::EnvFilter;
 
 use self::reload::{Content, errors_counter, follow};
-use super::{CLEAN, configuration::Configuration, write_whole};
+use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
-use crate::cluster::{Connection, Fresh, connect, watch};
+use crate::cluster::{Fresh, connect, watch};
 use crate::config::Config;
 use crate::files;
 use crate::server::{self, CertificateSource, LogTarget, serve};
@@ -38,12 +38,8 @@ pub(super) struct Args {
     /// Take the world from these files and directories, without a cluster
     #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
     manifests: Vec<PathBuf>,
-    /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config, then the pod's service account]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The kubeconfig's context [default: its current one]
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    access: Access,
     /// Where the webhook listens [default: 0.0.0.0:9443; with --manifests 127.0.0.1:9443]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -135,11 +131,7 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         )
     } else {
         let mesh = args.configuration.mesh(&config);
-        let connection = Connection {
-            kubeconfig: args.kubeconfig.clone(),
-            context: args.context.clone(),
-        };
-        let client = connect(&connection).await?;
+        let client = connect(&args.access.connection()).await?;
         let world = Arc::new(RwLock::new(World::new(mesh.clone())));
         let watches = watch(client.clone(), Arc::clone(&world));
         let progress = Arc::clone(watches.progress());

@@ -23,12 +23,18 @@ pub struct Connection {
 
 /// Makes a client. Nothing is sent yet.
 pub async fn connect(connection: &Connection) -> anyhow::Result<Client> {
+    client_of(connection).await.map(|(client, _)| client)
+}
+
+/// Makes a client, and tells the address that it will ask.
+pub(super) async fn client_of(connection: &Connection) -> anyhow::Result<(Client, String)> {
     let mut config = config(connection).await?;
     config.read_timeout = Some(SILENCE);
     // Else the time that a connection was idle counts as silence.
     config.reset_reader_on_write = true;
-    let url = config.cluster_url.clone();
-    Client::try_from(config).with_context(|| format!("no client for {url} can be made"))
+    let url = config.cluster_url.to_string();
+    let client = Client::try_from(config).with_context(|| format!("no client for {url} can be made"))?;
+    Ok((client, url.trim_end_matches('/').to_owned()))
 }
 
 async fn config(connection: &Connection) -> anyhow::Result<Config> {

@@ -10,7 +10,7 @@ use kube::core::{ApiResource, GroupVersion, GroupVersionKind};
 use crate::resource::Kind;
 
 /// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one look found of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -36,19 +36,24 @@ impl<const METADATA_ONLY: bool> RawObject<METADATA_ONLY> {
 
     /// Parses it; `None` for one that no rule reads, or that does not parse, of which a line in the log tells.
     pub(super) fn parse(&self, kind: Kind) -> Option<Resource> {
-        let json = self.json.get();
-        if kind == Kind::ConfigMap && !self.is_mesh_config() {
-            return None;
-        }
-        let parsed = Resource::parse(kind, &mut serde_json::Deserializer::from_str(json));
-        if parsed.is_err() {
+        self.read(kind).unwrap_or_else(|error| {
             tracing::warn!(
                 object = %self.reference(kind),
-                error = fault(kind, json),
+                error,
                 "an object that cannot be read is left out; mend it, or its rules do not hold"
             );
+            None
+        })
+    }
+
+    /// Parses it; `None` for one that no rule reads, and an error, with the field, for one that does not parse.
+    pub(super) fn read(&self, kind: Kind) -> Result<Option<Resource>, String> {
+        let json = self.json.get();
+        if kind == Kind::ConfigMap && !self.is_mesh_config() {
+            return Ok(None);
         }
-        parsed.ok()
+        let parsed = Resource::parse(kind, &mut serde_json::Deserializer::from_str(json));
+        parsed.map(Some).map_err(|_| fault(kind, json))
     }
 
     /// Whether this `ConfigMap` is Istio's mesh configuration, of the default revision or of another. Others

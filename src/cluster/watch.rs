@@ -33,10 +33,10 @@ const MISSES: u8 = 2;
 pub(super) const WATCH_SECONDS: u32 = 120;
 
 /// How long one page of a list may take.
-const PAGE_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PAGE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many objects a page of a list holds.
-const PAGE_SIZE: u32 = 500;
+pub(super) const PAGE_SIZE: u32 = 500;
 
 /// Each time that so many failures have come in a row, a watch is not resumed but begun with a list: the API server
 /// may not have what it is asked to resume from.
@@ -249,7 +249,7 @@ async fn follow<const METADATA_ONLY: bool>(
 }
 
 /// An error and what caused it, each said once.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

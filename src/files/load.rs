@@ -223,10 +223,22 @@ pub fn read(paths: &[PathBuf], namespace: Option<&str>) -> Files {
 impl Files {
     /// The world that the files describe.
     pub fn world(&self, settings: Settings) -> World {
-        World::of(
-            settings,
-            self.objects.iter().map(|object| object.resource.clone()),
-        )
+        let mut world = World::new(settings);
+        self.lay_over(&mut world);
+        world
+    }
+
+    /// Puts the objects of the files into a world, as if they were applied: what is there already stays as old as it is.
+    pub fn lay_over(&self, world: &mut World) {
+        for object in &self.objects {
+            let mut object = object.resource.clone();
+            if let Some(known) = world.get(&object.reference()) {
+                let (known, meta) = (known.meta(), object.meta_mut());
+                meta.created = meta.created.or(known.created);
+                meta.deleting |= known.deleting;
+            }
+            world.apply(object);
+        }
     }
 
     /// What could not be read, and then what the API server would refuse.

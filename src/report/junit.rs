@@ -114,7 +114,7 @@ fn problem(problem: &Problem) -> Case {
 /// A report without cases would read as one that never ran.
 fn passed(report: &Report) -> Case {
     Case {
-        name: format!("{} objects in {} files", report.objects, report.files),
+        name: report.extent(),
         place: None,
         outcome: Outcome::Passed,
         level: String::new(),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Report, Reported, one_line};
+use super::{Report, Reported, field_of, one_line};
 use crate::files::Place;
 
 /// Writes a line for each finding and each problem.
@@ -16,7 +16,7 @@ pub fn write_oneline(report: &Report, out: &mut impl Write) -> io::Result<()> {
     {
         let place = match place {
             Some(place) => at(place),
-            None => finding.object.to_string(),
+            None => field_of(&finding.object, &finding.path),
         };
         let mut line = format!("{place}: {level}[{}] {}", finding.code, finding.message);
         if !finding.help.is_empty() {

@@ -7,7 +7,7 @@ use annotate_snippets::{Group, Level as Heading, Renderer};
 use super::draw::{Mark, Sources};
 use super::{Report, Reported, field_of, plain};
 use crate::files::{Files, Problem};
-use crate::rule::Level;
+use crate::rule::{Evidence, Level};
 
 /// How text looks.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,7 +59,18 @@ fn finding(reported: &Reported, sources: &mut Sources<'_>) -> Group<'static> {
         .elements(sources.draw(&marks(reported)));
     let note = |name, text: &str| Heading::NOTE.with_name(name).message(plain(text));
     for related in reported.related.iter().filter(|related| related.place.is_none()) {
-        group = group.element(note("see", &related.told(&finding.object)));
+        let Evidence {
+            object,
+            path,
+            note: seen,
+        } = &related.evidence;
+        let field = field_of(object, path);
+        let told = if seen.is_empty() {
+            field
+        } else {
+            format!("{field}: {seen}")
+        };
+        group = group.element(note("see", &told));
     }
     group = group.element(note("object", &field_of(&finding.object, &finding.path)));
     if !finding.help.is_empty() {
@@ -104,11 +115,7 @@ fn problem(problem: &Problem, sources: &mut Sources<'_>) -> Group<'static> {
 fn summary(report: &Report) -> String {
     use std::fmt::Write as _;
     let (deny, warn) = (report.count(Level::Deny), report.count(Level::Warn));
-    let mut text = format!(
-        "{} in {}: ",
-        number(report.objects, "object"),
-        number(report.files, "file")
-    );
+    let mut text = format!("{}: ", report.extent());
     if deny + warn == 0 {
         text.push_str(if report.known == 0 {
             "no findings"

@@ -26,6 +26,20 @@ fn redefine(plane: &ControlPlane, version: &str, path: &str, value: &str) {
         .expect_success();
 }
 
+/// Makes the `VirtualService` `broken`, which no schema forbids any more and no parser reads.
+pub(crate) fn create_broken(plane: &ControlPlane) {
+    let free = r#"{"type": "object", "x-kubernetes-preserve-unknown-fields": true}"#;
+    redefine(plane, "v1", "schema/openAPIV3Schema", free);
+    let broken = virtual_service("v1", "broken", "broken").replace("hosts: [broken]", "hosts: 5");
+    eventually("the schema is gone", || {
+        plane
+            .kubectl_stdin(&["create", "-f", "-"], &broken)
+            .status
+            .success()
+            .then_some(())
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_istio_the_kinds_of_kubernetes_are_in_step() {
     let plane = ControlPlane::start();
@@ -122,17 +136,7 @@ async fn an_object_that_cannot_be_read_is_left_out() {
     apply(&plane, &virtual_service("v1", "spoilt", "spoilt"));
     watched.until("both are there", |w| w.has_vs("good") && w.has_vs("spoilt"));
 
-    // The schema no longer forbids it.
-    let free = r#"{"type": "object", "x-kubernetes-preserve-unknown-fields": true}"#;
-    redefine(&plane, "v1", "schema/openAPIV3Schema", free);
-    let broken = virtual_service("v1", "broken", "broken").replace("hosts: [broken]", "hosts: 5");
-    eventually("the schema is gone", || {
-        plane
-            .kubectl_stdin(&["create", "-f", "-"], &broken)
-            .status
-            .success()
-            .then_some(())
-    });
+    create_broken(&plane);
     let spoil = r#"--patch={"spec":{"hosts":5}}"#;
     let spoil = format!("patch virtualservices.v1.networking.istio.io spoilt -n cars --type=merge {spoil}");
     run(&plane, &spoil);

@@ -1,15 +1,19 @@
 //! The cluster layer and the manifests, on a real API server.
 
 #![allow(
+    clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by a panic that says why"
 )]
 
+#[path = "../support/command.rs"]
+mod command;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
 mod cuttable;
 
+mod check;
 mod conditions;
 mod connection;
 mod kinds;

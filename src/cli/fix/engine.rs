@@ -125,6 +125,7 @@ impl Engine<'_> {
             rules: RULES,
             partial: self.input.partial,
             settings: &self.settings,
+            cluster: None,
             progress: &Progress::default(),
         };
         let report = judging.report(&files, &world);

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::complain;
 use super::configuration::Configuration;
 use crate::config::Config;
-use crate::files::{Exclude, Files, Reader, Validation};
-use crate::world::World;
+use crate::files::{Exclude, Reader, Validation};
 
 /// Arguments of every command that judges files.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,16 +33,6 @@ pub(super) struct Input {
     pub(super) configuration: Configuration,
 }
 
-/// What was read.
-pub(super) struct Read {
-    /// The world.
-    pub(super) world: World,
-    /// The files, with the places of what is in them.
-    pub(super) files: Files,
-    /// Whether something could not be read.
-    pub(super) has_problems: bool,
-}
-
 impl Input {
     /// How the files are read, without what the configuration excludes.
     pub(super) fn reader(&self) -> anyhow::Result<Reader<'_>> {
@@ -68,25 +56,6 @@ impl Input {
             reader.exclude = reader.exclude.and_below(root.to_owned(), config.exclude());
         }
         Ok((config, reader))
-    }
-
-    /// The world that the input makes, for commands that only look at it; what could not be read is told on standard
-    /// error.
-    pub(super) fn read(&self) -> anyhow::Result<Read> {
-        let file = self.configuration_file();
-        let (config, reader) = self.configured(file.as_deref())?;
-        let files = reader.load(&self.paths);
-        for note in &files.notes {
-            complain(&format!("note: {note}"));
-        }
-        for problem in &files.problems {
-            complain(&problem.to_string());
-        }
-        Ok(Read {
-            world: self.configuration.world(&config, &files),
-            has_problems: !files.problems.is_empty(),
-            files,
-        })
     }
 
     /// The configuration file that counts, if there is one.

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::input::Input;
+use super::looking::Looking;
 use super::{complain, exit_code};
 use crate::matrix;
 use crate::report::{write_matrices_html, write_matrices_json, write_matrices_text};
@@ -33,6 +33,8 @@ whole, 2 it cannot run or a file cannot be read or applied.
 
 Examples:
   lanekeeper matrix k8s/                     a table for each lane group
+  lanekeeper matrix --cluster                what runs
+  lanekeeper matrix --cluster change.yaml    what would run with a change
   lanekeeper matrix --strict k8s/            every group has to be whole, also one that a plugin implies
   lanekeeper matrix -o html k8s/ > lanes.html
   lanekeeper matrix -o json k8s/ | jq '.groups[].whole'")]
@@ -44,7 +46,7 @@ pub(super) struct Args {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    input: Input,
+    looking: Looking,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -58,7 +60,7 @@ enum Output {
 }
 
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
-    let read = args.input.read()?;
+    let read = args.looking.read()?;
     let view = View::new(&read.world);
     let matrices = matrix::all(&view);
     if matrices.is_empty() {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
 use super::exit_code;
-use super::input::Input;
+use super::looking::Looking;
 use crate::report::{write_trace_json, write_trace_text};
 use crate::resource::{Kind, Labels, ObjectRef, Resource};
 use crate::routing::{Client, Request};
@@ -31,6 +31,7 @@ Examples:
   lanekeeper trace --url http://cars.example/ -H 'buid: wicph' --via cars-rti-adapter:20885,cars-aggregator k8s/
   lanekeeper trace --gateway istio-ingress/cars --url https://cars.example/orders -X POST k8s/
   lanekeeper trace --from cars/app=portal,version=wicph --url http://cars-aggregator:8080/ -H 'bu: wicph' k8s/
+  lanekeeper trace --cluster --url http://cars.example/ -H 'buid: wicph'
   lanekeeper trace -o json --url http://cars.example/ k8s/ | jq '.hops[].answers'")]
 pub(super) struct Args {
     /// The gateway that the first request is sent to (NAMESPACE/NAME); the only one there is, if it is not said
@@ -58,7 +59,7 @@ pub(super) struct Args {
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
-    input: Input,
+    looking: Looking,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -71,7 +72,7 @@ enum Output {
 
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let (request, port) = request(args)?;
-    let read = args.input.read()?;
+    let read = args.looking.read()?;
     let view = View::new(&read.world);
     let client = client(args, &view, &read.world)?;
     let start = Start {

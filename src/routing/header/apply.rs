@@ -199,6 +199,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// What rules are told of a header is what becomes of it.
         #[test]
         fn what_is_known_of_a_header_holds_for_each_request(

@@ -43,6 +43,7 @@ mod lk408;
 mod lk501;
 mod lk502;
 mod lk503;
+mod lk504;
 mod lk601;
 mod subset;
 mod suggestion;

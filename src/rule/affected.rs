@@ -105,7 +105,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             let of_namespace = view.virtual_services_in(&sidecar.meta.namespace);
             found.extend(of_namespace.into_iter().map(reference));
         }
-        Resource::Mark(_) | Resource::MeshConfig(_) => {}
+        // Whether trace ids come to the lane filters (LK504); neither is judged at admission.
+        Resource::Telemetry(_) | Resource::MeshConfig(_) => found.extend(view.lane_plugins_anywhere()),
+        Resource::Mark(_) => {}
     }
     found
 }

@@ -29,6 +29,7 @@ mod route;
 mod simulator;
 mod subset;
 mod target;
+mod tracing;
 mod upstream;
 mod virtual_host;
 mod visibility;
@@ -57,6 +58,7 @@ pub use subset::{
     routes_to, workload_labels,
 };
 pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
+pub use tracing::{Proxy, Tracing, Untraced, WhyUntraced, tracing_outward};
 pub use upstream::Upstream;
 pub use virtual_host::{
     VirtualHost, gateway_names, is_claimed_on_mesh, mesh_ports, more_specific_hosts, qualified_name,

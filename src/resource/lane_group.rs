@@ -105,6 +105,8 @@ pub enum TraceFormat {
 pub struct LaneGroup {
     /// Its metadata.
     pub meta: Meta,
+    /// The trace format by which the lane filter follows a request, which only the plugin's own configuration makes so.
+    pub trace: TraceFormat,
     /// What it says; its namespace is that of `meta`.
     spec: lane::LaneGroup,
 }
@@ -168,6 +170,7 @@ impl LaneGroup {
                 lane_label: spec.lane_label.map(Symbol::from),
                 workloads: labels.pairs().to_vec(),
             },
+            trace: spec.trace,
             meta,
         })
     }

@@ -4,6 +4,7 @@ mod check;
 mod configuration;
 mod crd;
 mod fix;
+mod generate;
 mod input;
 mod rules;
 mod serve;
@@ -40,6 +41,7 @@ Examples:
   lanekeeper check k8s/                        every rule on the manifests of a directory
   kustomize build . | lanekeeper check -       on what a tool renders
   lanekeeper fix --diff k8s/                   what can be mended, as a diff
+  lanekeeper generate k8s/                     routes and subsets from a LaneGroup
   lanekeeper serve --manifests examples/cars   the webhook, on a world from files
   lanekeeper rules LK101                       what a rule proves, and why";
 
@@ -54,6 +56,8 @@ enum Command {
     Check(check::Args),
     /// Mend manifests: write what the checks and the webhook would ask for into the files
     Fix(fix::Args),
+    /// Make DestinationRules, VirtualServices and the WasmPlugin from a LaneGroup, its services and workloads
+    Generate(generate::Args),
     /// Run the webhook, on a cluster or on a world from files
     Serve(serve::Args),
     /// Send objects to a running server and print what kubectl would
@@ -93,6 +97,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
         Command::Fix(args) => fix::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Rules(args) => rules::run(&args),

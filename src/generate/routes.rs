@@ -38,7 +38,39 @@ struct Way<'a, 'w> {
     last: usize,
 }
 
-impl Way<'_, '_> {
+impl<'a, 'w> Way<'a, 'w> {
+    fn new(member: &'a Member<'w>, rest: Vec<Value>, at: usize) -> Self {
+        Self {
+            member,
+            rest,
+            routes: Vec::new(),
+            first: at,
+            last: at,
+        }
+    }
+
+    fn add(&mut self, list: &List<'_>, at: usize, route: &'a Value, made: &mut Generated) {
+        let has_open = self.routes.iter().any(|route| !asks_for(route, list.tells));
+        if !has_open {
+            self.last = at;
+        }
+        let field = format!("{}: spec.http[{at}]", list.title);
+        if route["route"].as_array().is_some_and(|to| to.len() > 1) {
+            made.note(format!(
+                "{field} shares its requests among several destinations, and what is made does not"
+            ));
+        }
+        let differs = |other: &&Value| {
+            lane_of(other, list.tells) == lane_of(route, list.tells) && settings(other) != settings(route)
+        };
+        if self.routes.iter().any(differs) {
+            made.note(format!(
+                "{field} and a route before it that takes the same requests, of whatever port, differ in more than that; the first counts"
+            ));
+        }
+        self.routes.push(route);
+    }
+
     /// The place of the lane's route among those of the way.
     fn place_of(&self, list: &List<'_>, lane: &str) -> Option<usize> {
         let mut routes = self.routes.iter();
@@ -64,53 +96,8 @@ impl<'w> Maker<'_, '_, 'w> {
         member: Option<&Member<'w>>,
         made: &mut Generated,
     ) -> Vec<Value> {
-        let mut ways: Vec<Way<'_, 'w>> = Vec::new();
-        let mut found = Vec::new();
-        for (at, route) in routes.iter().enumerate() {
-            let way = self.member_of(list, route).and_then(|of| {
-                let is_asked = member.is_none_or(|member| member.host == of.host);
-                is_asked.then_some(of)
-            });
-            let way = way.map(|member| {
-                let rest = rest_of(list, route);
-                let is_same = |way: &Way<'_, '_>| way.member.host == member.host && way.rest == rest;
-                let index = ways.iter().position(is_same).unwrap_or_else(|| {
-                    ways.push(Way {
-                        member,
-                        rest,
-                        routes: Vec::new(),
-                        first: at,
-                        last: at,
-                    });
-                    ways.len() - 1
-                });
-                index
-            });
-            if let Some(way) = way.and_then(|index| ways.get_mut(index)) {
-                let has_open = way.routes.iter().any(|route| !asks_for(route, list.tells));
-                if !has_open {
-                    way.last = at;
-                }
-                let is_twin = |other: &&&Value| {
-                    lane_of(other, list.tells) == lane_of(route, list.tells)
-                        && settings(other) != settings(route)
-                };
-                if way.routes.iter().any(|other| is_twin(&other)) {
-                    made.note(format!(
-                        "{}: spec.http[{at}] and another route for the same requests differ in more than the port; the first counts",
-                        list.title
-                    ));
-                }
-                way.routes.push(route);
-                if route["route"].as_array().is_some_and(|to| to.len() > 1) {
-                    made.note(format!(
-                        "{}: spec.http[{at}] shares its requests among several destinations, and what is made does not",
-                        list.title
-                    ));
-                }
-            }
-            found.push(way);
-        }
+        let (ways, found) = self.ways(list, routes, member, made);
+        let is_alone = ways.len() < 2 && found.iter().all(Option::is_some);
         let mut all = Vec::new();
         for (at, (route, way)) in routes.iter().zip(found).enumerate() {
             match way.and_then(|index| ways.get(index)) {
@@ -119,24 +106,55 @@ impl<'w> Maker<'_, '_, 'w> {
                         self.push_lanes(list, way, &mut all);
                     }
                     if way.last == at {
-                        self.push_default(list, way, &mut all);
+                        self.push_default(list, way, is_alone, &mut all);
                     }
                 }
                 None => all.push(route.clone()),
             }
         }
         if let Some(member) = member.filter(|_| ways.iter().all(|way| !way.rest.is_empty())) {
-            let way = Way {
-                member,
-                rest: Vec::new(),
-                routes: Vec::new(),
-                first: 0,
-                last: 0,
-            };
+            let way = Way::new(member, Vec::new(), 0);
             self.push_lanes(list, &way, &mut all);
-            self.push_default(list, &way, &mut all);
+            self.push_default(list, &way, routes.is_empty(), &mut all);
         }
         all
+    }
+
+    /// The ways in `routes`, and for each route the place of the way that it is of.
+    fn ways<'a>(
+        &'a self,
+        list: &List<'_>,
+        routes: &'a [Value],
+        member: Option<&Member<'w>>,
+        made: &mut Generated,
+    ) -> (Vec<Way<'a, 'w>>, Vec<Option<usize>>) {
+        let mut ways: Vec<Way<'a, 'w>> = Vec::new();
+        let mut found = Vec::new();
+        for (at, route) in routes.iter().enumerate() {
+            let rest = rest_of(list, route);
+            if is_refusal(route) {
+                let way = ways.iter().rposition(|way| way.rest == rest);
+                if let Some(way) = way.and_then(|index| ways.get_mut(index)) {
+                    way.last = at;
+                }
+                found.push(way);
+                continue;
+            }
+            let of = self.member_of(list, route);
+            let of = of.filter(|of| member.is_none_or(|member| member.host == of.host));
+            let index = of.map(|of| {
+                let is_same = |way: &Way<'_, '_>| way.member.host == of.host && way.rest == rest;
+                ways.iter().position(is_same).unwrap_or_else(|| {
+                    ways.push(Way::new(of, rest, at));
+                    ways.len() - 1
+                })
+            });
+            if let Some(way) = index.and_then(|index| ways.get_mut(index)) {
+                way.add(list, at, route, made);
+            }
+            found.push(index);
+        }
+        (ways, found)
     }
 
     /// The member that all requests of the route go to, if what tells the lane there is the list's header.
@@ -175,12 +193,15 @@ impl<'w> Maker<'_, '_, 'w> {
         all.extend(routed.map(|(lane, subset)| self.route(list, way, Some(lane), subset)));
     }
 
-    fn push_default(&self, list: &List<'_>, way: &Way<'_, 'w>, all: &mut Vec<Value>) {
-        let subset = way
-            .member
-            .subset(&self.default)
-            .filter(|_| self.has_default_route());
-        all.extend(subset.map(|subset| self.route(list, way, None, subset)));
+    /// The route for requests that name no lane. Where there is to be none, they must not go on to a route that is for
+    /// others.
+    fn push_default(&self, list: &List<'_>, way: &Way<'_, 'w>, is_alone: bool, all: &mut Vec<Value>) {
+        let subset = way.member.subset(&self.default);
+        if let Some(subset) = subset.filter(|_| self.has_default_route()) {
+            all.push(self.route(list, way, None, subset));
+        } else if !(is_alone && way.rest.is_empty()) {
+            all.push(refusal(&way.rest));
+        }
     }
 
     /// The route of a way for a lane, or for requests that name none.
@@ -285,6 +306,22 @@ fn conditions(header: &str, rest: &[Value], lane: Option<&Symbol>) -> Vec<Value>
 
 fn conditions_of(route: &Value) -> impl Iterator<Item = &Value> {
     route["match"].as_array().into_iter().flatten()
+}
+
+/// The name of a route that answers 404.
+const REFUSED: &str = "no-lane";
+
+/// The route that refuses what a way's other routes do not take.
+fn refusal(rest: &[Value]) -> Value {
+    let mut route = json!({"name": REFUSED, "directResponse": {"status": 404}});
+    if !rest.is_empty() {
+        route["match"] = json!(rest);
+    }
+    route
+}
+
+fn is_refusal(route: &Value) -> bool {
+    route["name"] == REFUSED && route["directResponse"] == json!({"status": 404})
 }
 
 /// What a condition asks of the header's value.

@@ -156,6 +156,7 @@ pub fn generate(
             maker.destination_rule(member, &mut made);
             maker.virtual_service(member, &mut made);
         }
+        maker.tell_of_delegates(&mut made);
         maker.gateway_routes(options.entry.as_ref(), &mut made)?;
         maker.plugin(group, options.plugin_url.as_deref(), &mut made);
     }

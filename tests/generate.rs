@@ -667,6 +667,11 @@ proptest! {
         let world = files(&all).world(Settings::default());
         let lacks = plan.is_strict && plan.services.iter().any(|planned| !planned.missing.is_empty());
         prop_assert_eq!(made.notes.iter().any(|note| note.is_lacking), lacks, "{:#?}", &made.notes);
+        // The filter would put requests that name no lane into the default one.
+        let plugin = made.objects.values().find(|object| object["kind"] == "WasmPlugin");
+        let given = plugin.map(|plugin| plugin["spec"]["pluginConfig"]["traffic_lane"].clone());
+        let default = (!plan.rejects).then(|| plan.default_lane());
+        prop_assert_eq!(given, Some(json!(default)));
         let mut found = findings(&world);
         // What a Strict group promises and nothing runs in cannot be made: a lane, and the default one at the gateway.
         let lacks_default = plan.services.iter().any(|planned| planned.missing.contains(&plan.default));

@@ -67,6 +67,20 @@ impl<'w> Maker<'_, '_, 'w> {
         all
     }
 
+    /// A delegate may have several roots, each with conditions of its own.
+    pub(super) fn tell_of_delegates(&self, made: &mut Generated) {
+        for member in &self.members {
+            let leading = self.view.virtual_services_to(&member.host).into_iter();
+            for vs in leading.filter(|vs| vs.hosts.is_empty()) {
+                made.note(format!(
+                    "{} has routes to {} for others that delegate to it, and is left as it is",
+                    vs.meta.reference(Kind::VirtualService),
+                    member.host
+                ));
+            }
+        }
+    }
+
     fn made_anew(&self, vs: &VirtualService, entry: &Entry, made: &mut Generated) {
         let reference = vs.meta.reference(Kind::VirtualService);
         let known = self.known(&reference, made);

@@ -45,7 +45,7 @@ pub use header::{
 };
 pub use hop::{End, Hop, hops, upstream};
 pub use injection::{INJECT, INJECTED, Injection, WhyOff, injection};
-pub use lanes::{Groups, Lanes, Reach, is_lane_key};
+pub use lanes::{Groups, Lanes, Reach, has_http_port, is_lane_key};
 pub use protocol::Protocol;
 pub use request::{NotAUrl, Request};
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};

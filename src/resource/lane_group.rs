@@ -151,6 +151,7 @@ impl LaneGroup {
         let labels = spec.workloads.match_labels.iter();
         let labels = Labels::new(labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())));
         Ok(Self {
+            trace: spec.trace,
             spec: lane::LaneGroup {
                 namespace: Symbol::default(),
                 source: String::new(),

@@ -171,7 +171,6 @@ impl LaneGroup {
                 lane_label: spec.lane_label.map(Symbol::from),
                 workloads: labels.pairs().to_vec(),
             },
-            trace: spec.trace,
             meta,
         })
     }

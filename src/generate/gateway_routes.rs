@@ -30,19 +30,17 @@ impl<'w> Maker<'_, '_, 'w> {
         for vs in &bound {
             self.made_anew(vs, entry, made);
         }
-        match point {
-            Some(point) => self.enter(point, entry, &bound, made),
-            None => {
-                if bound.is_empty() {
-                    made.note(format!(
-                        "{}: no VirtualService leads from {} to a service of it; --entry-service and --entry-host make one",
-                        self.title(),
-                        gateways(entry)
-                    ));
-                }
-                Ok(())
-            }
+        if let Some(point) = point {
+            return self.enter(point, entry, &bound, made);
         }
+        if bound.is_empty() {
+            made.note(format!(
+                "{}: no VirtualService leads from {} to a service of it; --entry-service and --entry-host make one",
+                self.title(),
+                gateways(entry)
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the routes of the object are made anew as those of a gateway.

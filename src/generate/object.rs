@@ -49,7 +49,10 @@ pub(super) fn object(reference: &ObjectRef, known: Option<&Value>, spec: Map<Str
             metadata.insert(field.to_owned(), kept);
         }
     }
-    json!({"apiVersion": api_version, "kind": reference.kind.name(), "metadata": metadata, "spec": spec})
+    let mut object = json!({"apiVersion": api_version, "kind": reference.kind.name()});
+    object["metadata"] = Value::Object(metadata);
+    object["spec"] = Value::Object(spec);
+    object
 }
 
 /// What of an object that is there can be compared with what is made: not what the API server keeps in it.

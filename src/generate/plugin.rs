@@ -36,13 +36,10 @@ impl Maker<'_, '_, '_> {
                 .is_some_and(|own| own.pairs() == selector);
             (!is_same, &plugin.meta.name)
         });
-        let reference = match own.first() {
-            Some(plugin) => plugin.meta.reference(Kind::WasmPlugin),
-            None => {
-                let name = format!("{}-traffic-lane", group.source);
-                self.new_name(Kind::WasmPlugin, &group.namespace, &[name], made)
-            }
-        };
+        let own = own.first().map(|plugin| plugin.meta.reference(Kind::WasmPlugin));
+        let name = format!("{}-traffic-lane", group.source);
+        let reference =
+            own.unwrap_or_else(|| self.new_name(Kind::WasmPlugin, &group.namespace, &[name], made));
         let known = self.known(&reference, made);
         let mut spec = spec_of(known.as_ref());
         spec.remove("selector");

@@ -52,10 +52,18 @@ fn follow(line: &str, folder: &Path) -> Run {
         .current_dir(folder))
 }
 
+const GUIDES: [&str; 2] = ["guide.md", "guide.zh-CN.md"];
+
 #[test]
-fn the_guide_leads_to_two_working_lanes() {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide.md");
-    let guide = fs::read_to_string(guide).expect("the guide");
+fn each_guide_leads_to_two_working_lanes() {
+    for guide in GUIDES {
+        leads_to_two_working_lanes(guide);
+    }
+}
+
+fn leads_to_two_working_lanes(name: &str) {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    let guide = fs::read_to_string(guide).expect("a guide");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let files = folder.path().join("k8s");
     fs::create_dir(&files).expect("a folder");
@@ -93,7 +101,7 @@ fn the_guide_leads_to_two_working_lanes() {
 #[test]
 fn each_page_that_the_guide_names_is_there() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for name in ["guide.md"] {
+    for name in GUIDES {
         let text = fs::read_to_string(docs.join(name)).expect("a guide");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();

@@ -45,6 +45,7 @@ mod lk502;
 mod lk503;
 mod lk504;
 mod lk601;
+mod lk602;
 mod subset;
 mod suggestion;
 mod tally;

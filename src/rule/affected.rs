@@ -374,6 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn what_says_who_traces_affects_the_lane_plugins_of_every_namespace() {
+        let plugin = |namespace: &str, config: &Value| {
+            let metadata = json!({"namespace": namespace, "name": "lanes"});
+            let object = json!({"metadata": metadata, "spec": {"pluginConfig": config}});
+            Resource::parse(Kind::WasmPlugin, object).unwrap()
+        };
+        let telemetry = object(Kind::Telemetry, "default", &json!({"tracing": []}));
+        let others = [
+            plugin("pay", &json!({"lane_header": "lane"})),
+            plugin("cart", &json!({"rules": []})),
+        ];
+        let world = World::of(Settings::default(), others.into_iter().chain([telemetry.clone()]));
+        let view = View::new(&world);
+        let found = affected(&view, view.get(&telemetry.reference()).unwrap());
+        let plugin = ObjectRef::new(Kind::WasmPlugin, "pay", "lanes");
+        assert_eq!(found, BTreeSet::from([telemetry.reference(), plugin]));
+    }
+
+    #[test]
     fn a_more_specific_host_affects_the_routes_for_a_wider_one_at_the_same_gateway() {
         let at = |host: &str, http: &Value| json!({"hosts": [host], "gateways": ["edge"], "http": http});
         let others = vec![

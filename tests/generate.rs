@@ -55,7 +55,7 @@ fn cars(group: &str) -> TempDir {
     for entry in fs::read_dir(examples()).expect("the examples are there") {
         let path = entry.expect("a folder's entry").path();
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
-        if name.ends_with(".yaml") {
+        if path.extension().is_some_and(|end| end == "yaml") {
             let text = fs::read_to_string(&path).expect("an example is text");
             let kept: Vec<&str> = text
                 .split("\n---\n")
@@ -154,6 +154,102 @@ fn the_cars_as_they_are_keep_names_subsets_paths_and_module() {
         "oci://registry.example.com/traffic-lane:1.0.0"
     );
     assert_eq!(items.len(), 8);
+}
+
+/// Routes and a rule that say more than lanes.
+const MORE: &str = "\
+apiVersion: networking.istio.io/v1beta1
+kind: DestinationRule
+metadata: {name: adapter-rule, namespace: cars-aswatson-dev, annotations: {team: cars}}
+spec:
+  host: cars-rti-adapter
+  exportTo: ['.']
+  trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
+  subsets:
+  - {name: wicph, labels: {version: wtchk}}
+  - {name: all, labels: {app: cars-rti-adapter}}
+  - {name: gone, labels: {version: none}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: adapter-routes, namespace: cars-aswatson-dev}
+spec:
+  hosts: [cars-rti-adapter]
+  http:
+  - match: [{uri: {prefix: /slow}, headers: {bu: {exact: wicph}}}]
+    timeout: 60s
+    headers: {request: {set: {bu: wtchk, x-slow: '1'}}}
+    route:
+    - {destination: {host: cars-rti-adapter, port: {number: 1}, subset: wicph}, weight: 50}
+    - {destination: {host: cars-rti-adapter}, weight: 50}
+  - match: [{uri: {prefix: /sums}}]
+    route: [{destination: {host: cars-aggregator, subset: wtchk}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: both, namespace: cars-aswatson-dev}
+spec:
+  hosts: [cars-aggregator, cars-api-portal]
+  http: [{route: [{destination: {host: cars-aggregator, subset: wtchk}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: part, namespace: cars-aswatson-dev}
+spec:
+  http: [{route: [{destination: {host: cars-aggregator, subset: wtchk}}]}]
+";
+
+#[test]
+fn what_says_more_than_lanes_stays_and_what_does_not_stay_is_told() {
+    let folder = cars(GROUP);
+    fs::write(folder.path().join("more.yaml"), MORE).expect("the folder can be written");
+    let run = lanekeeper(folder.path(), &["generate", "-o", "json", "."]).ends_with(0);
+    let list = run.json();
+    let items = list["items"].as_array().expect("a List");
+    let named = |name: &str| {
+        let found = items.iter().find(|item| item["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {items:#?}"))
+    };
+    let rule = named("adapter-rule");
+    assert_eq!(rule["apiVersion"], "networking.istio.io/v1beta1");
+    assert_eq!(rule["metadata"]["annotations"], json!({"team": "cars"}));
+    // A subset is never named for another lane than its own.
+    let subsets = json!([{"name": "wtchk", "labels": {"version": "wtchk"}},
+        {"name": "wicph", "labels": {"version": "wicph"}}, {"name": "all", "labels": {"app": "cars-rti-adapter"}}]);
+    assert_eq!(
+        rule["spec"],
+        json!({"host": "cars-rti-adapter", "exportTo": ["."], "subsets": subsets,
+            "trafficPolicy": {"loadBalancer": {"simple": "LEAST_REQUEST"}}})
+    );
+    let to = |subset: &str| json!([{"destination": {"host": "cars-rti-adapter", "subset": subset}}]);
+    let slow = |name: &str, condition: &Value, subset: &str| {
+        json!({"name": name, "match": [condition], "timeout": "60s", "route": to(subset),
+            "headers": {"request": {"set": {"x-slow": "1"}}}})
+    };
+    let lane = |lane: &str| json!({"bu": {"exact": lane}});
+    let slowly = |name: &str| json!({"uri": {"prefix": "/slow"}, "headers": lane(name)});
+    let sums = json!([{"destination": {"host": "cars-aggregator", "subset": "wtchk"}}]);
+    assert_eq!(
+        named("adapter-routes")["spec"]["http"],
+        json!([
+            slow("wicph", &slowly("wicph"), "wicph"),
+            slow("wtchk", &slowly("wtchk"), "wtchk"),
+            slow("default", &json!({"uri": {"prefix": "/slow"}}), "wtchk"),
+            {"match": [{"uri": {"prefix": "/sums"}}], "route": sums},
+            {"name": "wtchk", "match": [{"headers": lane("wtchk")}], "route": to("wtchk")},
+            {"name": "wicph", "match": [{"headers": lane("wicph")}], "route": to("wicph")},
+            {"name": "default", "route": to("wtchk")},
+        ])
+    );
+    for told in [
+        "adapter-rule: subset `gone` chooses nothing and is left out",
+        "adapter-routes: spec.http[0] shares its requests among several destinations",
+        "both is for cars-aggregator.cars-aswatson-dev.svc.cluster.local too",
+        "both is for cars-api-portal.cars-aswatson-dev.svc.cluster.local too",
+        "part has routes to cars-aggregator.cars-aswatson-dev.svc.cluster.local for others that delegate to it",
+    ] {
+        assert!(run.stderr.contains(told), "no `{told}` in:\n{}", run.stderr);
+    }
 }
 
 #[test]
@@ -317,13 +413,27 @@ enum Entry {
 
 #[derive(Debug, Clone)]
 struct Planned {
-    has_http: bool,
-    has_grpc: bool,
-    has_tcp: bool,
+    /// Of `PORTS`, the places of those that it has.
+    ports: Vec<usize>,
     /// The lanes, by their places, in which nothing runs.
     missing: Vec<usize>,
     /// Whether there are a rule and routes with slips already.
     has_old: bool,
+}
+
+const PORTS: [(&str, u32); 3] = [("http", HTTP), ("grpc", GRPC), ("tcp-admin", TCP)];
+const HTTP: u32 = 8080;
+const GRPC: u32 = 9090;
+const TCP: u32 = 7070;
+
+impl Planned {
+    fn ports(&self) -> Vec<(&'static str, u32)> {
+        self.ports.iter().map(|at| PORTS[*at]).collect()
+    }
+
+    fn has(&self, port: u32) -> bool {
+        self.ports().iter().any(|(_, number)| *number == port)
+    }
 }
 
 /// Some of these are other things than strings when they are written without quotes.
@@ -332,31 +442,26 @@ const LANES: [&str; 7] = ["wtchk", "wicph", "Blue_1", "123", "true", "1.0", "v1"
 fn plans() -> impl Strategy<Value = Plan> {
     let lanes = subsequence(LANES.to_vec(), 1..=4).prop_shuffle();
     let entry = select(vec![Entry::None, Entry::Told, Entry::Loose, Entry::Paths]);
-    let kinds = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let planned = (kinds, proptest::collection::vec(0..4_usize, 0..3));
+    let ports = select(vec![vec![0], vec![1], vec![0, 1], vec![1, 0, 2], vec![2, 0]]);
+    let planned = (ports, any::<bool>(), proptest::collection::vec(0..4_usize, 0..3));
     let services = proptest::collection::vec(planned, 1..4);
     (lanes, 0..4_usize, any::<[bool; 3]>(), entry, services).prop_map(
         |(lanes, default, [is_strict, rejects, has_label], entry, services)| {
             let default = default % lanes.len();
-            let services = services
-                .into_iter()
-                .map(|((http, grpc, has_tcp, has_old), missing)| {
-                    let mut missing: Vec<usize> =
-                        missing.into_iter().filter(|at| *at < lanes.len()).collect();
-                    missing.sort_unstable();
-                    missing.dedup();
-                    // Something runs everywhere, and in a Fallback group the default lane.
-                    if !is_strict || missing.len() == lanes.len() {
-                        missing.retain(|at| *at != default);
-                    }
-                    Planned {
-                        has_http: http || !grpc,
-                        has_grpc: grpc,
-                        has_tcp,
-                        missing,
-                        has_old,
-                    }
-                });
+            let services = services.into_iter().map(|(ports, has_old, missing)| {
+                let mut missing: Vec<usize> = missing.into_iter().filter(|at| *at < lanes.len()).collect();
+                missing.sort_unstable();
+                missing.dedup();
+                // Something runs everywhere, and in a Fallback group the default lane.
+                if !is_strict || missing.len() == lanes.len() {
+                    missing.retain(|at| *at != default);
+                }
+                Planned {
+                    ports,
+                    missing,
+                    has_old,
+                }
+            });
             Plan {
                 services: services.collect(),
                 lanes,
@@ -405,15 +510,10 @@ impl Plan {
         let mut all = vec![namespace, gateway, self.group()];
         for (at, planned) in self.services.iter().enumerate() {
             let name = Self::name(at);
-            let mut ports = Vec::new();
-            let named = [
-                (planned.has_http, "http", 8080),
-                (planned.has_grpc, "grpc", 9090),
-                (planned.has_tcp, "tcp-admin", 7070),
-            ];
-            for (_, name, number) in named.iter().filter(|(has, ..)| *has) {
-                ports.push(json!({"name": name, "port": number}));
-            }
+            let ports = planned.ports().into_iter();
+            let ports: Vec<Value> = ports
+                .map(|(name, number)| json!({"name": name, "port": number}))
+                .collect();
             all.push(
                 json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(&name),
                 "spec": {"selector": {"app": name}, "ports": ports}}),
@@ -478,10 +578,9 @@ impl Plan {
         let runs = |lane: &usize| !self.services[service].missing.contains(lane);
         let open = Some(self.default).filter(|default| !self.rejects && runs(default));
         match lane {
-            None => open,
             Some(lane) if runs(&lane) => Some(lane),
             Some(_) if !self.is_strict => Some(self.default).filter(runs),
-            Some(_) => open,
+            Some(_) | None => open,
         }
     }
 }
@@ -552,7 +651,7 @@ fn findings(world: &World) -> Vec<Finding> {
 fn request(host: &str, port: u32, path: &str, is_grpc: bool) -> Request {
     let (mut request, _) = Request::get(&format!("http://{host}:{port}{path}")).expect("a URL");
     if is_grpc {
-        request.method = "POST".to_owned();
+        request.method = "POST".into();
         request.http2 = true;
         request = request.with("content-type", "application/grpc");
     }
@@ -592,11 +691,11 @@ fn assert_whole_in_mesh(view: &View<'_>, plan: &Plan) {
     let client = Client::in_mesh("shop".into(), labels);
     for (at, planned) in plan.services.iter().enumerate() {
         let host = Plan::name(at);
-        let ports = [(planned.has_http, 8080), (planned.has_grpc, 9090)];
-        for port in ports.iter().filter(|(has, _)| *has).map(|(_, port)| *port) {
+        let ports = planned.ports().into_iter().map(|(_, port)| port);
+        for port in ports.filter(|port| *port != TCP) {
             let lanes = (0..plan.lanes.len()).map(Some).chain([None]);
             for lane in lanes {
-                let mut request = request(&host, port, "/", port == 9090);
+                let mut request = request(&host, port, "/", port == GRPC);
                 if let Some(lane) = lane {
                     request = request.with("bu", plan.lanes[lane]);
                 }
@@ -605,8 +704,8 @@ fn assert_whole_in_mesh(view: &View<'_>, plan: &Plan) {
                 assert_eq!(answer, expected, "{request} with {lane:?} in {plan:#?}");
             }
         }
-        if planned.has_tcp {
-            let outcome = simulate(view, &client, &request(&host, 7070, "/", false), 7070).outcome;
+        if planned.has(TCP) {
+            let outcome = simulate(view, &client, &request(&host, TCP, "/", false), TCP).outcome;
             let is_passed_on = matches!(&outcome, Outcome::Forwarded(on) if matches!(on.way, Way::Tcp));
             assert!(is_passed_on, "{outcome:#?}");
         }
@@ -628,7 +727,7 @@ fn assert_whole_at_gateway(view: &View<'_>, plan: &Plan) {
             let lanes = (0..plan.lanes.len()).map(Some).chain([None]);
             let named = lanes.map(|lane| (lane, lane.map(|lane| plan.lanes[lane])));
             for (lane, name) in named.chain([(None, Some("")), (None, Some("other"))]) {
-                let mut request = request("shop.example", 80, path, !plan.services[service].has_http);
+                let mut request = request("shop.example", 80, path, !plan.services[service].has(HTTP));
                 for (header, value) in [("bu", spoof), ("buid", name)] {
                     if let Some(value) = value {
                         request = request.with(header, value);

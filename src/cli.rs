@@ -5,10 +5,15 @@ mod cluster;
 mod configuration;
 mod crd;
 mod fix;
+mod generate;
 mod input;
+mod looking;
+mod matrix;
+mod progress;
 mod rules;
 mod serve;
 mod submit;
+mod trace;
 
 use std::fs;
 use std::io::{self, IsTerminal as _};
@@ -42,6 +47,10 @@ Examples:
   kustomize build . | lanekeeper check -       on what a tool renders
   lanekeeper check --cluster                   on what the cluster has
   lanekeeper fix --diff k8s/                   what can be mended, as a diff
+  lanekeeper generate k8s/                     routes and subsets from a LaneGroup
+  lanekeeper matrix k8s/                       what each lane reaches
+  lanekeeper trace --url http://cars.example/ -H 'buid: wicph' k8s/
+                                               one request, and why it goes where it goes
   lanekeeper serve --manifests examples/cars   the webhook, on a world from files
   lanekeeper rules LK101                       what a rule proves, and why";
 
@@ -56,6 +65,12 @@ enum Command {
     Check(check::Args),
     /// Mend manifests: write what the checks and the webhook would ask for into the files
     Fix(fix::Args),
+    /// Make DestinationRules, VirtualServices and the WasmPlugin from a LaneGroup, its services and workloads
+    Generate(generate::Args),
+    /// Show what each lane reaches: every member service and way in, with one simulated request a lane
+    Matrix(matrix::Args),
+    /// Follow one request from hop to hop: which routes take it, what the lane filter writes, who answers
+    Trace(trace::Args),
     /// Run the webhook, on a cluster or on a world from files
     Serve(serve::Args),
     /// Send objects to a running server and print what kubectl would
@@ -95,6 +110,9 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
         Command::Fix(args) => fix::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Matrix(args) => matrix::run(&args, cli.color.on_stdout()),
+        Command::Trace(args) => trace::run(&args, cli.color.on_stdout()),
         Command::Serve(args) => serve::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Rules(args) => rules::run(&args),

@@ -9,7 +9,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`schema`] (what the API
 //! server refuses of them) and [`world`] (the index and the view over it) ← [`routing`] (what Istio makes of it) ←
-//! [`rewrite`] (what gateway routes need) ← [`rule`] (what is wrong with it) ← [`admission`], [`report`] ←
+//! [`rewrite`] (what gateway routes need), [`generate`] (what a lane group needs) ← [`rule`] (what is wrong with it) ← [`admission`], [`report`] ←
 //! [`server`], [`cluster`], [`cli`].
 
 pub mod admission;
@@ -17,7 +17,9 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod files;
+pub mod generate;
 pub mod lane;
+pub mod matrix;
 pub mod progress;
 pub mod report;
 pub mod resource;
@@ -28,6 +30,7 @@ pub mod schema;
 pub mod server;
 mod shares;
 pub mod symbol;
+pub mod trace;
 pub mod verdict;
 pub mod world;
 pub mod yaml;

@@ -5,18 +5,22 @@ mod draw;
 mod github;
 mod json;
 mod junit;
+mod matrix;
 mod oneline;
 mod sarif;
 mod text;
+mod trace;
 
 pub use baseline::{BaselineError, read_baseline, write_baseline};
 pub use github::write_github;
 pub use json::write_json;
 pub use junit::write_junit;
+pub use matrix::{write_matrices_html, write_matrices_json, write_matrices_text};
 pub use oneline::write_oneline;
 pub use sarif::write_sarif;
 pub(crate) use text::number;
 pub use text::{Look, write_text};
+pub use trace::{Placing, write_trace_json, write_trace_text};
 
 use crate::files::{Place, Problem};
 use crate::resource::ObjectRef;

@@ -20,12 +20,13 @@ mod pod;
 mod service;
 mod service_entry;
 mod sidecar;
+mod telemetry;
 mod virtual_service;
 mod wasm_plugin;
 mod workload;
 mod workload_entry;
 
-pub use config_map::{MeshConfig, NamespaceSelector, Requirement};
+pub use config_map::{MeshConfig, MeshTracing, NamespaceSelector, Requirement, has_tracer};
 pub use destination_rule::{ConnectionPool, DestinationRule, H2Upgrade, LoadBalancer, Subset, TrafficPolicy};
 pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
@@ -40,6 +41,7 @@ pub use pod::Pod;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use sidecar::Sidecar;
+pub use telemetry::{Telemetry, Tracing};
 pub use virtual_service::{
     Abort, Delegate, Destination, DirectResponse, Fault, HeaderOperations, Headers, HttpMatch, HttpRoute,
     HttpRouteDestination, Mirror, Percentage, Redirect, RegexRewrite, Rewrite, StringMatch, VirtualService,
@@ -61,7 +63,7 @@ pub enum Resource {
     Gateway(Gateway),
     /// A `LaneGroup`.
     LaneGroup(LaneGroup),
-    /// An object of which only its metadata counts: `Namespace`, `Telemetry`, `EnvoyFilter`.
+    /// An object of which only its metadata counts: `Namespace`, `EnvoyFilter`.
     Mark(Mark),
     /// Istio's mesh configuration, from its `ConfigMap`.
     MeshConfig(MeshConfig),
@@ -73,6 +75,8 @@ pub enum Resource {
     ServiceEntry(ServiceEntry),
     /// A `Sidecar`.
     Sidecar(Sidecar),
+    /// A `Telemetry`.
+    Telemetry(Telemetry),
     /// A `VirtualService`.
     VirtualService(VirtualService),
     /// A `WasmPlugin` or a `TrafficExtension`.
@@ -91,11 +95,12 @@ impl Resource {
             Kind::Gateway => Self::Gateway(Gateway::deserialize(object)?),
             Kind::LaneGroup => Self::LaneGroup(LaneGroup::deserialize(object)?),
             Kind::ConfigMap => Self::MeshConfig(MeshConfig::deserialize(object)?),
-            Kind::EnvoyFilter | Kind::Namespace | Kind::Telemetry => Self::Mark(Mark::parse(kind, object)?),
+            Kind::EnvoyFilter | Kind::Namespace => Self::Mark(Mark::parse(kind, object)?),
             Kind::Pod | Kind::ReplicaSet => Self::Pod(Pod::parse(kind, object)?),
             Kind::Service => Self::Service(Service::deserialize(object)?),
             Kind::ServiceEntry => Self::ServiceEntry(ServiceEntry::deserialize(object)?),
             Kind::Sidecar => Self::Sidecar(Sidecar::deserialize(object)?),
+            Kind::Telemetry => Self::Telemetry(Telemetry::deserialize(object)?),
             Kind::VirtualService => Self::VirtualService(VirtualService::deserialize(object)?),
             Kind::TrafficExtension | Kind::WasmPlugin => Self::WasmPlugin(WasmPlugin::parse(kind, object)?),
             Kind::DaemonSet | Kind::Deployment | Kind::StatefulSet => {
@@ -117,6 +122,7 @@ impl Resource {
             Self::Service(_) => Kind::Service,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::Sidecar(_) => Kind::Sidecar,
+            Self::Telemetry(_) => Kind::Telemetry,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::WasmPlugin(plugin) => plugin.kind,
             Self::Workload(workload) => workload.kind,
@@ -136,6 +142,7 @@ impl Resource {
             Self::Service(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
             Self::Sidecar(object) => &object.meta,
+            Self::Telemetry(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
             Self::WasmPlugin(object) => &object.meta,
             Self::Workload(object) => &object.meta,
@@ -156,6 +163,7 @@ impl Resource {
             Self::Service(object) => &mut object.meta,
             Self::ServiceEntry(object) => &mut object.meta,
             Self::Sidecar(object) => &mut object.meta,
+            Self::Telemetry(object) => &mut object.meta,
             Self::VirtualService(object) => &mut object.meta,
             Self::WasmPlugin(object) => &mut object.meta,
             Self::Workload(object) => &mut object.meta,

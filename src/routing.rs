@@ -29,6 +29,7 @@ mod route;
 mod simulator;
 mod subset;
 mod target;
+mod tracing;
 mod upstream;
 mod virtual_host;
 mod visibility;
@@ -44,19 +45,20 @@ pub use header::{
 };
 pub use hop::{End, Hop, hops, upstream};
 pub use injection::{INJECT, INJECTED, Injection, WhyOff, injection};
-pub use lanes::{Groups, Lanes, Reach, is_lane_key};
+pub use lanes::{Groups, Lanes, Reach, has_http_port, is_lane_key};
 pub use protocol::Protocol;
 pub use request::{NotAUrl, Request};
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
 pub use simulator::{
     Branch, Carrier, Client, Ending, Forwarded, NotFound, Outcome, Passed, Readiness, Refusal, Severed,
-    Simulation, Taken, Unmet, Way, simulate,
+    Simulation, Taken, Unmet, Way, routes_for, simulate,
 };
 pub use subset::{
     Carriers, Endpoints, Missed, carriers_of_subset, has_target_port, is_subset_routed, missed_by_a_slip,
     routes_to, workload_labels,
 };
 pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
+pub use tracing::{Proxy, Tracing, Untraced, WhyUntraced, tracing_outward};
 pub use upstream::Upstream;
 pub use virtual_host::{
     VirtualHost, gateway_names, is_claimed_on_mesh, mesh_ports, more_specific_hosts, qualified_name,

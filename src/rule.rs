@@ -43,7 +43,9 @@ mod lk408;
 mod lk501;
 mod lk502;
 mod lk503;
+mod lk504;
 mod lk601;
+mod lk602;
 mod subset;
 mod suggestion;
 mod tally;
@@ -79,6 +81,8 @@ pub struct Check<'v, 'w> {
     pub before: Option<&'v View<'w>>,
     /// The lane groups of both.
     pub groups: Groups<'v, 'w>,
+    /// At admission, the lane groups of the world as it was, by itself.
+    pub groups_before: Option<Groups<'v, 'w>>,
     /// What most rules on routes ask for of one `VirtualService`, each worked out once.
     hosts: Known<VirtualHost<'w>>,
     entries: Known<EntryRoute<'v, 'w>>,
@@ -114,6 +118,7 @@ impl<'v, 'w> Check<'v, 'w> {
             view,
             before,
             groups: Groups::new(view, before),
+            groups_before: before.map(|before| Groups::new(before, None)),
             hosts: Known::default(),
             entries: Known::default(),
             callers: Known::default(),

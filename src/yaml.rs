@@ -21,12 +21,14 @@ mod place;
 mod scalar;
 mod syntax;
 mod tree;
+mod write;
 
 use std::borrow::Cow;
 
 pub use self::document::{Extent, RawDocument, documents, read};
 pub use self::edit::EditError;
 pub use self::path::{Found, field, pointer};
+pub use self::write::{in_order, write};
 
 /// A place in a file; line and column count from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    fn json_values() -> impl Strategy<Value = Json> {
+    pub(super) fn json_values() -> impl Strategy<Value = Json> {
         let leaf = prop_oneof![
             Just(json!(null)),
             any::<bool>().prop_map(Json::from),

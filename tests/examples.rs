@@ -126,10 +126,10 @@ fn each_broken_example_has_the_findings_that_its_first_line_names() {
         }
     }
     // An example breaks one object of cars, so that applying it again mends it; after a replacement, apply would keep
-    // LK206's traffic policy, and the label or annotation of LK503. For LK102, LK106, LK107, LK108 and LK408 there have to be two, and LK304 is about
+    // LK206's traffic policy, and the label or annotation of LK503. LK504 follows from a Telemetry and LK602 from pods, and cars has neither. For LK102, LK106, LK107, LK108 and LK408 there have to be two, and LK304 is about
     // what only a group that is written down promises, and cars has none.
     let not_shown = [
-        "LK102", "LK106", "LK107", "LK108", "LK206", "LK304", "LK408", "LK503",
+        "LK102", "LK106", "LK107", "LK108", "LK206", "LK304", "LK408", "LK503", "LK504", "LK602",
     ];
     let rules = lanekeeper::rule::RULES.iter().map(|rule| rule.code.to_owned());
     let rules = rules.filter(|code| !not_shown.contains(&code.as_str()));

@@ -129,7 +129,7 @@ macro_rules! rules {
 }
 
 rules! {
-    lk101 lk102 lk103 lk104 lk105 lk106 lk107 lk108 lk109 lk201 lk202 lk203 lk204 lk205 lk206 lk301 lk302 lk303 lk304 lk305 lk306 lk307 lk308 lk401 lk402 lk403 lk404 lk405 lk406 lk407 lk408 lk501 lk502 lk503 lk601
+    lk101 lk102 lk103 lk104 lk105 lk106 lk107 lk108 lk109 lk201 lk202 lk203 lk204 lk205 lk206 lk301 lk302 lk303 lk304 lk305 lk306 lk307 lk308 lk401 lk402 lk403 lk404 lk405 lk406 lk407 lk408 lk501 lk502 lk503 lk504 lk601 lk602
 }
 
 #[test]

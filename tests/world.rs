@@ -420,6 +420,13 @@ fn ask_for_rules(view: &View<'_>, answers: &mut BTreeMap<String, Vec<String>>) {
         );
     }
     answers.insert("mesh".to_owned(), text(view.mesh_config()));
+    answers.insert("plugins".to_owned(), text(view.lane_plugins_anywhere()));
+    for namespace in namespaces() {
+        answers.insert(
+            format!("telemetry of {namespace}"),
+            text(view.telemetries(&namespace)),
+        );
+    }
 }
 
 fn ask_for_routes(view: &View<'_>, answers: &mut BTreeMap<String, Vec<String>>) {
@@ -532,6 +539,7 @@ fn object() -> impl Strategy<Value = Resource> {
         1 => lane_group(),
         1 => mark(),
         1 => mesh_config(),
+        1 => telemetry(),
     ]
 }
 
@@ -742,7 +750,7 @@ fn lane_group() -> impl Strategy<Value = Resource> {
 }
 
 fn mark() -> impl Strategy<Value = Resource> {
-    let kind = select(&[Kind::Namespace, Kind::Telemetry, Kind::Sidecar, Kind::EnvoyFilter]);
+    let kind = select(&[Kind::Namespace, Kind::Sidecar, Kind::EnvoyFilter]);
     (kind, meta(), labels()).prop_map(|(kind, meta, labels)| {
         let meta = with(meta, "labels", labels);
         let meta = if kind.is_namespaced() {
@@ -751,6 +759,14 @@ fn mark() -> impl Strategy<Value = Resource> {
             with(meta, "namespace", Value::Null)
         };
         parse(kind, json!({"metadata": meta}))
+    })
+}
+
+fn telemetry() -> impl Strategy<Value = Resource> {
+    (meta(), any::<bool>(), labels()).prop_map(|(meta, is_off, labels)| {
+        let spec =
+            json!({"selector": {"matchLabels": labels}, "tracing": [{"disableSpanReporting": is_off}]});
+        parse(Kind::Telemetry, json!({"metadata": meta, "spec": spec}))
     })
 }
 

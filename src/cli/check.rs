@@ -1,7 +1,6 @@
 //! `lanekeeper check`.
 
 mod judge;
-mod progress;
 mod since;
 mod watch;
 
@@ -13,11 +12,11 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 
 pub(super) use self::judge::Judging;
-use self::progress::shown;
 use self::since::files_at;
 use self::watch::watch;
 use super::cluster::Cluster;
 use super::input::Input;
+use super::progress::shown;
 use super::{complain, exit_code, write_whole};
 use crate::files::{Files, Reader};
 use crate::progress::Progress;

@@ -21,10 +21,7 @@ pub(super) struct RawObject<const METADATA_ONLY: bool> {
 
 /// Whether metadata is all that [`Resource::parse`] reads of the kind.
 pub(super) const fn is_metadata_enough(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::EnvoyFilter | Kind::Namespace | Kind::ReplicaSet | Kind::Sidecar | Kind::Telemetry
-    )
+    matches!(kind, Kind::EnvoyFilter | Kind::Namespace | Kind::ReplicaSet)
 }
 
 impl<const METADATA_ONLY: bool> RawObject<METADATA_ONLY> {
@@ -158,6 +155,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::resource::Pod;
 
     fn object(object: &Value) -> RawObject<false> {
         serde_json::from_str(&object.to_string()).unwrap()
@@ -221,6 +219,24 @@ mod tests {
         for kind in Kind::ALL.iter().filter(|kind| is_metadata_enough(**kind)) {
             let object = object(&json!({"kind": "PartialObjectMetadata", "metadata": {"name": "a"}}));
             assert!(object.parse(*kind).is_some(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_more_than_a_mark_or_a_link_the_whole_is_asked_for() {
+        for kind in Kind::ALL {
+            let object = object(&json!({"metadata": {"name": "a"}}));
+            let is_slight = matches!(
+                object.parse(*kind),
+                Some(
+                    Resource::Mark(_)
+                        | Resource::Pod(Pod {
+                            kind: Kind::ReplicaSet,
+                            ..
+                        })
+                )
+            );
+            assert_eq!(is_metadata_enough(*kind), is_slight, "{kind}");
         }
     }
 }

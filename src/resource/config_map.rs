@@ -1,6 +1,7 @@
 //! Istio's mesh configuration, from the `ConfigMap` `istio` (or `istio-<revision>`) of the root namespace.
 
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{ConnectionPool, Labels, Meta};
 use crate::symbol::Symbol;
@@ -26,6 +27,41 @@ pub struct MeshConfig {
     pub registry_only: bool,
     /// Which namespaces Istio looks at: those that one of these selects; empty: all.
     pub discovery_selectors: Vec<NamespaceSelector>,
+    /// What it says of tracing; `None` where it cannot be read.
+    pub tracing: Option<MeshTracing>,
+}
+
+/// What the mesh configuration says of tracing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeshTracing {
+    /// `enableTracing`, which counts only where neither a `Telemetry` nor a default provider says anything; on where
+    /// nothing is written (`DefaultMeshConfig` in `pkg/config/mesh/mesh.go`).
+    pub is_enabled: bool,
+    /// Whether the proxies are started with a tracer (`defaultConfig.tracing`).
+    pub has_tracer: bool,
+    /// `defaultProviders.tracing`, the first of which alone counts.
+    pub default_provider: Option<Symbol>,
+    /// The names of `extensionProviders`, each with whether it may be one that traces.
+    pub providers: Vec<(Symbol, bool)>,
+}
+
+impl MeshTracing {
+    /// Whether the provider of this name may trace, in any case of it; `None`: there is none. Istio brings three of its
+    /// own (`DefaultMeshConfig`).
+    pub fn may_trace(&self, name: &str) -> Option<bool> {
+        const OWN: [(&str, bool); 3] = [("prometheus", false), ("stackdriver", true), ("envoy", false)];
+        let written = self.providers.iter().map(|(known, may)| (known.as_str(), *may));
+        let mut all = written.chain(OWN);
+        all.find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, may)| may)
+    }
+}
+
+/// Whether `tracing` of a proxy's configuration names a tracer: a sampling rate alone is none
+/// (`getProxyConfigOptions` in `pkg/bootstrap/config.go`).
+pub fn has_tracer(tracing: &Value) -> bool {
+    const TRACERS: [&str; 5] = ["zipkin", "lightstep", "datadog", "stackdriver", "openCensusAgent"];
+    TRACERS.iter().any(|tracer| !tracing[tracer].is_null())
 }
 
 /// A label selector for namespaces.
@@ -91,7 +127,8 @@ impl<'de> Deserialize<'de> for MeshConfig {
         }
 
         let Wire { metadata, data } = Wire::deserialize(deserializer)?;
-        let mesh = mesh_of(&data.mesh).unwrap_or_default();
+        let mesh: Mesh = mesh_of(&data.mesh).unwrap_or_default();
+        let whole: Option<Value> = mesh_of(&data.mesh);
         Ok(Self {
             meta: metadata,
             default_virtual_service_export_to: mesh.default_virtual_service_export_to,
@@ -102,6 +139,7 @@ impl<'de> Deserialize<'de> for MeshConfig {
             connection_pool: mesh.default_traffic_policy.connection_pool,
             registry_only: mesh.outbound_traffic_policy.mode.as_deref() == Some("REGISTRY_ONLY"),
             discovery_selectors: mesh.discovery_selectors,
+            tracing: whole.and_then(|mesh| tracing_of(&mesh)),
         })
     }
 }
@@ -133,9 +171,39 @@ struct DefaultPolicy {
 
 /// The mesh configuration in the text of the key `mesh`, which is YAML; `None` where there is none or it
 /// does not parse (Istio would not take it either).
-fn mesh_of(text: &str) -> Option<Mesh> {
+fn mesh_of<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
     let document = crate::yaml::documents(text).into_iter().next()?;
-    Mesh::deserialize(&document.decode().ok()?).ok()
+    T::deserialize(&document.decode().ok()?).ok()
+}
+
+/// Read by itself: what is odd in it spoils nothing else.
+fn tracing_of(mesh: &Value) -> Option<MeshTracing> {
+    /// The providers that do not trace (`configureFromProviderConfig` in `pilot/pkg/networking/core/tracing.go`).
+    const OTHERS: [&str; 8] = [
+        "envoyExtAuthzHttp",
+        "envoyExtAuthzGrpc",
+        "envoyHttpAls",
+        "envoyTcpAls",
+        "envoyOtelAls",
+        "envoyFileAccessLog",
+        "sds",
+        "prometheus",
+    ];
+    let provider = |provider: &Value| {
+        let may_trace = OTHERS.iter().all(|other| provider[other].is_null());
+        provider["name"]
+            .as_str()
+            .map(|name| (Symbol::new(name), may_trace))
+    };
+    mesh.is_object().then(|| MeshTracing {
+        is_enabled: mesh["enableTracing"].as_bool().unwrap_or(true),
+        has_tracer: has_tracer(&mesh["defaultConfig"]["tracing"]),
+        default_provider: mesh["defaultProviders"]["tracing"][0].as_str().map(Symbol::new),
+        providers: mesh["extensionProviders"]
+            .as_array()
+            .map(|all| all.iter().filter_map(provider).collect())
+            .unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
@@ -165,6 +233,40 @@ discoverySelectors:
         assert_eq!(config.root_namespace.unwrap(), "config");
         assert_eq!(config.connection_pool.unwrap().h2, H2Upgrade::DoNotUpgrade);
         assert_eq!(config.discovery_selectors.len(), 2);
+    }
+
+    fn tracing(mesh: &str) -> Option<MeshTracing> {
+        let object = json!({"metadata": {"name": "istio"}, "data": {"mesh": mesh}});
+        serde_json::from_value::<MeshConfig>(object).unwrap().tracing
+    }
+
+    #[test]
+    fn what_a_mesh_says_of_tracing_is_read_with_its_defaults() {
+        let plain = tracing("rootNamespace: config\ndefaultConfig: {tracing: {sampling: 100}}\n").unwrap();
+        assert!(plain.is_enabled && !plain.has_tracer && plain.default_provider.is_none());
+        assert_eq!(plain.may_trace("envoy"), Some(false));
+        assert_eq!(plain.may_trace("otel"), None);
+
+        let mesh = "\
+enableTracing: false
+defaultConfig: {tracing: {zipkin: {address: zipkin.tracing:9411}}}
+defaultProviders: {tracing: [otel, zipkin]}
+extensionProviders:
+- {name: otel, opentelemetry: {service: collector.tracing, port: 4317}}
+- {name: authz, envoyExtAuthzGrpc: {service: authz.shop, port: 9000}}
+";
+        let traced = tracing(mesh).unwrap();
+        assert!(!traced.is_enabled && traced.has_tracer);
+        assert_eq!(traced.default_provider.as_deref(), Some("otel"));
+        assert_eq!(traced.may_trace("OTel"), Some(true));
+        assert_eq!(traced.may_trace("authz"), Some(false));
+    }
+
+    #[test]
+    fn a_mesh_that_is_not_there_or_no_mapping_says_nothing_of_tracing() {
+        assert_eq!(tracing(""), None);
+        assert_eq!(tracing("- a"), None);
+        assert_eq!(tracing("defaultConfig: {tracing: {\n"), None);
     }
 
     #[test]

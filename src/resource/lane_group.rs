@@ -125,6 +125,8 @@ pub enum TraceFormat {
 pub struct LaneGroup {
     /// Its metadata.
     pub meta: Meta,
+    /// The trace format by which the lane filter follows a request, which only the plugin's own configuration makes so.
+    pub trace: TraceFormat,
     /// What it says; its namespace is that of `meta`.
     spec: lane::LaneGroup,
 }
@@ -163,6 +165,7 @@ impl LaneGroup {
         let labels = spec.workloads.match_labels.iter();
         let labels = Labels::new(labels.map(|(key, value)| (key.as_str().into(), value.as_str().into())));
         Ok(Self {
+            trace: spec.trace,
             spec: lane::LaneGroup {
                 namespace: Symbol::default(),
                 source: String::new(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Kind, Meta};
 
-/// A `Namespace` (its labels say how Lanekeeper and Istio treat it), `Telemetry` or `EnvoyFilter`.
+/// A `Namespace` (its labels say how Lanekeeper and Istio treat it) or an `EnvoyFilter`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
     /// Which of these it is.

@@ -14,8 +14,8 @@ pub struct Pod {
     pub meta: Meta,
     /// Whether the pod has ended (phase `Succeeded` or `Failed`).
     pub ended: bool,
-    /// Whether the condition `Ready` is true.
-    pub ready: bool,
+    /// Whether the condition `Ready` is true; `None`: the pod has no conditions, as in files or before anything happened to it.
+    pub ready: Option<bool>,
     /// The named ports of its containers, and those of init containers that stay.
     pub ports: Vec<ServicePort>,
 }
@@ -29,7 +29,7 @@ impl Pod {
                 kind,
                 meta: link.meta,
                 ended: false,
-                ready: false,
+                ready: None,
                 ports: Vec::new(),
             });
         }
@@ -39,7 +39,10 @@ impl Pod {
             kind,
             meta: wire.metadata,
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            ready: status.conditions.iter().flatten().any(Condition::is_ready),
+            ready: status
+                .conditions
+                .filter(|conditions| !conditions.is_empty())
+                .map(|conditions| conditions.iter().any(Condition::is_ready)),
             ports: wire.spec.unwrap_or_default().named_ports(),
         })
     }
@@ -125,7 +128,15 @@ mod tests {
     #[test]
     fn ready_is_the_condition_ready() {
         let with = |status: &str| json!({"metadata": {"name": "a"}, "status": {"conditions": [{"type": "Ready", "status": status}]}});
-        assert!(pod(with("True")).ready);
-        assert!(!pod(with("False")).ready);
+        assert_eq!(pod(with("True")).ready, Some(true));
+        assert_eq!(pod(with("False")).ready, Some(false));
+        let scheduled = json!([{"type": "PodScheduled", "status": "False"}]);
+        let pending =
+            json!({"metadata": {"name": "a"}, "status": {"phase": "Pending", "conditions": scheduled}});
+        assert_eq!(pod(pending).ready, Some(false));
+        assert_eq!(
+            pod(json!({"metadata": {"name": "a"}, "status": {"conditions": []}})).ready,
+            None
+        );
     }
 }

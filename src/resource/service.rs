@@ -20,6 +20,8 @@ pub struct Service {
     pub external_name: Option<Symbol>,
     /// Whether it has no address of its own (`clusterIP: None`).
     pub headless: bool,
+    /// Whether its pods get requests before they are ready (`publishNotReadyAddresses`).
+    pub publishes_unready: bool,
     /// The namespaces that see it, by its annotation `networking.istio.io/exportTo`: `.`, `*`, `~` or names; empty
     /// means the mesh's default.
     pub export_to: Vec<Symbol>,
@@ -76,6 +78,7 @@ impl<'de> Deserialize<'de> for Service {
                 .collect(),
             external_name: spec.external_name.filter(|_| is_alias),
             headless: spec.cluster_ip.as_deref() == Some("None"),
+            publishes_unready: spec.publish_not_ready_addresses.unwrap_or(false),
         })
     }
 }
@@ -95,6 +98,7 @@ struct Spec {
     external_name: Option<Symbol>,
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<Box<str>>,
+    publish_not_ready_addresses: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]

@@ -299,7 +299,9 @@ fn evaluate<'w>(
         return Err(Empty::Removed(removal));
     }
     match after(before, source).state {
-        HeaderState::AsSent if source.eq_ignore_ascii_case(name) => Err(Empty::Itself),
+        HeaderState::AsSent if source.eq_ignore_ascii_case(name) && operation.verb == Verb::Set => {
+            Err(Empty::Itself)
+        }
         HeaderState::AsSent => Ok(value),
         HeaderState::Removed(removal) => Err(Empty::Removed(removal)),
         HeaderState::Set(Effect {

@@ -3,6 +3,7 @@
 mod member;
 mod reach;
 
+pub use member::has_http_port;
 pub use reach::Reach;
 
 use std::cell::{OnceCell, RefCell};

@@ -16,6 +16,7 @@ use std::fmt;
 
 pub use branch::{Branch, Carrier, Ending, Readiness, Severed};
 pub use condition::Unmet;
+pub use mesh::routes_for;
 
 use self::branch::Leading;
 use self::condition::unmet;
@@ -166,7 +167,6 @@ pub enum Way<'w> {
     Unrouted,
 }
 
-/// The status that a proxy answers with; `None`: an application answers, or nobody.
 impl Outcome<'_> {
     /// The status that a proxy answers with; `None`: an application answers, or it is a matter of chance, or there is no
     /// connection.
@@ -213,11 +213,12 @@ fn among<'w>(
     request: &Request,
     port: u32,
 ) -> Simulation<'w> {
-    let mut passed = elsewhere(view, &host);
+    let mut passed = Vec::new();
     let mut outcome = None;
     for route in &host.routes {
         match taken(route, request) {
             Ok(taken) => {
+                passed.splice(..0, elsewhere(view, &host, Some(&taken.route)));
                 outcome = Some(follow(view, client, &host, taken, request, port));
                 break;
             }
@@ -227,16 +228,20 @@ fn among<'w>(
             }),
         }
     }
+    let outcome = outcome.unwrap_or_else(|| {
+        passed.splice(..0, elsewhere(view, &host, None));
+        Outcome::NotFound(NotFound::Route)
+    });
     Simulation {
         virtual_host: Some(host),
         passed,
-        outcome: outcome.unwrap_or(Outcome::NotFound(NotFound::Route)),
+        outcome,
     }
 }
 
 /// The routes of the same `VirtualServices` that are not in the list, because none of their conditions is for the list's
-/// gateway, port or caller.
-fn elsewhere<'w>(view: &View<'w>, host: &VirtualHost<'w>) -> Vec<Passed<'w>> {
+/// gateway, port or caller: those that stand before the one that takes the request.
+fn elsewhere<'w>(view: &View<'w>, host: &VirtualHost<'w>, taking: Option<&Route<'w>>) -> Vec<Passed<'w>> {
     let listed = || host.routes.iter().chain(&host.dropped);
     let mut seen: Vec<&VirtualService> = Vec::new();
     let mut found = Vec::new();
@@ -245,13 +250,16 @@ fn elsewhere<'w>(view: &View<'w>, host: &VirtualHost<'w>) -> Vec<Passed<'w>> {
             continue;
         }
         seen.push(bound);
-        let missing = expanded(view, bound)
-            .into_iter()
-            .filter(|route| !listed().any(|known| known.is_same(route)));
+        let all = expanded(view, bound).into_iter();
+        let before = all.take_while(|route| taking.is_none_or(|taking| !taking.is_same(route)));
+        let missing = before.filter(|route| !listed().any(|known| known.is_same(route)));
         found.extend(missing.map(|route| Passed {
             route,
             unmet: Vec::new(),
         }));
+        if taking.is_some_and(|taking| std::ptr::eq(taking.bound(), bound)) {
+            break;
+        }
     }
     found
 }
@@ -293,8 +301,7 @@ fn follow<'w>(
         .fault
         .as_ref()
         .and_then(|fault| aborted(fault.abort.as_ref()?));
-    if let Some((share, status)) = abort.filter(|(share, _)| *share >= 100.0) {
-        debug_assert!(share >= 100.0);
+    if let Some((_, status)) = abort.filter(|(share, _)| *share >= 100.0) {
         return Outcome::Answered {
             by: Some(taken),
             status,
@@ -338,3 +345,6 @@ fn aborted(abort: &Abort) -> Option<(f64, u16)> {
     // A status of gRPC comes with HTTP's 200.
     (share > 0.0).then(|| (share, abort.http_status.unwrap_or(200)))
 }
+
+#[cfg(test)]
+mod tests;

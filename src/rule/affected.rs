@@ -105,7 +105,9 @@ pub fn affected<'w>(view: &View<'w>, object: &'w Resource) -> BTreeSet<ObjectRef
             let of_namespace = view.virtual_services_in(&sidecar.meta.namespace);
             found.extend(of_namespace.into_iter().map(reference));
         }
-        Resource::Mark(_) | Resource::MeshConfig(_) => {}
+        // Whether trace ids come to the lane filters (LK504); neither is judged at admission.
+        Resource::Telemetry(_) | Resource::MeshConfig(_) => found.extend(view.lane_plugins_anywhere()),
+        Resource::Mark(_) => {}
     }
     found
 }
@@ -369,6 +371,25 @@ mod tests {
             service(),
         ];
         assert_eq!(affected_routes(&rule, others), ["leading"]);
+    }
+
+    #[test]
+    fn what_says_who_traces_affects_the_lane_plugins_of_every_namespace() {
+        let plugin = |namespace: &str, config: &Value| {
+            let metadata = json!({"namespace": namespace, "name": "lanes"});
+            let object = json!({"metadata": metadata, "spec": {"pluginConfig": config}});
+            Resource::parse(Kind::WasmPlugin, object).unwrap()
+        };
+        let telemetry = object(Kind::Telemetry, "default", &json!({"tracing": []}));
+        let others = [
+            plugin("pay", &json!({"lane_header": "lane"})),
+            plugin("cart", &json!({"rules": []})),
+        ];
+        let world = World::of(Settings::default(), others.into_iter().chain([telemetry.clone()]));
+        let view = View::new(&world);
+        let found = affected(&view, view.get(&telemetry.reference()).unwrap());
+        let plugin = ObjectRef::new(Kind::WasmPlugin, "pay", "lanes");
+        assert_eq!(found, BTreeSet::from([telemetry.reference(), plugin]));
     }
 
     #[test]

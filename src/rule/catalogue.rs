@@ -4,7 +4,7 @@ use super::{Check, Finding, Level};
 use super::{
     lk101, lk102, lk103, lk104, lk105, lk106, lk107, lk108, lk109, lk201, lk202, lk203, lk204, lk205, lk206,
     lk301, lk302, lk303, lk304, lk305, lk306, lk307, lk308, lk401, lk402, lk403, lk404, lk405, lk406, lk407,
-    lk408, lk501, lk502, lk503, lk601,
+    lk408, lk501, lk502, lk503, lk504, lk601, lk602,
 };
 use crate::resource::{Kind, Resource};
 
@@ -61,7 +61,9 @@ pub const RULES: &[Rule] = &[
     lk501::RULE,
     lk502::RULE,
     lk503::RULE,
+    lk504::RULE,
     lk601::RULE,
+    lk602::RULE,
 ];
 
 /// The rule that has this code or name, in any case.

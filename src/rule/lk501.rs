@@ -78,9 +78,9 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             .collect::<BTreeSet<_>>()
     };
     let mut of_groups = headers(&check.groups);
-    if let Some(before) = check.before {
+    if let Some(before) = &check.groups_before {
         // A group that only a plugin implied has gone with it.
-        of_groups.extend(headers(&Groups::new(before, None)));
+        of_groups.extend(headers(before));
     }
     of_groups
         .iter()

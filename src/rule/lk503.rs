@@ -64,9 +64,14 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     }
     let labels = &workload.template.labels;
     let memberships = check.groups.of_workload(&workload.meta.namespace, labels);
+    if memberships.is_empty() {
+        return Vec::new();
+    }
+    // The same in every group; which ports count is for each to say.
+    let missing = missing(check.view, workload);
     let of_group = memberships.iter().flat_map(|(lanes, services)| {
-        let found = match missing(check.view, workload) {
-            Some(missing) => vec![missing],
+        let found = match &missing {
+            Some(missing) => vec![missing.clone()],
             None => bypassed(check.view, workload, lanes, services),
         };
         found.into_iter().map(|told| told.finding(workload, lanes))
@@ -75,6 +80,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 }
 
 /// What is wrong, and where it stands.
+#[derive(Clone)]
 struct Told {
     path: String,
     message: String,

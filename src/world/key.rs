@@ -32,6 +32,8 @@ pub enum Key {
     BoundTo(Symbol),
     /// Gateways whose selector is written so.
     GatewayOf(Symbol),
+    /// Lane plugins of any namespace.
+    LanePlugin,
     /// `VirtualServices` that delegate to a `VirtualService` `namespace/name`.
     DelegatingTo(Symbol),
     /// Objects of a kind in a namespace, except pods and `ReplicaSets`.
@@ -110,7 +112,8 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
         | Resource::Mark(_)
         | Resource::MeshConfig(_)
         | Resource::Sidecar(_)
-        | Resource::WasmPlugin(_) => {}
+        | Resource::Telemetry(_) => {}
+        Resource::WasmPlugin(plugin) => keys.extend(plugin.lane_header.as_ref().map(|_| Key::LanePlugin)),
     }
     keys.push(Key::In(object.kind(), namespace.clone()));
     keys.sort_unstable();

@@ -11,7 +11,7 @@ use super::key::{Key, qualified};
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
     DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource, Service,
-    ServiceEntry, Sidecar, VirtualService, WasmPlugin, Workload,
+    ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -189,6 +189,22 @@ impl<'w> View<'w> {
             Host::Service { name, namespace } => self.service(namespace, name),
             Host::Other(_) => None,
         }
+    }
+
+    /// The namespaces that have a service, by name. Not to be read again: that would be every service there is.
+    pub fn namespaces_with_services(&self) -> Vec<Symbol> {
+        let mut namespaces: Vec<Symbol> = Vec::new();
+        for (at, layer) in self.layers.iter().enumerate() {
+            let services = layer
+                .world
+                .objects()
+                .filter(|object| object.kind() == Kind::Service);
+            let stand = services.filter(|object| !self.is_hidden(at, object));
+            namespaces.extend(stand.map(|object| object.meta().namespace.clone()));
+        }
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces
     }
 
     /// The services of a namespace, by name.
@@ -591,6 +607,27 @@ impl<'w> View<'w> {
         plugins
     }
 
+    /// The lane plugins for `header` in the sidecars of pods of `namespace` with these labels.
+    pub fn lane_plugins_of(
+        &self,
+        namespace: &Symbol,
+        labels: &Labels,
+        header: &Symbol,
+    ) -> Vec<&'w WasmPlugin> {
+        let mut plugins = self.lane_plugins_for(namespace);
+        plugins.retain(|plugin| plugin.lane_header.as_ref() == Some(header) && plugin.selects(labels));
+        plugins
+    }
+
+    /// Every lane plugin, wherever it is, by kind, namespace and name. Not to be read again: it is asked for nothing that is
+    /// admitted.
+    pub fn lane_plugins_anywhere(&self) -> Vec<ObjectRef> {
+        let found = self.find(&Key::LanePlugin).into_iter();
+        let mut found: Vec<ObjectRef> = found.map(Resource::reference).collect();
+        found.sort();
+        found
+    }
+
     /// Whether a namespace has an `EnvoyFilter`, which may do anything.
     pub fn has_envoy_filters(&self, namespace: &Symbol) -> bool {
         let filters = self.all_in(Kind::EnvoyFilter, namespace, |object| match object {
@@ -598,6 +635,16 @@ impl<'w> View<'w> {
             _ => None,
         });
         !filters.is_empty()
+    }
+
+    /// The `Telemetry` of a namespace: the oldest first, as Istio takes them (`getTelemetries` in
+    /// `pilot/pkg/model/telemetry.go`).
+    pub fn telemetries(&self, namespace: &Symbol) -> Vec<&'w Telemetry> {
+        let found = self.all_in(Kind::Telemetry, namespace, |object| match object {
+            Resource::Telemetry(telemetry) => Some(telemetry),
+            _ => None,
+        });
+        sorted_by_age(found, |telemetry| &telemetry.meta)
     }
 
     /// The gateway as an object in `namespace` names it (`name` or `namespace/name`).

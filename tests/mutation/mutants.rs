@@ -368,7 +368,16 @@ pub(crate) const MUTATIONS: &[(&str, &str, &str)] = &[
         "mesh",
         "the namespace no longer asks for sidecars",
     ),
-    ("tracing-off", "mesh", "a Telemetry switches tracing off"),
+    (
+        "tracing-off",
+        "mesh",
+        "a Telemetry of the namespace switches tracing off",
+    ),
+    (
+        "tracing-off-everywhere",
+        "mesh",
+        "a Telemetry of the root namespace switches tracing off",
+    ),
     (
         "nothing-imported",
         "mesh",
@@ -1074,6 +1083,8 @@ impl<'a> Maker<'a, '_> {
         let namespace = &self.object["metadata"]["name"];
         self.becomes("tracing-off", "", Some(&json!({"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry",
             "metadata": {"namespace": namespace, "name": "no-tracing"}, "spec": {"tracing": [{"disableSpanReporting": true}]}})));
+        self.becomes("tracing-off-everywhere", "", Some(&json!({"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry",
+            "metadata": {"namespace": "istio-system", "name": "no-tracing"}, "spec": {"tracing": [{"disableSpanReporting": true}]}})));
         self.becomes("nothing-imported", "", Some(&json!({"apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
             "metadata": {"namespace": namespace, "name": "default"}, "spec": {"egress": [{"hosts": ["istio-system/*"]}]}})));
     }

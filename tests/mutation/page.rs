@@ -270,7 +270,14 @@ const REASONS: &[(&str, &str)] = &[
         "Missed: at a gateway the misspelt header of the group is only one that nobody matches, and the routes set the lane whatever they match.",
     ),
     ("injection-off", "No rule looks at injection yet (LK503)."),
-    ("tracing-off", "No rule looks at tracing yet (LK504)."),
+    (
+        "tracing-off",
+        "The sidecars of the namespace hand on the trace ids of the gateway or of other callers, who may trace all the same.",
+    ),
+    (
+        "tracing-off-everywhere",
+        "No plugin carries a lane header, the filter needs no trace id, or the gateway has a Telemetry of its own.",
+    ),
     (
         "nothing-imported",
         "Missed: the caller's Sidecar drops the routes, so that lanes mix (LK308 does not look at it).",

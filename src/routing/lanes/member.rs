@@ -162,7 +162,8 @@ impl<'w> Lanes<'_, 'w> {
     }
 }
 
-fn has_http_port(service: &Service) -> bool {
+/// Whether HTTP routes apply to some port of a service that is no alias.
+pub fn has_http_port(service: &Service) -> bool {
     service.external_name.is_none() && service.ports.iter().any(|port| Protocol::of(port).is_http())
 }
 

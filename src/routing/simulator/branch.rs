@@ -240,10 +240,13 @@ pub(super) fn all_pods<'w>(
         port: Some(port.number),
         alias: None,
     };
-    let chosen = if matches!(target, Target::Unknown) {
-        Chosen::ending(Ending::Outside)
-    } else {
-        choose(view, client, &end, None)
+    let chosen = match target {
+        // The address that the caller looked up is that of all pods.
+        Target::Service(service) if !is_routed => {
+            Chosen::ending(of_service(view, service, port.number, None, false))
+        }
+        Target::Service(_) | Target::Entries(_) if is_routed => choose(view, client, &end, None),
+        _ => Chosen::ending(Ending::Outside),
     };
     let upstream = (is_routed && port.protocol.is_http()).then(|| chosen.upstream(view, client, port));
     Branch {
@@ -400,22 +403,20 @@ fn ended(mut carriers: Vec<Carrier<'_>>, by_address: bool) -> Ending<'_> {
 
 /// Whether any pod of a carrier is ready.
 fn readiness(view: &View<'_>, carrier: &Resource) -> Readiness {
-    let is_ready = |ready: bool| {
-        if ready {
+    let of_pods = |ready: &[Option<bool>]| {
+        if ready.contains(&Some(true)) {
             Readiness::Ready
+        } else if ready.is_empty() || ready.contains(&None) {
+            Readiness::Unknown
         } else {
             Readiness::NotReady
         }
     };
     match carrier {
-        Resource::Pod(pod) => is_ready(pod.ready),
+        Resource::Pod(pod) => of_pods(&[pod.ready]),
         Resource::Workload(workload) => {
             let pods = view.pods_of(workload);
-            if pods.is_empty() {
-                Readiness::Unknown
-            } else {
-                is_ready(pods.iter().any(|pod| pod.ready))
-            }
+            of_pods(&pods.iter().map(|pod| pod.ready).collect::<Vec<_>>())
         }
         _ => Readiness::Unknown,
     }

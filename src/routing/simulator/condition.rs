@@ -126,10 +126,10 @@ pub(super) fn unmet<'w>(condition: Condition<'w>, request: &Request) -> Option<U
 }
 
 fn unmet_part<'w>(part: &'w HttpMatch, own: Option<&HttpMatch>, request: &Request) -> Option<Unmet<'w>> {
-    if let Some(asked) = &part.uri {
-        if !is_path(asked, part.ignore_uri_case, request.path_alone()) {
-            return Some(Unmet::Path(asked));
-        }
+    if let Some(asked) = &part.uri
+        && !is_path(asked, part.ignore_uri_case, request.path_alone())
+    {
+        return Some(Unmet::Path(asked));
     }
     let header = |name: &str| request.header(name);
     for (name, asked) in part.headers.iter() {

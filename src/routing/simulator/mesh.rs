@@ -58,10 +58,9 @@ fn registered_host(view: &View<'_>, namespace: &Symbol, host: &str) -> Symbol {
     if entries.iter().any(|entry| is_exact(&entry.hosts)) {
         return written;
     }
-    if !name.is_empty() && !of.contains('.') {
-        if let Some(service) = view.service(of, name) {
-            return view.host_of(service);
-        }
+    let is_name = !name.is_empty() && !of.contains('.');
+    if let Some(service) = view.service(of, name).filter(|_| is_name) {
+        return view.host_of(service);
     }
     let hosts = entries.iter().flat_map(|entry| &entry.hosts);
     let wildcards = hosts.filter(|entry| host_includes(entry, host));
@@ -88,7 +87,7 @@ fn is_known(view: &View<'_>, host: &Symbol, target: &Target<'_>, namespace: &Sym
 
 /// The routes that the sidecar of `client` tries for `port` of a registered host: those of the first `VirtualService`
 /// that has any there; `None`: Istio makes its own.
-fn routes_for<'w>(view: &View<'w>, client: &Client, host: &Symbol, port: u32) -> Option<VirtualHost<'w>> {
+pub fn routes_for<'w>(view: &View<'w>, client: &Client, host: &Symbol, port: u32) -> Option<VirtualHost<'w>> {
     let namespace = &client.caller.namespace;
     let context = Context {
         gateway: None,
@@ -123,10 +122,9 @@ fn unknown<'w>(
     (host, target): (&Symbol, &Target<'w>),
     port: u32,
 ) -> Simulation<'w> {
-    if matches!(target, Target::Unknown) && port == 80 {
-        if let Some(list) = routes_for(view, client, host, port) {
-            return among(view, client, list, request, port);
-        }
+    let is_taken = matches!(target, Target::Unknown) && port == 80;
+    if let Some(list) = routes_for(view, client, host, port).filter(|_| is_taken) {
+        return among(view, client, list, request, port);
     }
     let config = view.mesh_config_of(&client.caller.namespace);
     if config.is_some_and(|config| config.registry_only) {

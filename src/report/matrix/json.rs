@@ -1,0 +1,99 @@
+//! JSON for programs, whose fields only ever grow in number (`schema` 1).
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::matrix::{self, Matrix};
+use crate::symbol::Symbol;
+
+#[derive(Serialize)]
+struct Wire<'m> {
+    schema: u32,
+    groups: Vec<Group<'m>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group<'m> {
+    #[serde(rename = "group")]
+    title: &'m str,
+    namespace: &'m str,
+    header: &'m str,
+    entry_header: Option<&'m str>,
+    lanes: Vec<&'m str>,
+    default_lane: Option<&'m str>,
+    strict: bool,
+    whole: bool,
+    rows: Vec<Row<'m>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'m> {
+    gateway: Option<&'m str>,
+    host: &'m str,
+    port: u32,
+    port_name: &'m str,
+    method: &'m str,
+    path: &'m str,
+    headers: Vec<[&'m str; 2]>,
+    grpc: bool,
+    cells: Vec<Cell<'m>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cell<'m> {
+    lane: Option<&'m str>,
+    reached: String,
+    whole: bool,
+    why: &'m str,
+}
+
+/// Writes the matrices as one JSON object.
+pub fn write_matrices_json(matrices: &[Matrix], out: &mut impl Write) -> io::Result<()> {
+    let wire = Wire {
+        schema: 1,
+        groups: matrices.iter().map(group).collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &wire)?;
+    writeln!(out)
+}
+
+fn group(matrix: &Matrix) -> Group<'_> {
+    Group {
+        title: &matrix.title,
+        namespace: &matrix.namespace,
+        header: &matrix.header,
+        entry_header: matrix.entry.as_deref(),
+        lanes: matrix.lanes.iter().map(Symbol::as_str).collect(),
+        default_lane: matrix.default_lane.as_deref(),
+        strict: matrix.is_strict,
+        whole: matrix.is_whole(),
+        rows: matrix.rows.iter().map(row).collect(),
+    }
+}
+
+fn row(row: &matrix::Row) -> Row<'_> {
+    let headers = row.probe.headers.iter();
+    let cells = row.cells.iter().map(|cell| Cell {
+        lane: cell.lane.as_deref(),
+        reached: cell.reached.to_string(),
+        whole: cell.is_whole,
+        why: &cell.why,
+    });
+    Row {
+        gateway: row.gateway.as_deref(),
+        host: &row.host,
+        port: row.port.number,
+        port_name: &row.port.name,
+        method: &row.probe.method,
+        path: &row.probe.path,
+        headers: headers
+            .map(|(name, value)| [name.as_str(), value.as_str()])
+            .collect(),
+        grpc: row.probe.is_grpc,
+        cells: cells.collect(),
+    }
+}

@@ -1,0 +1,285 @@
+//! `lanekeeper matrix` and `lanekeeper trace`: what they print of the examples, and how they end.
+//!
+//! What comes out is kept in `tests/snapshots/`. After a change that is meant, `INSTA_UPDATE=always cargo test --test
+//! lanes` writes it anew; the difference is to be read.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic that says why"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+#[path = "support/command.rs"]
+mod command;
+
+use command::{Run, folder, run};
+
+const ENTRY: [&str; 6] = [
+    "--url",
+    "http://cars.example/",
+    "-H",
+    "buid: wicph",
+    "--via",
+    "cars-rti-adapter:20885,cars-aggregator",
+];
+
+fn program(command: &str) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+    program.arg(command).env("NO_COLOR", "1").stdin(Stdio::null());
+    program
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+/// What a command prints of the good example and a broken one, which replaces an object of it.
+fn of_cars(command: &str, options: &[&str], broken: Option<&str>) -> Run {
+    let broken = broken.map(|name| format!("cars-broken/{name}"));
+    run(program(command)
+        .args(options)
+        .arg("cars")
+        .args(broken)
+        .current_dir(examples()))
+}
+
+/// The broken examples, by name.
+fn broken() -> Vec<String> {
+    let entries = fs::read_dir(examples().join("cars-broken")).expect("the folder is there");
+    let names = entries.map(|entry| entry.expect("a folder's entry").file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.retain(|name| Path::new(name).extension().is_some_and(|end| end == "yaml"));
+    names.sort();
+    names
+}
+
+#[test]
+fn the_matrix_of_the_good_example_is_whole() {
+    let run = of_cars("matrix", &["--strict"], None);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{}", run.stdout);
+    insta::assert_snapshot!("matrix-cars", run.stdout);
+    let json: Value = serde_json::from_str(&of_cars("matrix", &["-o", "json"], None).stdout).expect("JSON");
+    assert_eq!(json["groups"][0]["whole"], true);
+}
+
+#[test]
+fn the_matrix_of_each_broken_example_shows_what_is_broken() {
+    let mut all = String::new();
+    for name in broken() {
+        let run = of_cars("matrix", &["--strict"], Some(&name));
+        let _ = write!(
+            all,
+            "== {name}: exit {}\n{}\n",
+            run.code.unwrap_or(-1),
+            run.stdout
+        );
+    }
+    insta::assert_snapshot!("matrix-broken", all);
+}
+
+#[test]
+fn a_page_of_html_needs_nothing_else_and_escapes() {
+    let page = of_cars("matrix", &["-o", "html"], Some("subset-dropped.yaml")).stdout;
+    insta::assert_snapshot!("matrix-html", page);
+    for part in ["<script", "http://", "https://", "src="] {
+        assert!(!page.contains(part), "{part}");
+    }
+    let hostile = "\
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: '<b>&', namespace: cars-aswatson-dev}
+spec: {pluginConfig: {lane_header: x-lane, traffic_lane: a}}
+";
+    let folder = folder(&[("plugin.yaml", hostile)]);
+    let files = examples().join("cars");
+    let run = run(program("matrix")
+        .args(["-o", "html"])
+        .arg(files)
+        .arg(folder.path().join("plugin.yaml")));
+    assert!(!run.stdout.contains("<b>&:"), "{}", run.stdout);
+}
+
+#[test]
+fn a_request_through_three_hops_is_followed() {
+    let run = of_cars("trace", &ENTRY, None);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{}", run.stdout);
+    insta::assert_snapshot!("trace-cars", run.stdout);
+    let mut options = ENTRY.to_vec();
+    options.extend(["-o", "json"]);
+    insta::assert_snapshot!("trace-json", of_cars("trace", &options, None).stdout);
+}
+
+#[test]
+fn where_a_request_leaves_its_lane_is_told() {
+    let mut all = String::new();
+    for name in [
+        "subset-dropped.yaml",
+        "lane-crossed.yaml",
+        "rewrite-missing.yaml",
+        "filter-missing.yaml",
+        "grpc-to-http-port.yaml",
+    ] {
+        let run = of_cars("trace", &ENTRY, Some(name));
+        assert_eq!(run.code, Some(1), "{name}:\n{}", run.stdout);
+        let _ = write!(all, "== {name}\n{}\n", run.stdout);
+    }
+    insta::assert_snapshot!("trace-broken", all);
+}
+
+#[test]
+fn a_request_may_begin_in_the_mesh() {
+    let options = [
+        "--from",
+        "cars-aswatson-dev/app=cars-rti-adapter,version=wicph",
+        "--url",
+        "http://cars-aggregator:8080/",
+        "-H",
+        "bu: wtchk",
+    ];
+    let run = of_cars("trace", &options, None);
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    assert!(
+        run.stdout
+            .contains("Deployment cars-aswatson-dev/cars-aggregator-wtchk"),
+        "{}",
+        run.stdout
+    );
+    let options = [
+        "--from",
+        "cars-aswatson-dev",
+        "--url",
+        "http://cars-aggregator:9999/",
+    ];
+    let run = of_cars("trace", &options, None);
+    assert!(
+        run.stdout.contains("the service has no such port"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn what_cannot_be_followed_is_told_and_ends_with_2() {
+    let cases: [(&[&str], &str); 7] = [
+        (&["--url", "ftp://x"], "`ftp://x` is no URL of a request"),
+        (
+            &["--url", "x", "-H", "bu"],
+            "a header is written as 'name: value'",
+        ),
+        (&["--url", "x", "-H", "b u: x"], "`b u` is no name of a header"),
+        (
+            &["--url", "x", "--gateway", "cars"],
+            "did you mean cars-aswatson-dev/cars?",
+        ),
+        (
+            &["--url", "x", "--gateway", "a/b"],
+            "there is no such Gateway; there are: cars-aswatson-dev/cars",
+        ),
+        (&["--url", "x", "--from", "cars/app"], "`app` is no label"),
+        (&["--url", "x", "--via", "a b"], "`a b` is no call"),
+    ];
+    for (options, told) in cases {
+        let run = of_cars("trace", options, None);
+        assert_eq!(run.code, Some(2), "{options:?}");
+        assert!(run.stderr.contains(told), "{options:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_makes_both_end_with_2() {
+    let folder = folder(&[("bad.yaml", "kind: a\n\tb: 1\n")]);
+    for (command, options) in [("matrix", &[][..]), ("trace", &ENTRY[..])] {
+        let run = run(program(command)
+            .args(options)
+            .arg(examples().join("cars"))
+            .arg(folder.path()));
+        assert_eq!(run.code, Some(2), "{command}");
+        assert!(run.stderr.contains("bad.yaml:1:7"), "{command}: {}", run.stderr);
+    }
+}
+
+/// A Strict and a Fallback group in which one service lacks a lane.
+fn group(completeness: &str, without_header: &str) -> String {
+    let service = |name: &str, lanes: &[&str]| {
+        let mut text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{selector: {{app: {name}}}, ports: [{{name: http, port: 80}}]}}\n---\n"
+        );
+        let subsets: Vec<String> = lanes
+            .iter()
+            .map(|lane| format!("{{name: {lane}, labels: {{version: {lane}}}}}"))
+            .collect();
+        let _ = write!(
+            text,
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{host: {name}, subsets: [{}]}}\n---\n",
+            subsets.join(", ")
+        );
+        let route = |lane: &str| {
+            format!(
+                "  - {{match: [{{headers: {{bu: {{exact: {lane}}}}}}}], route: [{{destination: {{host: {name}, subset: {lane}}}}}]}}\n"
+            )
+        };
+        let default = match without_header {
+            "Reject" => String::new(),
+            _ => format!("  - route: [{{destination: {{host: {name}, subset: a}}}}]\n"),
+        };
+        let routes: String = lanes.iter().map(|lane| route(lane)).collect();
+        let _ = write!(
+            text,
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec:\n  hosts: [{name}]\n  http:\n{routes}{default}---\n"
+        );
+        for lane in lanes {
+            let _ = write!(
+                text,
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}-{lane}, namespace: shop}}\nspec:\n  \
+                 selector: {{matchLabels: {{app: {name}, version: {lane}}}}}\n  template:\n    metadata: {{labels: {{app: {name}, version: {lane}, part: shop}}}}\n    \
+                 spec: {{containers: [{{name: app, image: x}}]}}\n---\n"
+            );
+        }
+        text
+    };
+    format!(
+        "{}{}apiVersion: lanekeeper.dev/v1alpha1\nkind: LaneGroup\nmetadata: {{name: shop, namespace: shop}}\n\
+         spec: {{header: bu, workloads: {{matchLabels: {{part: shop}}}}, laneLabel: version, lanes: [a, b], defaultLane: a, \
+         completeness: {completeness}, withoutHeader: {without_header}}}\n",
+        service("cart", &["a", "b"]),
+        service("pay", &["a"]),
+    )
+}
+
+#[test]
+fn a_missing_lane_breaks_a_strict_group_and_no_other() {
+    let of = |completeness: &str, without_header: &str| {
+        let folder = folder(&[("shop.yaml", &group(completeness, without_header))]);
+        run(program("matrix").arg(folder.path()))
+    };
+    let strict = of("Strict", "DefaultLane");
+    assert_eq!(strict.code, Some(1), "{}{}", strict.stdout, strict.stderr);
+    insta::assert_snapshot!("matrix-strict", strict.stdout);
+    let fallback = of("Fallback", "DefaultLane");
+    assert_eq!(fallback.code, Some(0), "{}{}", fallback.stdout, fallback.stderr);
+    insta::assert_snapshot!("matrix-fallback", fallback.stdout);
+    let reject = of("Fallback", "Reject");
+    insta::assert_snapshot!("matrix-reject", reject.stdout);
+}
+
+#[test]
+fn without_a_group_there_is_a_note() {
+    let folder = folder(&[("a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n")]);
+    let run = run(program("matrix").arg(folder.path()));
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), ""));
+    assert!(
+        run.stderr.contains("there is no lane group with a service"),
+        "{}",
+        run.stderr
+    );
+}

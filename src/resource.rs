@@ -32,7 +32,8 @@ pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
 pub use label::Labels;
 pub use lane_group::{
-    LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupSpec, TraceFormat, WorkloadSelector,
+    LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupRule, LaneGroupSpec, TraceFormat, WorkloadSelector,
+    lane_group_rules,
 };
 pub use mark::Mark;
 pub use meta::{Annotations, Meta, Owner};

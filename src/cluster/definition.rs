@@ -3,9 +3,10 @@
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceConversion;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
 use kube::CustomResourceExt as _;
 
-use crate::resource::LaneGroupObject;
+use crate::resource::{LaneGroupObject, LaneGroupRule, lane_group_rules};
 
 /// The `CustomResourceDefinition` of `LaneGroup`, with what the API server would fill in written out, so that
 /// what is stored is what was applied.
@@ -33,6 +34,7 @@ pub fn crd() -> CustomResourceDefinition {
                 .and_then(|properties| properties.get("spec"));
             schema.description = spec.and_then(|spec| spec.description.clone());
             schema.title = None;
+            schema.x_kubernetes_validations = Some(lane_group_rules().into_iter().map(validation).collect());
         }
     }
     definition.spec.conversion = Some(CustomResourceConversion {
@@ -40,6 +42,16 @@ pub fn crd() -> CustomResourceDefinition {
         webhook: None,
     });
     definition
+}
+
+/// A rule as the definition has it.
+fn validation(LaneGroupRule { field, message, cel }: LaneGroupRule) -> ValidationRule {
+    ValidationRule {
+        rule: cel,
+        message: Some(message.to_owned()),
+        field_path: Some(field.to_owned()),
+        ..ValidationRule::default()
+    }
 }
 
 /// The definition as YAML, as `lanekeeper crd` prints it and `manifests/base` holds it.

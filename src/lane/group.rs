@@ -32,6 +32,8 @@ pub struct LaneGroup {
     pub lane_label: Option<Symbol>,
     /// The labels that its workloads share, sorted by key; empty: every workload of the namespace.
     pub workloads: Vec<(Symbol, Symbol)>,
+    /// What applications call for a request, one after the other, as it is written: `cart:8080`; empty: nothing is known.
+    pub chain: Vec<String>,
 }
 
 impl LaneGroup {

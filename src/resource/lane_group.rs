@@ -1,5 +1,7 @@
 //! `LaneGroup` (`lanekeeper.dev/v1alpha1`), Lanekeeper's own custom resource.
 
+mod refusal;
+
 use std::collections::BTreeMap;
 
 use kube::CustomResource;
@@ -7,9 +9,22 @@ use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use self::refusal::LaneGroupRule;
+use self::refusal::{REFUSALS, Refusal};
 use super::{Labels, Meta};
 use crate::lane::{self, Completeness, WithoutHeader};
 use crate::symbol::Symbol;
+
+/// How many lanes a group may have, and how many of the other lists' items: the API server bounds what its rules cost.
+const MOST_LANES: usize = 256;
+const MOST_GATEWAYS: usize = 64;
+const MOST_CALLS: usize = 64;
+
+/// How long texts may be: a header's name, a label's value, a name behind a namespace or domain, a call.
+const MOST_OF_HEADER: usize = 256;
+const MOST_OF_LABEL: usize = 63;
+const MOST_OF_NAME: usize = 317;
+const MOST_OF_CALL: usize = 1024;
 
 /// A set of services that share lanes, a lane header and a default lane, in one namespace.
 // The derive makes the CustomResourceDefinition that `lanekeeper crd` prints; its name is `LaneGroupObject`
@@ -26,13 +41,12 @@ use crate::symbol::Symbol;
     printcolumn = r#"{"name": "Header", "type": "string", "jsonPath": ".spec.header"}"#,
     printcolumn = r#"{"name": "Lanes", "type": "string", "jsonPath": ".spec.lanes"}"#,
     printcolumn = r#"{"name": "Default", "type": "string", "jsonPath": ".spec.defaultLane"}"#,
-    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
-    validation = Rule::new("self.spec.lanes.exists(lane, lane == self.spec.defaultLane)").message("spec.defaultLane has to be one of spec.lanes")
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LaneGroupSpec {
     /// The header that carries the lane inside the mesh.
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
+    #[schemars(length(min = 1, max = MOST_OF_HEADER), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
     pub header: String,
     /// How callers outside the mesh name their lane, where they use another header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,12 +55,13 @@ pub struct LaneGroupSpec {
     pub workloads: WorkloadSelector,
     /// The label whose value is the lane; without it, the subsets' labels tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MOST_OF_NAME))]
     pub lane_label: Option<String>,
     /// The lanes, by name.
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 63)))]
+    #[schemars(length(min = 1, max = MOST_LANES), inner(length(min = 1, max = MOST_OF_LABEL)))]
     pub lanes: Vec<String>,
     /// The lane of a request that names none.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = MOST_OF_LABEL))]
     pub default_lane: String,
     /// What becomes of a request that names no lane.
     #[serde(default)]
@@ -57,16 +72,21 @@ pub struct LaneGroupSpec {
     /// The trace format by which the lane filter follows a request.
     #[serde(default)]
     pub trace: TraceFormat,
+    /// What applications call for a request, one after the other, as `cart`, `cart:8080` or `cart.shop:8080/path`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_CALLS), inner(length(max = MOST_OF_CALL)))]
+    pub chain: Vec<String>,
 }
 
 /// The entry of a lane group.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LaneGroupEntry {
     /// The header that callers outside use.
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
+    #[schemars(length(min = 1, max = MOST_OF_HEADER), regex(pattern = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
     pub header: String,
     /// The gateways, each as `name` or `namespace/name`; empty: every gateway.
     #[serde(default)]
+    #[schemars(length(max = MOST_GATEWAYS), inner(length(max = MOST_OF_NAME)))]
     pub gateways: Vec<String>,
 }
 
@@ -138,14 +158,8 @@ impl LaneGroup {
 impl LaneGroup {
     /// The group that `spec` describes, or what about it the API server would refuse.
     pub fn new(meta: Meta, spec: LaneGroupSpec) -> Result<Self, String> {
-        if !spec.lanes.contains(&spec.default_lane) {
-            let LaneGroupSpec {
-                default_lane, lanes, ..
-            } = &spec;
-            return Err(format!(
-                "defaultLane `{default_lane}` has to be one of the lanes, which are {}",
-                lanes.join(", ")
-            ));
+        if let Some(refused) = refused(&spec) {
+            return Err(refused);
         }
         let header = |name: &str| Symbol::from(name.to_ascii_lowercase());
         let labels = spec.workloads.match_labels.iter();
@@ -169,6 +183,7 @@ impl LaneGroup {
                 without_header: spec.without_header,
                 completeness: Some(spec.completeness),
                 lane_label: spec.lane_label.map(Symbol::from),
+                chain: spec.chain,
                 workloads: labels.pairs().to_vec(),
             },
             meta,
@@ -176,16 +191,65 @@ impl LaneGroup {
     }
 }
 
+/// The rules of the definition: what [`LaneGroup::new`] refuses, too.
+pub fn lane_group_rules() -> Vec<LaneGroupRule> {
+    REFUSALS.iter().map(Refusal::rule).collect()
+}
+
+/// What the API server would refuse about a group: what the definition's schema says of single fields, and its rules.
+fn refused(spec: &LaneGroupSpec) -> Option<String> {
+    let entry = spec.entry.as_ref();
+    let gateways = entry.map_or(&[][..], |entry| &entry.gateways);
+    let headers = [
+        Some(("header", &spec.header)),
+        entry.map(|entry| ("entry.header", &entry.header)),
+    ];
+    let no_header = headers.into_iter().flatten().find(|(_, name)| {
+        let is_name = !name.is_empty() && name.bytes().all(lanekeeper_filter_core::lane::is_token);
+        !is_name || name.len() > MOST_OF_HEADER
+    });
+    if let Some((field, name)) = no_header {
+        return Some(format!("{field} has to be the name of a header: `{name}`"));
+    }
+    for (field, texts, items, characters) in [
+        ("lanes", &*spec.lanes, MOST_LANES, MOST_OF_LABEL),
+        ("laneLabel", spec.lane_label.as_slice(), 1, MOST_OF_NAME),
+        ("entry.gateways", gateways, MOST_GATEWAYS, MOST_OF_NAME),
+        ("chain", &*spec.chain, MOST_CALLS, MOST_OF_CALL),
+    ] {
+        if texts.len() > items {
+            return Some(format!(
+                "{field} has at most {items} items: it has {}",
+                texts.len()
+            ));
+        }
+        if let Some(text) = texts.iter().find(|text| text.len() > characters) {
+            return Some(format!("{field} has at most {characters} characters: `{text}`"));
+        }
+    }
+    REFUSALS.iter().find_map(|refusal| refusal.of(spec))
+}
+
 impl<'de> Deserialize<'de> for LaneGroup {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Wire {
             metadata: Meta,
-            spec: LaneGroupSpec,
+            spec: Checked,
+        }
+
+        /// Refused where it stands, so that the error has its place.
+        struct Checked(LaneGroupSpec);
+
+        impl<'de> Deserialize<'de> for Checked {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let spec = LaneGroupSpec::deserialize(deserializer)?;
+                refused(&spec).map_or(Ok(Self(spec)), |refused| Err(D::Error::custom(refused)))
+            }
         }
 
         let Wire { metadata, spec } = Wire::deserialize(deserializer)?;
-        Self::new(metadata, spec).map_err(|problem| D::Error::custom(format_args!("spec: {problem}")))
+        Self::new(metadata, spec.0).map_err(D::Error::custom)
     }
 }
 

@@ -172,6 +172,7 @@ fn implied_by(plugin: &WasmPlugin, header: &Symbol, namespace: &Symbol) -> LaneG
         without_header: WithoutHeader::DefaultLane,
         completeness: None,
         lane_label: None,
+        chain: Vec::new(),
         workloads: plugin
             .selector
             .as_ref()

@@ -164,12 +164,7 @@ fn a_lane_group_that_is_written_down_decides_what_a_lane_is() {
     let wrong = plane
         .kubectl_stdin(&["apply", "-f", "-"], &group("nowhere"))
         .expect_failure();
-    assert!(
-        wrong
-            .stderr
-            .contains("spec.defaultLane has to be one of spec.lanes"),
-        "{wrong}"
-    );
+    assert!(wrong.stderr.contains("spec.defaultLane"), "{wrong}");
     plane
         .kubectl_stdin(&["apply", "-f", "-"], &group("wtchk"))
         .expect_success();

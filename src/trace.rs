@@ -6,6 +6,8 @@
 //!                                                └── Call, with what the filter writes ◀──────┘
 //! ```
 
+use std::collections::VecDeque;
+
 use crate::lane::Completeness;
 use crate::resource::{Kind, Labels, ObjectRef, Resource};
 use crate::routing::{
@@ -149,8 +151,9 @@ impl<'w> Hop<'w> {
 }
 
 /// Follows a request, and after it the calls that the applications send, each for the one that it got. Applications pass
-/// trace ids on, and no lane header.
-pub fn follow<'w>(view: &View<'w>, start: Start, calls: &[Call]) -> Trace<'w> {
+/// trace ids on, and no lane header. Where no `calls` are said, they are those of the group that the request enters
+/// (`spec.chain` of a `LaneGroup`); one of them that cannot be read ends them.
+pub fn follow<'w>(view: &View<'w>, start: Start, calls: Option<&[Call]>) -> Trace<'w> {
     let groups = Groups::new(view, None);
     let tracing = Tracing {
         view,
@@ -159,7 +162,7 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: &[Call]) -> Trace<'w> {
     let mut lane: Option<Symbol> = None;
     let mut hops: Vec<Hop<'w>> = Vec::new();
     let mut next = Some((start, None, None));
-    let mut calls = calls.iter();
+    let mut left: VecDeque<Call> = calls.unwrap_or_default().to_vec().into();
     while let Some((start, sender, written)) = next.take() {
         let hop = tracing.hop(start, sender, written, &mut lane);
         let answering = hop.answering().filter(|_| hop.left != Some(Left::OtherProtocol));
@@ -167,9 +170,14 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: &[Call]) -> Trace<'w> {
             .copied()
             .zip(hop.followed().map(|branch| branch.host.clone()));
         next = after.and_then(|(carrier, host)| {
-            let call = calls.clone().next()?;
+            if hops.is_empty() && calls.is_none() {
+                let group = groups.of_host(&host);
+                let chain = group.iter().flat_map(|lanes| &lanes.group.chain);
+                left.extend(chain.map_while(|call| call.parse().ok()));
+            }
+            let call = left.front()?;
             let sent = tracing.call(&carrier, &host, hop.remembered.as_ref(), call)?;
-            calls.next();
+            left.pop_front();
             Some(sent)
         });
         hops.push(hop);
@@ -177,7 +185,7 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: &[Call]) -> Trace<'w> {
     Trace {
         lane,
         hops,
-        unmade: calls.cloned().collect(),
+        unmade: left.into(),
     }
 }
 

@@ -85,6 +85,9 @@ fn leads_to_two_working_lanes(name: &str) {
         let run = follow(line, folder.path());
         assert_eq!(run.code, Some(0), "{line}:\n{}{}", run.stdout, run.stderr);
         seen += 1;
+        if line.contains("trace") {
+            assert!(run.stdout.contains("\n3  "), "three hops:\n{}", run.stdout);
+        }
         if line.contains("matrix") {
             matrix = Some(run.stdout);
         }

@@ -52,9 +52,10 @@ pub(super) struct Args {
     /// The first request is a call by gRPC
     #[arg(long)]
     grpc: bool,
-    /// What the applications call, one after the other: services, with port and path where it matters
+    /// What the applications call, one after the other: services, with port and path where it matters; where it is not
+    /// said, as the LaneGroup's spec.chain has it
     #[arg(long, value_name = "SERVICE[:PORT][/PATH],…", value_delimiter = ',')]
-    via: Vec<Call>,
+    via: Option<Vec<Call>>,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
         request,
         port,
     };
-    let trace = follow(&view, start, &args.via);
+    let trace = follow(&view, start, args.via.as_deref());
     let objects: HashMap<ObjectRef, _> = read
         .files
         .objects

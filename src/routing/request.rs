@@ -157,7 +157,7 @@ impl fmt::Display for Request {
 }
 
 /// The host and the port of an authority; an address of IPv6 stands in brackets.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),

@@ -83,22 +83,27 @@ impl Request {
         split_port(&self.authority).0.to_ascii_lowercase()
     }
 
-    /// The values of a header (in any case), joined by commas as Envoy joins them; also of the pseudo-headers `:path`,
-    /// `:method`, `:authority` and `:scheme`.
-    pub fn header(&self, name: &str) -> Option<String> {
+    /// The values of a header (in any case), in order; also of the pseudo-headers `:path`, `:method`, `:authority` and
+    /// `:scheme`.
+    pub fn values(&self, name: &str) -> Vec<&str> {
         match name {
-            ":path" => return Some(self.path.clone()),
-            ":method" => return Some(self.method.clone()),
-            ":authority" => return Some(self.authority.clone()),
-            ":scheme" => return Some(self.scheme.clone()),
-            _ if name.eq_ignore_ascii_case("host") => return Some(self.authority.clone()),
+            ":path" => return vec![&self.path],
+            ":method" => return vec![&self.method],
+            ":authority" => return vec![&self.authority],
+            ":scheme" => return vec![&self.scheme],
+            _ if name.eq_ignore_ascii_case("host") => return vec![&self.authority],
             _ => {}
         }
         let values = self
             .headers
             .iter()
             .filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        let values: Vec<&str> = values.map(|(_, value)| value.as_str()).collect();
+        values.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// The same joined by commas; `None`: there is none.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let values = self.values(name);
         (!values.is_empty()).then(|| values.join(","))
     }
 
@@ -152,7 +157,7 @@ impl fmt::Display for Request {
 }
 
 /// The host and the port of an authority; an address of IPv6 stands in brackets.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),

@@ -23,7 +23,7 @@ use self::condition::unmet;
 use super::delegate::expanded;
 use super::route::Route;
 use super::{Caller, Condition, Request, VirtualHost};
-use crate::resource::{Abort, Labels, VirtualService};
+use crate::resource::{Abort, Labels, Resource, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
 
@@ -56,14 +56,18 @@ impl Client {
         let namespaces = gateway.map(|gateway| view.namespaces_with(&gateway.selector));
         let own = full.split_once('/').map(|(namespace, _)| namespace.into());
         let namespace = namespaces.and_then(|namespaces| namespaces.into_iter().next());
+        let namespace = namespace.or(own).unwrap_or_default();
+        let labels = gateway.map(|gateway| {
+            let pods = view.carriers(&namespace, &gateway.selector).into_iter();
+            let mut labels = pods.filter_map(Resource::carrier_labels);
+            labels.next().unwrap_or(&gateway.selector).clone()
+        });
         Self {
             caller: Caller {
-                namespace: namespace.or(own).unwrap_or_default(),
+                namespace,
                 gateway: Some(full),
             },
-            labels: gateway
-                .map(|gateway| gateway.selector.clone())
-                .unwrap_or_default(),
+            labels: labels.unwrap_or_default(),
         }
     }
 }

@@ -286,9 +286,21 @@ pub fn more_specific_hosts<'w>(
 /// `VirtualService` leaves out.
 pub fn routes_of_host<'w>(
     view: &View<'w>,
+    at: (&'w Gateway, &'w Server),
+    siblings: &[&'w Gateway],
+    host: &Symbol,
+) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
+    routes_of_host_by(view, at, siblings, host, None)
+}
+
+/// The same for a gateway whose pods are known: `sourceLabels` and `sourceNamespace` are compared with theirs
+/// (`sourceMatchHTTP` in `pilot/pkg/networking/core/route/route.go`).
+pub(super) fn routes_of_host_by<'w>(
+    view: &View<'w>,
     (gateway, server): (&'w Gateway, &'w Server),
     siblings: &[&'w Gateway],
     host: &Symbol,
+    pods: Option<Source<'_>>,
 ) -> (Vec<Route<'w>>, Vec<Route<'w>>) {
     let (mut routes, mut dropped) = (Vec::new(), Vec::new());
     let mut seen: Vec<(&Symbol, &Symbol, *const VirtualService)> = Vec::new();
@@ -307,7 +319,7 @@ pub fn routes_of_host<'w>(
             let context = Context {
                 gateway: Some(&name),
                 port: Some(server.port),
-                source: None,
+                source: pods,
             };
             let (of_vs, left_out) = all_routes_at(view, vs, context);
             routes.extend(of_vs);

@@ -22,6 +22,9 @@ pub const ARGUMENT: &str = "application";
 /// `ServiceEntry` objects: the proxy goes by the `host` header.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(240, 240, 0, 1));
 
+/// The header of a request for which the next hop is not asked: routes may lead in circles.
+pub const ALONE: &str = "x-alone";
+
 /// The headers that carry a trace, as tracing libraries pass them on.
 const TRACE: [&str; 11] = [
     "traceparent",
@@ -120,7 +123,7 @@ async fn answer(State(port): State<Arc<Port>>, request: Request) -> Json<Vec<Hop
             .collect(),
         next: None,
     }];
-    if let Some(next) = &port.next {
+    if let Some(next) = port.next.as_ref().filter(|_| !headers.contains_key(ALONE)) {
         let mut call = next.clone();
         call.headers.extend(trace_of(headers));
         match port.client.send(&call).await {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
+use hyper::http::response::Parts;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -68,6 +69,10 @@ pub struct Answer {
     pub hops: Vec<Hop>,
     /// What a proxy said that answered by itself.
     pub text: String,
+    /// Where it sends the caller.
+    pub location: Option<String>,
+    /// The status of gRPC, where it comes with the headers: a proxy that answers a call by gRPC itself puts it there.
+    pub grpc_status: Option<String>,
 }
 
 impl Answer {
@@ -169,21 +174,24 @@ impl Client {
             .body(Full::default())
             .map_err(|error| format!("{call:?} is no request: {error}"))?;
         let client = if call.http2 { &self.http2 } else { &self.http1 };
-        let (status, body) = exchange(client, request)
+        let (head, body) = exchange(client, request)
             .await
             .map_err(|error| format!("{}: {error}", call.url))?;
         // A proxy that answers by itself answers with text.
-        Ok(match serde_json::from_slice(&body) {
-            Ok(hops) => Answer {
-                status,
-                hops,
-                text: String::new(),
-            },
-            Err(_) => Answer {
-                status,
-                hops: Vec::new(),
-                text: String::from_utf8_lossy(&body).into_owned(),
-            },
+        let (hops, text) = match serde_json::from_slice(&body) {
+            Ok(hops) => (hops, String::new()),
+            Err(_) => (Vec::new(), String::from_utf8_lossy(&body).into_owned()),
+        };
+        let header = |name| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        Ok(Answer {
+            status: head.status.as_u16(),
+            hops,
+            text,
+            location: header("location"),
+            grpc_status: header("grpc-status"),
         })
     }
 
@@ -216,19 +224,19 @@ impl Client {
     }
 }
 
-/// The status and the whole body.
+/// The status with the headers, and the whole body.
 async fn exchange(
     client: &legacy::Client<HttpConnector<Hosts>, Full<Bytes>>,
     request: Request<Full<Bytes>>,
-) -> Result<(u16, Bytes), String> {
+) -> Result<(Parts, Bytes), String> {
     let exchange = async {
         let response = client
             .request(request)
             .await
             .map_err(|error| format!("{error:?}"))?;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await;
-        Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        let (head, body) = response.into_parts();
+        let body = body.collect().await;
+        Ok((head, body.map_err(|error| error.to_string())?.to_bytes()))
     };
     tokio::time::timeout(PATIENCE, exchange)
         .await

@@ -17,11 +17,13 @@ mod webhook;
 
 mod application;
 mod client;
+mod generated;
 mod istiod;
 mod mesh;
 mod network;
 mod pods;
 mod seed;
+mod simulated;
 mod traffic;
 
 use std::env;
@@ -67,7 +69,7 @@ fn trials(mesh: Option<&Arc<mesh::Mesh>>) -> Vec<Trial> {
             Ok(())
         })
     };
-    seed::TESTS.iter().map(trial).collect()
+    seed::TESTS.iter().chain([&simulated::TEST]).map(trial).collect()
 }
 
 /// The first process of a PID namespace is not ended by signals that it does not wait for.

@@ -145,7 +145,7 @@ impl Mesh {
     /// Sends a request from outside to the gateway, whatever host it names.
     #[track_caller]
     pub fn ask_at_gateway(&self, call: &Call) -> Answer {
-        let answer = self.runtime.block_on(self.client.send(call));
+        let answer = self.send_to_gateway(call);
         answer.unwrap_or_else(|error| panic!("the gateway gives no answer: {error}\n{}", self.logs()))
     }
 
@@ -153,8 +153,27 @@ impl Mesh {
     #[track_caller]
     pub fn ask_from_pod(&self, workload: &str, call: &Call) -> Answer {
         let pod = self.pod(workload);
-        let answer = self.runtime.block_on(self.client.order(pod.orders(), call));
+        let answer = self.send_from_pod(workload, call);
         answer.unwrap_or_else(|error| panic!("{} gets no answer: {error}\n{}", pod.name, pod.logs()))
+    }
+
+    /// As [`Self::ask_at_gateway`], where there may be no answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there was no answer.
+    pub fn send_to_gateway(&self, call: &Call) -> Result<Answer, String> {
+        self.runtime.block_on(self.client.send(call))
+    }
+
+    /// As [`Self::ask_from_pod`], where there may be no answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there was no answer.
+    pub fn send_from_pod(&self, workload: &str, call: &Call) -> Result<Answer, String> {
+        let orders = self.pod(workload).orders();
+        self.runtime.block_on(self.client.order(orders, call))
     }
 
     /// A client whose every host is the gateway, for many requests at once.
@@ -256,12 +275,14 @@ impl Mesh {
         }
     }
 
-    fn kubectl(&self, verb: &str, objects: &[Value]) -> KubectlOutput {
+    /// `kubectl apply`, `delete` and the like of objects, without waiting for any proxy.
+    pub fn kubectl(&self, verb: &str, objects: &[Value]) -> KubectlOutput {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         self.plane.kubectl_stdin(&[verb, "-f", "-"], &list.to_string())
     }
 
-    fn list(&self, kind: &str) -> Vec<Value> {
+    /// The objects of a kind, or of several with commas between.
+    pub fn list(&self, kind: &str) -> Vec<Value> {
         let found = self
             .plane
             .kubectl(&["get", kind, "--all-namespaces", "-o", "json"])

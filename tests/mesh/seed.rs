@@ -84,6 +84,13 @@ pub fn mesh() -> Mesh {
     files.retain(|object| object["kind"] != "VirtualService" || object["metadata"]["name"] != PORTAL);
     files.extend(filter());
     mesh.apply(&files);
+    enter(&mesh);
+    mesh.run_pods(&chain());
+    mesh
+}
+
+/// Applies the routes at the gateway as soon as the webhook adds the lane header to them.
+fn enter(mesh: &Mesh) {
     let routes = objects(UNWRITTEN);
     eventually("the webhook knows the group", || {
         let tried = mesh.plane.kubectl_stdin(
@@ -93,8 +100,51 @@ pub fn mesh() -> Mesh {
         tried.stdout.contains("\"bu\"").then_some(())
     });
     mesh.apply(&routes);
-    mesh.run_pods(&chain());
-    mesh
+}
+
+/// The routes and rules of the group, without those at the gateway.
+fn routing() -> Vec<Value> {
+    let mut routing = ["30-cars-aggregator", "40-cars-rti-adapter", "50-cars-api-portal"]
+        .map(|name| objects(&format!("examples/cars/{name}.yaml")))
+        .concat();
+    routing.retain(|object| {
+        object["kind"] == "DestinationRule"
+            || (object["kind"] == "VirtualService" && object["metadata"]["name"] != PORTAL)
+    });
+    routing
+}
+
+/// Takes the filter and the group's routes and rules away, and lets the namespace be told only.
+pub fn take_down(mesh: &Mesh) {
+    without_filter(mesh);
+    enforce(mesh, "warn");
+    let mut routing = routing();
+    routing.extend(objects(UNWRITTEN));
+    mesh.remove(&routing);
+}
+
+/// Brings back what [`take_down`] takes away.
+pub fn put_up(mesh: &Mesh) {
+    mesh.apply(&routing());
+    with_filter(mesh);
+    enforce(mesh, "enforce");
+    enter(mesh);
+}
+
+fn enforce(mesh: &Mesh, mode: &str) {
+    let label = format!("lanekeeper.dev/enforcement={mode}");
+    let labelled = mesh
+        .plane
+        .kubectl(&["label", "--overwrite", "namespace", CARS, &label]);
+    labelled.expect_success();
+    let broken = objects("examples/cars-broken/lane-crossed.yaml");
+    eventually(&format!("the webhook is asked to {mode}"), || {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": broken});
+        let tried = mesh
+            .plane
+            .kubectl_stdin(&["apply", "--dry-run=server", "-f", "-"], &list.to_string());
+        (tried.status.success() == (mode == "warn")).then_some(())
+    });
 }
 
 /// What each application asks: the adapter's callers use its gRPC port.

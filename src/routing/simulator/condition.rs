@@ -119,7 +119,7 @@ impl fmt::Display for Asked<'_> {
 
 /// What `request` lacks for `condition`; `None`: it meets it. Port, source and gateways have been looked at before
 /// (`TranslateRouteMatch` in `pilot/pkg/networking/core/route/route.go`; Envoy takes paths without their query, and
-/// joins the values of one header by commas).
+/// looks at each value of a header that is sent more than once: before Envoy 1.39 it took them for one, joined by commas).
 pub(super) fn unmet<'w>(condition: Condition<'w>, request: &Request) -> Option<Unmet<'w>> {
     let own = condition.own.map(|(_, part)| part);
     condition.parts().find_map(|part| unmet_part(part, own, request))
@@ -131,14 +131,10 @@ fn unmet_part<'w>(part: &'w HttpMatch, own: Option<&HttpMatch>, request: &Reques
     {
         return Some(Unmet::Path(asked));
     }
-    let header = |name: &str| request.header(name);
     for (name, asked) in part.headers.iter() {
-        let found = header(name);
-        let is_met = match &found {
-            None => false,
-            Some(value) => is_presence(asked) || asked.matches(value),
-        };
-        if !is_met {
+        let mut values = request.values(name).into_iter();
+        if !values.any(|value| is_presence(asked) || asked.matches(value)) {
+            let found = request.header(name);
             return Some(Unmet::Header { name, asked, found });
         }
     }
@@ -147,13 +143,13 @@ fn unmet_part<'w>(part: &'w HttpMatch, own: Option<&HttpMatch>, request: &Reques
         let is_replaced = own.is_some_and(|own| {
             !std::ptr::eq(own, part) && own.without_headers.iter().any(|(other, _)| other == name)
         });
-        let found = header(name);
-        let is_so = if is_presence(refused) {
-            found.is_some()
-        } else {
-            refused.matches(found.as_deref().unwrap_or_default())
-        };
-        if is_so && !is_replaced {
+        let mut values = request.values(name);
+        if values.is_empty() && !is_presence(refused) {
+            values.push("");
+        }
+        let is_so = |value: &&str| is_presence(refused) || refused.matches(value);
+        if values.iter().any(is_so) && !is_replaced {
+            let found = request.header(name);
             return Some(Unmet::Without { name, refused, found });
         }
     }
@@ -248,8 +244,28 @@ mod tests {
         assert!(!holds(&present, "x", &[]) && holds(&present, "x", &[("BU", "y")]));
         let star = json!({"headers": {"bu": {"regex": "*"}}});
         assert!(!holds(&star, "x", &[]) && holds(&star, "x", &[("bu", "y")]));
-        let twice = json!({"headers": {"bu": {"exact": "a,b"}}});
-        assert!(holds(&twice, "x", &[("bu", "a"), ("bu", "b")]));
+    }
+
+    #[test]
+    fn one_of_the_values_of_a_header_is_enough() {
+        let twice = [("bu", "a"), ("bu", "b")];
+        assert!(holds(&json!({"headers": {"bu": {"exact": "b"}}}), "x", &twice));
+        assert!(!holds(&json!({"headers": {"bu": {"exact": "a,b"}}}), "x", &twice));
+        assert!(holds(
+            &json!({"headers": {"bu": {"exact": "a,b"}}}),
+            "x",
+            &[("bu", "a,b")]
+        ));
+        assert!(!holds(
+            &json!({"withoutHeaders": {"bu": {"exact": "b"}}}),
+            "x",
+            &twice
+        ));
+        assert!(holds(
+            &json!({"withoutHeaders": {"bu": {"exact": "a,b"}}}),
+            "x",
+            &twice
+        ));
     }
 
     #[test]

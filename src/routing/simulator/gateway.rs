@@ -2,8 +2,8 @@
 
 use super::{Client, NotFound, Outcome, Refusal, Simulation, among};
 use crate::resource::{Gateway, Server};
-use crate::routing::Request;
-use crate::routing::virtual_host::{VirtualHost, routes_of_host, served_host_of};
+use crate::routing::virtual_host::{VirtualHost, routes_of_host_by, served_host_of};
+use crate::routing::{Request, Source};
 use crate::symbol::Symbol;
 use crate::world::{View, host_includes};
 
@@ -36,7 +36,11 @@ pub(super) fn simulate<'w>(
             location: Some(format!("https://{}{}", request.authority, request.path)),
         });
     }
-    let (routes, dropped) = routes_of_host(view, (gateway, server), &siblings, &host);
+    let pods = Source {
+        namespace: Some(&client.caller.namespace),
+        labels: Some(&client.labels),
+    };
+    let (routes, dropped) = routes_of_host_by(view, (gateway, server), &siblings, &host, Some(pods));
     let host = VirtualHost {
         host,
         gateway: Some(name.clone()),
@@ -84,4 +88,43 @@ fn server_for<'w>(
     };
     let ranked = fitting.filter_map(|(gateway, server)| Some((specific(server)?, (gateway, server))));
     ranked.max_by_key(|(rank, _)| *rank).map(|(_, found)| found)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::{Kind, Resource};
+    use crate::routing::simulate;
+    use crate::world::{Settings, World};
+
+    #[test]
+    fn the_source_at_a_gateway_is_its_own_pods() {
+        let meta = |name: &str| json!({"name": name, "namespace": "ingress"});
+        let gateway = json!({"metadata": meta("gw"), "spec": {"selector": {"istio": "gw"},
+            "servers": [{"port": {"number": 80, "protocol": "HTTP"}, "hosts": ["*"]}]}});
+        let pods = json!({"metadata": meta("gw"), "spec": {"selector": {"matchLabels": {"istio": "gw"}},
+            "template": {"metadata": {"labels": {"istio": "gw", "zone": "a"}}}}});
+        let answering = |status: u16, source: serde_json::Value| json!({"match": [source], "directResponse": {"status": status}});
+        let routes = json!({"metadata": meta("vs"), "spec": {"hosts": ["*"], "gateways": ["gw"], "http": [
+            answering(500, json!({"sourceLabels": {"app": "portal"}})),
+            answering(501, json!({"sourceNamespace": "cars"})),
+            answering(200, json!({"sourceLabels": {"zone": "a"}, "sourceNamespace": "ingress"})),
+        ]}});
+        let parse = |kind, object| Resource::parse(kind, object).unwrap();
+        let world = World::of(
+            Settings::default(),
+            [
+                parse(Kind::Gateway, &gateway),
+                parse(Kind::Deployment, &pods),
+                parse(Kind::VirtualService, &routes),
+            ],
+        );
+        let view = View::new(&world);
+        let client = Client::at_gateway(&view, &"gw".into(), &"ingress".into());
+        let (request, port) = Request::get("http://cars.example/").unwrap();
+        let simulation = simulate(&view, &client, &request, port);
+        assert_eq!(simulation.outcome.status(), Some(200));
+    }
 }

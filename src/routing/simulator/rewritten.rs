@@ -4,6 +4,7 @@ use regex::Regex;
 
 use super::super::header::authority_of;
 use crate::resource::{Redirect, RegexRewrite, StringMatch};
+use crate::routing::request::split_port;
 use crate::routing::{Block, Condition, Request, Route};
 
 /// The request as it leaves the proxy for the destination at `destination`, header operations apart. `by` is the
@@ -82,7 +83,25 @@ fn by_pattern(rewrite: &RegexRewrite, request: &Request) -> String {
     with_query(path.into_owned(), request)
 }
 
-/// The status and the place of a redirect, for a request that came to `port` (`ApplyRedirect`).
+/// The port that goes without saying.
+fn own_port(scheme: &str) -> Option<u32> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    }
+}
+
+/// Whether the request's host comes with the port that goes without saying.
+fn names_own_port(request: &Request) -> bool {
+    let port = split_port(&request.authority)
+        .1
+        .and_then(|port| port.parse().ok());
+    port.is_some() && port == own_port(&request.scheme)
+}
+
+/// The status and the place of a redirect, for a request that came to `port` (`ApplyRedirect`; Envoy's
+/// `processRequestHost` keeps the port of the request's host unless another is named).
 pub(super) fn redirected(redirect: &Redirect, request: &Request, port: u32) -> (u16, String) {
     let status = match redirect.redirect_code {
         0 => 301,
@@ -97,17 +116,18 @@ pub(super) fn redirected(redirect: &Redirect, request: &Request, port: u32) -> (
         None if &*redirect.derive_port == "FROM_REQUEST_PORT" => Some(port),
         written => written,
     };
-    let host = if redirect.authority.is_empty() {
-        request.host()
+    // What is the scheme's own goes without saying, even where the request's host has another.
+    let written = written.filter(|port| own_port(scheme) != Some(*port));
+    let host = if !redirect.authority.is_empty() {
+        &*redirect.authority
+    } else if written.is_some() || (*scheme != *request.scheme && names_own_port(request)) {
+        split_port(&request.authority).0
     } else {
-        redirect.authority.to_string()
+        &*request.authority
     };
-    let keeps_authority = redirect.authority.is_empty() && written.is_none() && *scheme == *request.scheme;
-    let is_default = |port: &u32| matches!((scheme, port), ("http", 80) | ("https", 443));
-    let authority = match written.filter(|port| !is_default(port)) {
-        _ if keeps_authority => request.authority.clone(),
+    let authority = match written {
         Some(port) => format!("{host}:{port}"),
-        None => host,
+        None => host.to_owned(),
     };
     let path = if redirect.uri.is_empty() {
         request.path.clone()
@@ -194,6 +214,18 @@ mod tests {
         assert_eq!(
             place(json!({"scheme": "https", "redirectCode": 308}), "x/a"),
             (308, "https://x/a".to_owned())
+        );
+        assert_eq!(
+            place(json!({"scheme": "https"}), "x:8080/a"),
+            (301, "https://x:8080/a".to_owned())
+        );
+        assert_eq!(
+            place(json!({"scheme": "https"}), "x:80/a"),
+            (301, "https://x/a".to_owned())
+        );
+        assert_eq!(
+            place(json!({"port": 80}), "x:8080/a"),
+            (301, "http://x:8080/a".to_owned())
         );
         assert_eq!(
             place(json!({"authority": "y", "port": 8080}), "x/a"),

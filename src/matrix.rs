@@ -9,6 +9,7 @@ mod cell;
 mod entry;
 mod probe;
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
@@ -110,7 +111,11 @@ pub fn all(view: &View<'_>) -> Vec<Matrix> {
 
 /// The matrix of one group.
 pub fn of_group<'v, 'w>(view: &'v View<'w>, groups: &Groups<'v, 'w>, lanes: &Rc<Lanes<'v, 'w>>) -> Matrix {
-    let asking = Asking { view, lanes };
+    let asking = Asking {
+        view,
+        lanes,
+        is_filtered: OnceCell::new(),
+    };
     let members = members(view, groups, lanes);
     let mut rows = entry_rows(&asking, &members);
     for service in members {
@@ -144,6 +149,8 @@ fn members<'v, 'w>(view: &View<'w>, groups: &Groups<'v, 'w>, lanes: &Rc<Lanes<'v
 struct Asking<'a, 'v, 'w> {
     view: &'a View<'w>,
     lanes: &'a Lanes<'v, 'w>,
+    /// Whether each workload of the group has a lane filter that knows the default lane.
+    is_filtered: OnceCell<bool>,
 }
 
 impl<'w> Asking<'_, '_, 'w> {
@@ -295,8 +302,11 @@ impl<'w> Asking<'_, '_, 'w> {
         }
     }
 
-    /// Whether each workload of the group has a lane filter that knows the default lane.
     fn is_filtered(&self) -> bool {
+        *self.is_filtered.get_or_init(|| self.find_filters())
+    }
+
+    fn find_filters(&self) -> bool {
         let group = &self.lanes.group;
         let of_group = Labels::new(group.workloads.iter().cloned());
         let mut carriers = self.view.carriers(&group.namespace, &of_group).into_iter();

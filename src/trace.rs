@@ -152,7 +152,7 @@ impl<'w> Hop<'w> {
 
 /// Follows a request, and after it the calls that the applications send, each for the one that it got. Applications pass
 /// trace ids on, and no lane header. Where no `calls` are said, they are those of the group that the request enters
-/// (`spec.chain` of a `LaneGroup`); one of them that cannot be read ends them.
+/// (`spec.chain` of a `LaneGroup`), from where it enters; one of them that cannot be read ends them.
 pub fn follow<'w>(view: &View<'w>, start: Start, calls: Option<&[Call]>) -> Trace<'w> {
     let groups = Groups::new(view, None);
     let tracing = Tracing {
@@ -171,9 +171,12 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: Option<&[Call]>) -> Trac
             .zip(hop.followed().map(|branch| branch.host.clone()));
         next = after.and_then(|(carrier, host)| {
             if hops.is_empty() && calls.is_none() {
-                let group = groups.of_host(&host);
-                let chain = group.iter().flat_map(|lanes| &lanes.group.chain);
-                left.extend(chain.map_while(|call| call.parse().ok()));
+                left.extend(
+                    groups
+                        .of_host(&host)
+                        .iter()
+                        .flat_map(|lanes| chain_after(lanes, &host)),
+                );
             }
             let call = left.front()?;
             let sent = tracing.call(&carrier, &host, hop.remembered.as_ref(), call)?;
@@ -187,6 +190,15 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: Option<&[Call]>) -> Trac
         hops,
         unmade: left.into(),
     }
+}
+
+/// The calls of the group after the one to `host`; all of them where it is none of them.
+fn chain_after(lanes: &Lanes<'_, '_>, host: &Symbol) -> Vec<Call> {
+    let chain = lanes.group.chain.iter().map_while(|call| call.parse().ok());
+    let mut chain: Vec<Call> = chain.collect();
+    let name = |host: &str| host.split('.').next().unwrap_or_default().to_owned();
+    let at = chain.iter().position(|call| name(&call.host) == name(host));
+    chain.split_off(at.map_or(0, |at| at + 1))
 }
 
 /// A request to be sent, the workload that sends it, and what its lane filter writes.

@@ -1,9 +1,11 @@
 //! The ways into a group: what a gateway's hosts lead to, by the header that callers outside use.
 
+use hashbrown::HashSet;
+
 use super::cell::{Cell, judge};
 use super::probe::{Probe, probes};
 use super::{Asking, Row};
-use crate::resource::{Server, Service, StringMatch};
+use crate::resource::{Server, Service, StringMatch, VirtualService};
 use crate::routing::{
     Client, HeaderState, HeaderValue, Outcome, Port, Protocol, Route, Simulation, VirtualHost, header_after,
     reached, roots_of, simulate, virtual_hosts,
@@ -79,21 +81,18 @@ fn cell(
 /// The lists of routes at gateways with a route to a member, each host and port once.
 fn lists<'w>(asking: &Asking<'_, '_, 'w>, members: &[&'w Service]) -> Vec<VirtualHost<'w>> {
     let view = asking.view;
+    let hosts: HashSet<Symbol> = members.iter().map(|service| view.host_of(service)).collect();
+    let leading = hosts.iter().flat_map(|host| view.virtual_services_to(host));
+    let mut bound: Vec<&'w VirtualService> = leading.flat_map(|vs| roots_of(view, vs)).collect();
+    bound.sort_by_key(|vs| (&vs.meta.namespace, &vs.meta.name));
+    bound.dedup_by_key(|vs| (&vs.meta.namespace, &vs.meta.name));
+    let mut known = HashSet::new();
     let mut found: Vec<VirtualHost<'w>> = Vec::new();
-    for service in members {
-        for vs in view.virtual_services_to(&view.host_of(service)) {
-            let roots = roots_of(view, vs).into_iter();
-            for list in roots.flat_map(|root| virtual_hosts(view, root)) {
-                let is_known = found.iter().any(|known| {
-                    known.gateway == list.gateway
-                        && known.host == list.host
-                        && known.port == list.port
-                        && known.server.map(Server::is_tls) == list.server.map(Server::is_tls)
-                });
-                if list.gateway.is_some() && !is_known && leads_to(asking, &list, members) {
-                    found.push(list);
-                }
-            }
+    for list in bound.into_iter().flat_map(|vs| virtual_hosts(view, vs)) {
+        let is_tls = list.server.is_some_and(Server::is_tls);
+        let key = (list.gateway.clone(), list.host.clone(), list.port, is_tls);
+        if list.gateway.is_some() && known.insert(key) && leads_to(asking, &list, &hosts) {
+            found.push(list);
         }
     }
     let order = |list: &VirtualHost<'_>| (list.gateway.clone(), list.port, list.host.clone());
@@ -101,13 +100,10 @@ fn lists<'w>(asking: &Asking<'_, '_, 'w>, members: &[&'w Service]) -> Vec<Virtua
     found
 }
 
-fn leads_to(asking: &Asking<'_, '_, '_>, list: &VirtualHost<'_>, members: &[&Service]) -> bool {
-    let view = asking.view;
+fn leads_to(asking: &Asking<'_, '_, '_>, list: &VirtualHost<'_>, hosts: &HashSet<Symbol>) -> bool {
     list.routes.iter().any(|route| {
-        reached(route.route).any(|(_, to)| {
-            let host = route.host_of(view, &to.destination);
-            members.iter().any(|member| view.host_of(member) == host)
-        })
+        let mut reached = reached(route.route);
+        reached.any(|(_, to)| hosts.contains(&route.host_of(asking.view, &to.destination)))
     })
 }
 

@@ -53,6 +53,7 @@ pub(super) struct Args {
     #[arg(long)]
     grpc: bool,
     /// What the applications call, one after the other: services, with port and path where it matters
+    /// [default: `spec.chain` of the one LaneGroup that the sender is of]
     #[arg(long, value_name = "SERVICE[:PORT][/PATH],…", value_delimiter = ',')]
     via: Vec<Call>,
     /// How to print it
@@ -75,12 +76,17 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let read = args.looking.read()?;
     let view = View::new(&read.world);
     let client = client(args, &view, &read.world)?;
+    let calls = if args.via.is_empty() {
+        chain(&read.world, &client)?
+    } else {
+        args.via.clone()
+    };
     let start = Start {
         client,
         request,
         port,
     };
-    let trace = follow(&view, start, &args.via);
+    let trace = follow(&view, start, &calls);
     let objects: HashMap<ObjectRef, _> = read
         .files
         .objects
@@ -103,6 +109,30 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
         read.has_problems,
         trace.lane.is_some() && !trace.keeps_lane(),
     ))
+}
+
+/// What the group says that applications call: the one that is entered at the gateway, or is of the sender's namespace.
+/// Where there are several, none is meant.
+fn chain(world: &World, client: &Client) -> anyhow::Result<Vec<Call>> {
+    let groups = world.objects().filter_map(|object| match object {
+        Resource::LaneGroup(group) => Some(group.group()),
+        _ => None,
+    });
+    let mut chains = groups.filter(|group| {
+        let is_of_sender = match &client.caller.gateway {
+            Some(gateway) => group.entry.as_ref().is_some_and(|entry| entry.is_at(gateway)),
+            None => group.namespace == client.caller.namespace,
+        };
+        is_of_sender && !group.chain.is_empty()
+    });
+    match (chains.next(), chains.next()) {
+        (Some(only), None) => {
+            let calls = only.chain.iter().map(|call| call.parse());
+            let calls: Result<Vec<Call>, _> = calls.collect();
+            calls.with_context(|| format!("spec.chain of {}", only.title()))
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The first request, and the port that it is sent to.

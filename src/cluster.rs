@@ -6,7 +6,8 @@
 //!                    ├── a watch for each served kind ─▶ Resource::parse ─▶ World::apply, ::remove   Progress
 //!                    │     list, then watch; a list that starts afresh ends in World::retain         (readiness)
 //!                    ├── Fresh: quorum reads of what a denial rests on ─▶ a World of its own
-//!                    └── load: every kind listed once, for commands ─▶ Loaded
+//!                    ├── load: every kind listed once, for commands ─▶ Loaded
+//!                    └── StatusWriter: the status of lane groups, by the one replica that holds the Lease
 //! ```
 //!
 //! Kinds that are not served are empty. A kind whose definition is installed later is found by the next look;
@@ -16,10 +17,12 @@
 mod connection;
 mod definition;
 mod fresh;
+mod lease;
 mod load;
 mod look;
 mod object;
 mod progress;
+mod status;
 mod watch;
 
 pub use connection::{Connection, connect};
@@ -27,4 +30,5 @@ pub use definition::{crd, crd_yaml};
 pub use fresh::Fresh;
 pub use load::{Loaded, load};
 pub use progress::{Pending, Progress};
+pub use status::StatusWriter;
 pub use watch::{Watches, watch};

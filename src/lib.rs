@@ -29,6 +29,7 @@ pub mod rule;
 pub mod schema;
 pub mod server;
 mod shares;
+pub mod status;
 pub mod symbol;
 pub mod trace;
 pub mod verdict;

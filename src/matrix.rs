@@ -19,7 +19,10 @@ use self::entry::entry_rows;
 use self::probe::{Probe, probes};
 use crate::lane::WithoutHeader;
 use crate::resource::{Labels, Service};
-use crate::routing::{Client, Groups, Lanes, Port, Protocol, is_claimed_on_mesh, routes_for, simulate};
+use crate::routing::{
+    Client, Groups, Lanes, Port, Protocol, Target, is_claimed_on_mesh, roots_of, routes_for, simulate,
+    target_of,
+};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -105,8 +108,10 @@ pub fn all(view: &View<'_>) -> Vec<Matrix> {
     let of_groups = namespaces
         .iter()
         .flat_map(|namespace| groups.of_namespace(namespace));
-    let matrices = of_groups.map(|lanes| of_group(view, &groups, &lanes));
-    matrices.filter(|matrix| !matrix.rows.is_empty()).collect()
+    // A plugin may imply a group in each namespace.
+    let matrices = of_groups.map(|lanes| (lanes.group.is_implicit(), of_group(view, &groups, &lanes)));
+    let shown = matrices.filter(|(is_implied, matrix)| !is_implied || !matrix.rows.is_empty());
+    shown.map(|(_, matrix)| matrix).collect()
 }
 
 /// The matrix of one group.
@@ -141,7 +146,8 @@ fn members<'v, 'w>(view: &View<'w>, groups: &Groups<'v, 'w>, lanes: &Rc<Lanes<'v
         group.is_some_and(|group| Rc::ptr_eq(&group, lanes)) && lanes.has_member(service)
     };
     services
-        .filter(|service| service.external_name.is_none() && is_of_group(service))
+        .filter(|service| !service.selector.is_empty() && service.external_name.is_none())
+        .filter(is_of_group)
         .collect()
 }
 
@@ -164,10 +170,9 @@ impl<'w> Asking<'_, '_, 'w> {
         let mut rows = Vec::new();
         let host = self.view.host_of(service);
         // What only gateways and other hosts lead to, the mesh does not call.
-        let is_routed_elsewhere = !self.view.virtual_services_to(&host).is_empty();
         let is_claimed =
             !self.view.virtual_services_of(&host).is_empty() || is_claimed_on_mesh(self.view, &host);
-        if is_routed_elsewhere && !is_claimed {
+        if !is_claimed && self.is_routed_elsewhere(&host) {
             return rows;
         }
         for port in self.ports(service, &host) {
@@ -193,6 +198,20 @@ impl<'w> Asking<'_, '_, 'w> {
         }
         rows.retain(Row::is_shown);
         rows
+    }
+
+    /// Whether gateways, or routes of another host that is there, lead to the full host `host`.
+    fn is_routed_elsewhere(&self, host: &Symbol) -> bool {
+        let leading = self.view.virtual_services_to(host).into_iter();
+        let mut roots = leading.flat_map(|vs| roots_of(self.view, vs));
+        roots.any(|vs| {
+            let mut hosts = vs
+                .hosts
+                .iter()
+                .map(|host| self.view.resolve(host, &vs.meta.namespace));
+            vs.bound_gateways().next().is_some()
+                || hosts.any(|host| !matches!(target_of(self.view, &host), Target::Unknown))
+        })
     }
 
     /// The ports of a service for HTTP, and those that its routes ask for, whatever they are.
@@ -253,7 +272,7 @@ impl<'w> Asking<'_, '_, 'w> {
             request.set(header, named.map(Symbol::as_str));
             simulate(self.view, &client, &request, port.number)
         };
-        let expected = self.expected(service, probe, lane);
+        let expected = self.expected(Some(service), probe, lane);
         let simulation = ask(lane);
         let cell = judge(self.lanes, &simulation, lane, expected, None);
         if lane.is_some() || cell.is_whole {
@@ -278,8 +297,8 @@ impl<'w> Asking<'_, '_, 'w> {
         }
     }
 
-    /// What a request to the service is to come to.
-    fn expected(&self, service: &Service, probe: &Probe, lane: Option<&Symbol>) -> Expected {
+    /// What a request to the service, or to none that is known, is to come to.
+    fn expected(&self, service: Option<&Service>, probe: &Probe, lane: Option<&Symbol>) -> Expected {
         if !probe.tells_lanes {
             return Expected::Anything;
         }
@@ -291,8 +310,11 @@ impl<'w> Asking<'_, '_, 'w> {
                 (WithoutHeader::DefaultLane, None) => Expected::Anything,
             };
         };
-        let reach = self.lanes.reach(service, None);
-        let is_there = reach.is_some_and(|reach| reach.lanes.contains(lane));
+        let has_lane = |service: &Service| {
+            let reach = self.lanes.reach(service, None);
+            reach.is_some_and(|reach| reach.lanes.contains(lane))
+        };
+        let is_there = service.is_none_or(has_lane);
         match &group.default_lane {
             _ if is_there => Expected::Lane,
             Some(_) => Expected::DefaultLane {

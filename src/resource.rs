@@ -32,8 +32,8 @@ pub use gateway::{Gateway, Server};
 pub use kind::{Kind, ObjectRef};
 pub use label::Labels;
 pub use lane_group::{
-    LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupRule, LaneGroupSpec, TraceFormat, WorkloadSelector,
-    lane_group_rules,
+    Condition, ConditionStatus, LaneGroup, LaneGroupEntry, LaneGroupObject, LaneGroupRule, LaneGroupSpec,
+    LaneGroupStatus, TraceFormat, WorkloadSelector, lane_group_rules,
 };
 pub use mark::Mark;
 pub use meta::{Annotations, Meta, Owner};

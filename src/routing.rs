@@ -44,14 +44,15 @@ pub use header::{
     Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
 };
 pub use hop::{End, Hop, hops, upstream};
-pub use injection::{INJECT, INJECTED, Injection, WhyOff, injection};
+pub use injection::{INJECT, INJECTED, Injection, WhyOff, has_sidecar, injection};
 pub use lanes::{Groups, Lanes, Reach, has_http_port, is_lane_key};
 pub use protocol::Protocol;
 pub use request::{NotAUrl, Request};
 pub use route::{Condition, Context, Root, Route, Source, destinations, is_on_mesh, reached, routes_at};
 pub use simulator::{
     Branch, Carrier, Client, Ending, Forwarded, NotFound, Outcome, Passed, Readiness, Refusal, Severed,
-    Simulation, Taken, Unmet, Way, routes_for, simulate,
+    Simulation, Taken, Unmet, Way, routes_at_gateway, routes_for, simulate, simulate_among,
+    simulate_without_proxy,
 };
 pub use subset::{
     Carriers, Endpoints, Missed, carriers_of_subset, has_target_port, is_subset_routed, missed_by_a_slip,

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use crate::lane::Completeness;
 use crate::resource::{Kind, Labels, ObjectRef, Resource};
 use crate::routing::{
-    Branch, Carrier, Client, Ending, Groups, Lanes, Outcome, Port, Protocol, Request, Simulation, simulate,
-    target_of,
+    Branch, Carrier, Client, Ending, Groups, Lanes, Outcome, Port, Protocol, Request, Simulation,
+    has_sidecar, simulate, simulate_without_proxy, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -26,6 +26,8 @@ pub struct Start {
     pub request: Request,
     /// The port that it is sent to.
     pub port: u32,
+    /// Whether a proxy sends it: a workload without a sidecar has none.
+    pub has_proxy: bool,
 }
 
 /// A request that an application sends for the one that it got.
@@ -125,14 +127,39 @@ pub struct Trace<'w> {
 }
 
 impl Trace<'_> {
-    /// Whether each step is answered in its lane.
+    /// Whether each step is answered, and in the request's lane, if it has one.
     pub fn keeps_lane(&self) -> bool {
         let has_left = |hop: &Hop<'_>| hop.left.as_ref().is_some_and(|left| *left != Left::StoodIn);
-        self.unmade.is_empty() && !self.hops.iter().any(has_left)
+        self.is_answered() && !self.hops.iter().any(has_left)
+    }
+
+    /// Whether the request, and each that is sent for it, is answered by a workload, or by a proxy on purpose.
+    pub fn is_answered(&self) -> bool {
+        self.unmade.is_empty() && self.hops.iter().all(Hop::is_answered)
     }
 }
 
 impl<'w> Hop<'w> {
+    /// Whether someone answers who is not a proxy in trouble.
+    fn is_answered(&self) -> bool {
+        match &self.simulation.outcome {
+            Outcome::NotFound(_) | Outcome::Refused(_) => false,
+            Outcome::Answered { status, .. } => *status < 400,
+            Outcome::Forwarded(forwarded) => {
+                let mut endings = forwarded.branches.iter().map(|branch| branch.ending.status());
+                endings.all(|status| status.is_none())
+            }
+        }
+    }
+
+    /// All branches.
+    fn branches(&self) -> Vec<Branch<'w>> {
+        match &self.simulation.outcome {
+            Outcome::Forwarded(forwarded) => forwarded.branches.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The branch that is followed.
     pub fn followed(&self) -> Option<&Branch<'w>> {
         match &self.simulation.outcome {
@@ -221,8 +248,13 @@ impl<'w> Tracing<'_, '_, 'w> {
             client,
             request,
             port,
+            has_proxy,
         } = start;
-        let simulation = simulate(self.view, &client, &request, port);
+        let simulation = if has_proxy {
+            simulate(self.view, &client, &request, port)
+        } else {
+            simulate_without_proxy(self.view, &client, &request, port)
+        };
         let mut hop = Hop {
             sender,
             gateway: client.caller.gateway.clone(),
@@ -261,12 +293,25 @@ impl<'w> Tracing<'_, '_, 'w> {
             return hop;
         }
         if let Some(lanes) = &group {
-            hop.lanes = lanes_of(lanes, &branch);
-            hop.left = lane
+            let branches = hop.branches();
+            let mut reached: Vec<Symbol> = branches
+                .iter()
+                .flat_map(|branch| lanes_of(lanes, branch))
+                .collect();
+            reached.sort();
+            reached.dedup();
+            // Each destination that has a share of the requests has to be in the lane.
+            let all = lane.as_ref().map(|lane| {
+                let mut left = branches.iter().map(|branch| left(lanes, branch, &reached, lane));
+                left.find(|left| left.as_ref().is_some_and(|left| *left != Left::StoodIn))
+            });
+            let own = lane
                 .as_ref()
-                .and_then(|lane| left(lanes, &branch, &hop.lanes, lane));
+                .and_then(|lane| left(lanes, &branch, &reached, lane));
+            hop.left = all.flatten().flatten().or(own);
+            hop.lanes = reached;
         }
-        let home = carrier_home(&carrier, self.view, &branch.host);
+        let home = carrier_home(&carrier, self.view, &branch.host).filter(|_| self.has_proxy(&carrier));
         hop.remembered =
             home.and_then(|home| self.filter(&home, carrier.labels, |header| branch.request.header(header)));
         hop
@@ -329,6 +374,7 @@ impl<'w> Tracing<'_, '_, 'w> {
         if is_grpc {
             request.set("content-type", Some("application/grpc"));
         }
+        let has_proxy = self.has_proxy(carrier);
         let written = self.filter(&namespace, carrier.labels, |header| {
             let of_header = remembered.filter(|remembered| remembered.header == *header);
             of_header.map(|remembered| remembered.lane.clone())
@@ -337,6 +383,7 @@ impl<'w> Tracing<'_, '_, 'w> {
             is_default: remembered.is_none_or(|remembered| remembered.is_default),
             ..written
         });
+        let written = written.filter(|_| has_proxy);
         if let Some(written) = &written {
             request.set(&written.header, Some(&written.lane));
         }
@@ -344,8 +391,17 @@ impl<'w> Tracing<'_, '_, 'w> {
             client,
             request,
             port: number,
+            has_proxy,
         };
         Some((start, carrier.object.map(Resource::reference), written))
+    }
+
+    /// Whether a carrier has a sidecar, as far as it is known.
+    fn has_proxy(&self, carrier: &Carrier<'w>) -> bool {
+        match carrier.object {
+            Some(Resource::Workload(workload)) => has_sidecar(self.view, workload),
+            _ => true,
+        }
     }
 
     /// The first port of what `host` names in `namespace` that is one of those meant.
@@ -400,6 +456,9 @@ fn lanes_of(lanes: &Lanes<'_, '_>, branch: &Branch<'_>) -> Vec<Symbol> {
 
 /// Why a request of `lane` is not in it any more at the end of a branch, if it is not.
 fn left(lanes: &Lanes<'_, '_>, branch: &Branch<'_>, reached: &[Symbol], lane: &Symbol) -> Option<Left> {
+    if branch.ending.status().is_some() {
+        return Some(Left::Unanswered);
+    }
     let default = lanes.group.default_lane.as_ref();
     let sent = branch.request.header(&lanes.group.header);
     let is_told = match sent.as_deref() {

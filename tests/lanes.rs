@@ -278,7 +278,7 @@ fn without_a_group_there_is_a_note() {
     let run = run(program("matrix").arg(folder.path()));
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), ""));
     assert!(
-        run.stderr.contains("there is no lane group with a service"),
+        run.stderr.contains("no service takes part in a lane group"),
         "{}",
         run.stderr
     );

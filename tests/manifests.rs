@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use lanekeeper::resource::Kind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn base(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -54,35 +54,56 @@ fn names(kinds: impl Iterator<Item = Kind>) -> BTreeSet<String> {
         .collect()
 }
 
+/// Whether a rule is one to read.
+fn is_to_read(rule: &Value) -> bool {
+    strings(&rule["verbs"]) == ["get", "list", "watch"]
+}
+
 #[test]
-fn the_rights_are_those_to_read_every_kind_and_no_more() {
+fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
     let documents = documents("rbac.yaml");
     let roles: Vec<&Value> = documents
         .iter()
         .filter(|object| !object["rules"].is_null())
         .collect();
-    for role in &roles {
-        for rule in role["rules"].as_array().unwrap() {
-            assert_eq!(strings(&rule["verbs"]), ["get", "list", "watch"], "{rule}");
-        }
-    }
-    let [cluster, mesh] = roles[..] else {
+    let [cluster, mesh, lease] = roles[..] else {
         panic!("{} roles", roles.len())
     };
     assert_eq!(
-        (&cluster["kind"], &mesh["kind"]),
-        (&"ClusterRole".into(), &"Role".into())
+        (&cluster["kind"], &mesh["kind"], &lease["kind"]),
+        (&"ClusterRole".into(), &"Role".into(), &"Role".into())
     );
+    let rules = |role: &Value| role["rules"].as_array().unwrap().clone();
+    let (reading, writing): (Vec<Value>, Vec<Value>) = rules(cluster).into_iter().partition(is_to_read);
     let all = || Kind::ALL.iter().copied();
     assert_eq!(
-        resources(&cluster["rules"]),
+        resources(&reading.into()),
         names(all().filter(|kind| *kind != Kind::ConfigMap))
     );
+    let status =
+        json!([{"apiGroups": ["lanekeeper.dev"], "resources": ["lanegroups/status"], "verbs": ["patch"]}]);
+    assert_eq!(Value::from(writing), status);
+    assert!(rules(mesh).iter().all(is_to_read));
     assert_eq!(
         resources(&mesh["rules"]),
         names(all().filter(|kind| *kind == Kind::ConfigMap))
     );
     assert_eq!(mesh["metadata"]["namespace"], "istio-system");
+    let leases = |more: Value| {
+        let mut rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]});
+        rule.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        rule
+    };
+    assert_eq!(
+        lease["rules"],
+        json!([
+            leases(json!({"verbs": ["create"]})),
+            leases(json!({"resourceNames": ["lanekeeper"], "verbs": ["get", "update"]}))
+        ])
+    );
+    assert_eq!(lease["metadata"]["namespace"], "lanekeeper-system");
 }
 
 #[test]

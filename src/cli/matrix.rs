@@ -26,7 +26,9 @@ service, or from outside to a gateway.
   wrong lane        a workload of another lane answers, or of none
   mixed             which lane answers is chance
   wrong port        it gets to a port that speaks another protocol
-  header not set    its lane answers, and is not told the lane: what it calls goes elsewhere
+  lane not told     its lane answers, and the lane header does not name it: what it calls goes elsewhere
+  301, 418, …       the proxy answers by itself
+  -                 not asked: no header, or only a pattern, tells the lane there
 
 Exit codes: 0 done, 1 a group that promises every lane for every service (completeness: Strict) is not
 whole, 2 it cannot run or a file cannot be read or applied.
@@ -65,7 +67,7 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let matrices = matrix::all(&view);
     if matrices.is_empty() {
         complain(
-            "note: there is no lane group with a service: neither a LaneGroup nor a plugin with a lane_header",
+            "note: no service takes part in a lane group, of a LaneGroup or of a plugin with a lane_header",
         );
     }
     let mut out = io::BufWriter::new(io::stdout().lock());

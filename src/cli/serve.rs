@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use self::reload::{Content, errors_counter, follow};
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
-use crate::cluster::{Fresh, connect, watch};
+use crate::cluster::{Fresh, StatusWriter, connect, watch};
 use crate::config::Config;
 use crate::files;
 use crate::server::{self, CertificateSource, LogTarget, serve};
@@ -72,11 +72,29 @@ pub(super) struct Args {
     /// The namespace of objects in --manifests that name none
     #[arg(short, long, default_value = "default")]
     namespace: String,
+    /// Write no status of lane groups
+    #[arg(long, conflicts_with = "manifests")]
+    no_status: bool,
+    /// The namespace of the Lease by which one of several replicas writes the status of lane groups
+    /// [default: the pod's own, else lanekeeper-system]
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["manifests", "no_status"])]
+    lease_namespace: Option<String>,
     #[command(flatten)]
     configuration: Configuration,
 }
 
 impl Args {
+    /// Where the Lease is.
+    fn lease_namespace(&self) -> String {
+        /// Where a pod finds its namespace (Kubernetes, "Accessing the Kubernetes API from a Pod").
+        const OWN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+        let own = || fs::read_to_string(OWN).ok().map(|own| own.trim().to_owned());
+        let given = self.lease_namespace.clone().or_else(own);
+        given
+            .filter(|given| !given.is_empty())
+            .unwrap_or_else(|| "lanekeeper-system".to_owned())
+    }
+
     /// What the configuration and the flags together say of levels and of who is who.
     fn settings(&self, config: &Config) -> Settings {
         let mut settings = self.configuration.settings(config);
@@ -124,7 +142,7 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         shutdown_delay: Duration::from_secs(args.shutdown_delay),
         ..server::Config::default()
     };
-    let (engine, watches) = if is_embedded {
+    let (engine, cluster) = if is_embedded {
         (
             Engine::new(Arc::new(RwLock::new(world_of_files(args, &config)?)), settings).on_files(),
             None,
@@ -135,13 +153,17 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         let world = Arc::new(RwLock::new(World::new(mesh.clone())));
         let watches = watch(client.clone(), Arc::clone(&world));
         let progress = Arc::clone(watches.progress());
-        let fresh = Fresh::new(client, Arc::clone(&progress), mesh);
+        let fresh = Fresh::new(client.clone(), Arc::clone(&progress), mesh);
+        let writer = (!args.no_status).then(|| {
+            let (world, progress) = (Arc::clone(&world), Arc::clone(&progress));
+            StatusWriter::start(client, &args.lease_namespace(), world, progress)
+        });
         let pending = move || progress.pending().iter().map(ToString::to_string).collect();
         (
             Engine::new(world, settings)
                 .confirming(Arc::new(fresh))
                 .ready_when(pending),
-            Some(watches),
+            Some((watches, writer)),
         )
     };
     let engine = Arc::new(engine);
@@ -165,7 +187,12 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
     running.until_signal().await?;
-    drop(watches);
+    if let Some((watches, writer)) = cluster {
+        if let Some(writer) = writer {
+            writer.end().await;
+        }
+        drop(watches);
+    }
     Ok(())
 }
 

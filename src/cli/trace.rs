@@ -23,9 +23,10 @@ client that looks pods up by itself, as with a registry of its own (Nacos, Dubbo
 and no route applies to it. A caller in the mesh that goes through the gateway sends the lane header there,
 not the entry header.
 
-Of several destinations with weights, the one with the most requests is followed.
+Of several destinations with weights, the one with the most requests is followed, and each has to be in the
+lane. Trace ids are taken to flow: `lanekeeper check` tells where they do not (LK504).
 
-Exit codes: 0 the request stays in its lane, 1 it does not, 2 it cannot run or a file cannot be read.
+Exit codes: 0 the request is answered and stays in its lane, if it has one, 1 it does not, 2 it cannot run or a file cannot be read.
 
 Examples:
   lanekeeper trace --url http://cars.example/ -H 'buid: wicph' --via cars-rti-adapter:20885,cars-aggregator k8s/
@@ -80,6 +81,7 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
         client,
         request,
         port,
+        has_proxy: true,
     };
     let trace = follow(&view, start, args.via.as_deref());
     let objects: HashMap<ObjectRef, _> = read
@@ -100,10 +102,7 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     written
         .and_then(|()| out.flush())
         .context("the trace could not be written")?;
-    Ok(exit_code(
-        read.has_problems,
-        trace.lane.is_some() && !trace.keeps_lane(),
-    ))
+    Ok(exit_code(read.has_problems, !trace.keeps_lane()))
 }
 
 /// The first request, and the port that it is sent to.

@@ -40,11 +40,27 @@ pub enum Reached {
     /// It gets to a port that speaks another protocol.
     WrongPort,
     /// The right workload answers, and the lane header that it gets is not the lane: what it calls goes elsewhere.
-    HeaderNotSet,
+    NotTold,
     /// The proxy answers by itself, with this status.
     Answered(u16),
     /// It leaves what is known here.
     Outside,
+    /// It names no lane, no lane is promised to it, and this one answers.
+    Lane(Symbol),
+    /// No request was made: lanes are not told by a header there, or by a pattern only.
+    NotAsked,
+}
+
+impl Cell {
+    /// No request of the lane is made, for this reason.
+    pub(super) fn not_asked(lane: Option<&Symbol>, why: &str) -> Self {
+        Self {
+            lane: lane.cloned(),
+            reached: Reached::NotAsked,
+            is_whole: true,
+            why: why.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Reached {
@@ -61,9 +77,11 @@ impl fmt::Display for Reached {
             Self::WrongLane(lanes) => write!(f, "wrong lane: {}", names(lanes)),
             Self::Mixed(lanes) => write!(f, "mixed: {}", names(lanes)),
             Self::WrongPort => f.write_str("wrong port"),
-            Self::HeaderNotSet => f.write_str("header not set"),
+            Self::NotTold => f.write_str("lane not told"),
             Self::Answered(status) => write!(f, "{status}"),
             Self::Outside => f.write_str("outside"),
+            Self::Lane(lane) => f.write_str(lane),
+            Self::NotAsked => f.write_str("-"),
         }
     }
 }
@@ -121,7 +139,7 @@ pub(super) fn judge(
                 .iter()
                 .map(|branch| (reached_by(lanes, branch, lane, expected, header), branch))
                 .collect();
-            worst(of_branches, forwarded)
+            worst(lanes, of_branches, forwarded)
         }
     };
     let is_whole = match (expected, &reached) {
@@ -129,7 +147,9 @@ pub(super) fn judge(
             reached,
             Reached::Unavailable | Reached::NotReady | Reached::WrongPort
         ),
-        (Expected::Refusal, reached) => *reached == Reached::NotFound,
+        (Expected::Refusal, reached) => {
+            matches!(reached, Reached::NotFound | Reached::Answered(400..=499))
+        }
         (Expected::DefaultLane { is_promised: false }, _) => false,
         (_, Reached::Answered(status)) => *status < 400,
         (Expected::Lane, reached) => matches!(reached, Reached::Ok | Reached::Outside),
@@ -186,11 +206,7 @@ fn reached_by(
         })
     };
     let told = |lane: &Symbol, reached: Reached| {
-        if is_told(lane) {
-            reached
-        } else {
-            Reached::HeaderNotSet
-        }
+        if is_told(lane) { reached } else { Reached::NotTold }
     };
     if let Some(lane) = lane.filter(|lane| in_lane(lane)) {
         return told(lane, Reached::Ok);
@@ -199,23 +215,40 @@ fn reached_by(
         // A lane that the service lacks may be one of those that it calls.
         return told(lane.unwrap_or(default), Reached::Default);
     }
-    let mut found: Vec<Symbol> = of_carriers.into_iter().flatten().collect();
-    found.sort();
-    found.dedup();
-    match found.len() {
-        0 | 1 => Reached::WrongLane(found),
+    let found = lanes_answering(lanes, branch);
+    match found.as_slice() {
+        [only] if lane.is_none() && expected == Expected::Anything => Reached::Lane(only.clone()),
+        [] | [_] => Reached::WrongLane(found),
         _ => Reached::Mixed(found),
     }
 }
 
+/// The lanes of all that may answer at a destination.
+fn lanes_answering(lanes: &Lanes<'_, '_>, branch: &Branch<'_>) -> Vec<Symbol> {
+    let (Ending::Reaches(carriers) | Ending::ByAddress(carriers)) = &branch.ending else {
+        return Vec::new();
+    };
+    let of_carriers = carriers.iter();
+    let mut found: Vec<Symbol> = of_carriers
+        .flat_map(|carrier| lanes.lanes_of_workload(carrier.labels))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// What several destinations come to together: what is worst; different lanes are a matter of chance.
-fn worst(of_branches: Vec<(Reached, &Branch<'_>)>, forwarded: &Forwarded<'_>) -> (Reached, String) {
+fn worst(
+    lanes: &Lanes<'_, '_>,
+    of_branches: Vec<(Reached, &Branch<'_>)>,
+    forwarded: &Forwarded<'_>,
+) -> (Reached, String) {
     const fn rank(reached: &Reached) -> u8 {
         match reached {
             Reached::Ok => 0,
-            Reached::Outside | Reached::Answered(_) => 1,
+            Reached::Outside | Reached::Answered(_) | Reached::Lane(_) | Reached::NotAsked => 1,
             Reached::Default | Reached::DefaultByFilter => 2,
-            Reached::HeaderNotSet => 3,
+            Reached::NotTold => 3,
             Reached::WrongLane(_) => 4,
             Reached::Mixed(_) => 5,
             Reached::WrongPort => 6,
@@ -223,13 +256,16 @@ fn worst(of_branches: Vec<(Reached, &Branch<'_>)>, forwarded: &Forwarded<'_>) ->
             Reached::NotFound | Reached::Unavailable => 8,
         }
     }
-    let lanes: Vec<Symbol> = of_branches
-        .iter()
-        .filter_map(|(_, branch)| branch.subset.clone())
+    let branches = of_branches.iter();
+    let mut answering: Vec<Symbol> = branches
+        .flat_map(|(_, branch)| lanes_answering(lanes, branch))
         .collect();
-    let is_uniform = of_branches
-        .windows(2)
-        .all(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
+    answering.sort();
+    answering.dedup();
+    let is_uniform = answering.len() < 2
+        || of_branches
+            .windows(2)
+            .all(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
     let Some((reached, branch)) = of_branches.into_iter().max_by_key(|(reached, _)| rank(reached)) else {
         return (Reached::Unavailable, "the route has no destination".to_owned());
     };
@@ -237,7 +273,7 @@ fn worst(of_branches: Vec<(Reached, &Branch<'_>)>, forwarded: &Forwarded<'_>) ->
     if is_uniform || rank(&reached) > 5 {
         return (reached, why);
     }
-    (Reached::Mixed(lanes), why)
+    (Reached::Mixed(answering), why)
 }
 
 /// The route that takes a request, by object and place.
@@ -253,6 +289,7 @@ fn described(way: &Way<'_>, branch: &Branch<'_>) -> String {
         Way::Route(taken) => route_of(taken),
         Way::Default => "no VirtualService has a route for the port, so Istio's own".to_owned(),
         Way::Tcp => "the port is not for HTTP, so the connection".to_owned(),
+        Way::NoProxy => "the caller has no sidecar, so the connection".to_owned(),
         Way::Unrouted => "the caller's proxy does not know the host, so the connection".to_owned(),
     };
     let port = branch

@@ -20,7 +20,7 @@ fn taken<'h, 'w>(hop: &'h Hop<'w>) -> Option<&'h Taken<'w>> {
         Outcome::Answered { by, .. } => by.as_ref(),
         Outcome::Forwarded(forwarded) => match &forwarded.way {
             Way::Route(taken) => Some(taken),
-            Way::Default | Way::Tcp | Way::Unrouted => None,
+            Way::Default | Way::Tcp | Way::NoProxy | Way::Unrouted => None,
         },
         Outcome::NotFound(_) | Outcome::Refused(_) => None,
     }
@@ -52,6 +52,9 @@ fn outcome(hop: &Hop<'_>) -> Option<String> {
                 "no VirtualService has a route for the port: Istio's own leads to every pod".to_owned()
             }
             Way::Tcp => "the port is not for HTTP: no route applies, and every pod may answer".to_owned(),
+            Way::NoProxy => {
+                "the sender has no sidecar: no route applies, and every pod may answer".to_owned()
+            }
             Way::Unrouted => "the sender's proxy does not know the host: no route applies".to_owned(),
         },
     })

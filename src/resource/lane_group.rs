@@ -4,6 +4,7 @@ mod refusal;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -38,9 +39,13 @@ const MOST_OF_CALL: usize = 1024;
     plural = "lanegroups",
     shortname = "lanes",
     namespaced,
+    status = "LaneGroupStatus",
     printcolumn = r#"{"name": "Header", "type": "string", "jsonPath": ".spec.header"}"#,
     printcolumn = r#"{"name": "Lanes", "type": "string", "jsonPath": ".spec.lanes"}"#,
     printcolumn = r#"{"name": "Default", "type": "string", "jsonPath": ".spec.defaultLane"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type=='Ready')].message"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -118,6 +123,55 @@ pub enum TraceFormat {
     RequestId,
     #[serde(rename = "AUTO")]
     Auto,
+}
+
+/// What runs of the group, as Lanekeeper sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LaneGroupStatus {
+    /// The generation of the spec that this is about.
+    pub observed_generation: i64,
+    /// Ready, and what it takes: `RoutesComplete`, `WorkloadsReady`, `FilterInstalled`.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// How many services have lanes.
+    pub services: u32,
+    /// How many lanes there are.
+    pub lanes: u32,
+    /// How many of them reach all that the group promises.
+    pub ready_lanes: u32,
+    /// How many workloads are behind the services.
+    pub workloads: u32,
+}
+
+/// A condition, in the form of `metav1.Condition`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about, in one word.
+    pub r#type: String,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub message: String,
+    /// The generation of the spec that this is about.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// When `status` became what it is.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub last_transition_time: Timestamp,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the words are those of Kubernetes")]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
 }
 
 /// A lane group as it is written down.

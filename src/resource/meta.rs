@@ -18,6 +18,8 @@ pub struct Meta {
     pub name: Symbol,
     /// The beginning of a name that the API server generates.
     pub generate_name: Symbol,
+    /// The number of the spec's version, which the API server counts; 0 in files.
+    pub generation: i64,
     /// The labels.
     pub labels: Labels,
     /// The annotations that Lanekeeper or Istio read.
@@ -48,6 +50,7 @@ impl<'de> Deserialize<'de> for Meta {
             namespace: wire.namespace.unwrap_or_default(),
             name: wire.name.unwrap_or_default(),
             generate_name: wire.generate_name.unwrap_or_default(),
+            generation: wire.generation.unwrap_or_default(),
             labels: wire.labels.unwrap_or_default(),
             annotations: wire.annotations.unwrap_or_default(),
             created: wire.creation_timestamp,
@@ -67,6 +70,7 @@ struct Wire {
     namespace: Option<Symbol>,
     name: Option<Symbol>,
     generate_name: Option<Symbol>,
+    generation: Option<i64>,
     labels: Option<Labels>,
     annotations: Option<Annotations>,
     creation_timestamp: Option<Timestamp>,

@@ -4,7 +4,7 @@
 //! namespace's `istio-injection` first, then its `istio.io/rev`, and only where it has neither the pod's own labels. Then
 //! the injector refuses some of them (`injectRequired` in `pkg/kube/inject/inject.go`) [s35].
 
-use crate::resource::{Kind, ObjectRef, Workload};
+use crate::resource::{Kind, ObjectRef, Pod, Workload};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -80,5 +80,15 @@ pub fn injection(view: &View<'_>, workload: &Workload) -> Injection {
         (false, true) => Injection::Sidecar,
         (false, false) if namespace.is_none() => Injection::Unknown,
         (false, false) => Injection::Off(WhyOff::NotAsked),
+    }
+}
+
+/// Whether a workload's pods have a sidecar, as far as it is known: what runs shows more than labels do.
+pub fn has_sidecar(view: &View<'_>, workload: &Workload) -> bool {
+    let pods = view.pods_of(workload);
+    let is_injected = |pod: &&Pod| pod.meta.annotations.get(INJECTED).is_some();
+    match injection(view, workload) {
+        Injection::Off(_) => pods.iter().any(is_injected),
+        Injection::Sidecar | Injection::OtherDataPlane | Injection::Unknown => true,
     }
 }

@@ -55,7 +55,11 @@ impl Request {
                 .into(),
         };
         let is_host = |text: &str| {
-            !text.is_empty() && !text.contains(['@', '\\', '%']) && !text.contains(char::is_whitespace)
+            let is_address = text.starts_with('[') && text.ends_with(']');
+            !text.is_empty()
+                && !text.contains(['@', '\\', '%'])
+                && !text.contains(char::is_whitespace)
+                && (is_address || !text.contains(['[', ']', ':']))
         };
         if !is_host(host) || path.contains(char::is_whitespace) {
             return Err(wrong());

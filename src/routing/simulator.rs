@@ -16,7 +16,8 @@ use std::fmt;
 
 pub use branch::{Branch, Carrier, Ending, Readiness, Severed};
 pub use condition::Unmet;
-pub use mesh::routes_for;
+pub use gateway::routes_at_gateway;
+pub use mesh::{routes_for, simulate_without_proxy};
 
 use self::branch::Leading;
 use self::condition::unmet;
@@ -167,6 +168,8 @@ pub enum Way<'w> {
     Default,
     /// The port is not for HTTP: the connection is passed on.
     Tcp,
+    /// The caller has no proxy: the connection goes to the address that it looked up.
+    NoProxy,
     /// The proxy knows no such host, or may not: the connection goes to the address that the caller looked up.
     Unrouted,
 }
@@ -209,8 +212,8 @@ pub fn simulate<'w>(view: &View<'w>, client: &Client, request: &Request, port: u
     }
 }
 
-/// What becomes of `request` in a list of routes.
-fn among<'w>(
+/// What becomes of `request` in a list of routes that is for it.
+pub fn simulate_among<'w>(
     view: &View<'w>,
     client: &Client,
     host: VirtualHost<'w>,

@@ -353,15 +353,34 @@ pub(super) fn served_host_of<'w>(
     siblings: &[&'w Gateway],
     host: &str,
 ) -> Option<Symbol> {
-    let hosts = listener(gateway, server, siblings)
-        .into_iter()
-        .flat_map(|(gateway, server)| {
-            let bound = at_gateway_in_order(view, gateway).into_iter();
-            bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
-        });
-    let taking = hosts.filter(|served| host_includes(served, host));
+    let servers = listener(gateway, server, siblings);
+    let by_routes = servers.iter().flat_map(|(gateway, server)| {
+        let bound = at_gateway_in_order(view, gateway).into_iter();
+        bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
+    });
+    let by_redirect = servers.iter().filter(|(_, server)| server.redirects);
+    let by_redirect = by_redirect.flat_map(|(_, server)| server.hosts.iter().cloned());
+    let taking = by_routes
+        .chain(by_redirect)
+        .filter(|served| host_includes(served, host));
     // A whole name comes before any wildcard, and of wildcards the longest.
     taking.max_by_key(|served| (!served.starts_with('*'), served.len()))
+}
+
+/// Whether a server redirects requests for a host that it serves to HTTPS: its listener knows by host which server is
+/// meant (`buildGatewayHTTPRouteConfig`).
+pub(super) fn is_redirected<'w>(
+    view: &View<'w>,
+    (gateway, server): (&'w Gateway, &'w Server),
+    siblings: &[&'w Gateway],
+    host: &Symbol,
+) -> bool {
+    let servers = listener(gateway, server, siblings).into_iter();
+    let mut redirecting = servers.filter(|(_, server)| server.redirects && !server.is_tls());
+    redirecting.any(|(gateway, server)| {
+        let mut bound = at_gateway_in_order(view, gateway).into_iter();
+        server.hosts.contains(host) || bound.any(|vs| served_hosts(view, server, gateway, vs).contains(host))
+    })
 }
 
 /// The `VirtualServices` at a gateway in the order in which Istio takes them: those that only the pods' namespace

@@ -18,6 +18,7 @@ mod conditions;
 mod connection;
 mod kinds;
 mod manifests;
+mod status;
 
 use std::collections::BTreeSet;
 use std::path::Path;

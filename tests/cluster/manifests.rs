@@ -225,6 +225,10 @@ async fn the_rights_suffice_and_are_no_more_than_needed() {
         "create pods --namespace=default",
         "update virtualservices.networking.istio.io --namespace=default",
         "patch validatingwebhookconfigurations",
+        "patch lanegroups.lanekeeper.dev --namespace=default",
+        "update lanegroups.lanekeeper.dev --subresource=status --namespace=default",
+        "update leases.coordination.k8s.io/other --namespace=lanekeeper-system",
+        "get leases.coordination.k8s.io/lanekeeper --namespace=default",
     ] {
         let question = format!("auth can-i {question}");
         let words: Vec<_> = question.split_whitespace().collect();

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use super::{Tone, columns, subject, title};
 use crate::matrix::Matrix;
+use crate::report::plain;
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; }
@@ -80,7 +81,7 @@ struct Escaped<'t>(&'t str);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
-        self.0.chars().try_for_each(|letter| match letter {
+        plain(self.0).chars().try_for_each(|letter| match letter {
             '&' => f.write_str("&amp;"),
             '<' => f.write_str("&lt;"),
             '>' => f.write_str("&gt;"),

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Tone, columns, subject, title};
 use crate::matrix::Matrix;
-use crate::report::plain;
+use crate::report::one_line;
 
 /// Writes each matrix as a table, and what is not whole below it.
 pub fn write_matrices_text(matrices: &[Matrix], colour: bool, out: &mut impl Write) -> io::Result<()> {
@@ -20,9 +20,9 @@ pub fn write_matrices_text(matrices: &[Matrix], colour: bool, out: &mut impl Wri
 }
 
 fn write_one(matrix: &Matrix, colour: bool, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}\n", plain(&title(matrix)))?;
+    writeln!(out, "{}\n", one_line(&title(matrix)))?;
     let columns = columns(matrix);
-    let names: Vec<String> = matrix.rows.iter().map(|row| plain(&row.to_string())).collect();
+    let names: Vec<String> = matrix.rows.iter().map(|row| one_line(&row.to_string())).collect();
     let first = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = columns
         .iter()
@@ -43,7 +43,7 @@ fn write_one(matrix: &Matrix, colour: bool, out: &mut impl Write) -> io::Result<
     for (row, name) in matrix.rows.iter().zip(&names) {
         write!(out, "{name:first$}")?;
         for (at, (cell, width)) in row.cells.iter().zip(&widths).enumerate() {
-            let text = plain(&cell.reached.to_string());
+            let text = one_line(&cell.reached.to_string());
             let width = if at == last { 0 } else { *width };
             let style = if colour {
                 style(Tone::of(cell))
@@ -64,9 +64,9 @@ fn write_one(matrix: &Matrix, colour: bool, out: &mut impl Write) -> io::Result<
         writeln!(
             out,
             "{}: {}: {}",
-            plain(&subject(row, cell)),
-            plain(&cell.reached.to_string()),
-            plain(&cell.why)
+            one_line(&subject(row, cell)),
+            one_line(&cell.reached.to_string()),
+            one_line(&cell.why)
         )?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{Placing, destination, ending, filtered, name_of, outcome, taken, why_left};
-use crate::report::plain;
+use crate::report::one_line;
 use crate::routing::{Outcome, Passed, Route};
 use crate::trace::{Hop, Left, Trace};
 
@@ -24,7 +24,7 @@ pub fn write_trace_text(
     );
     for (at, hop) in trace.hops.iter().enumerate() {
         let number = at + 1;
-        let request = plain(&hop.request.to_string());
+        let request = one_line(&hop.request.to_string());
         writeln!(out, "{bold}{number}  {request}{bold:#}")?;
         write_hop(hop, placing, out)?;
         if let Some(left) = &hop.left {
@@ -37,7 +37,7 @@ pub fn write_trace_text(
             line(
                 out,
                 "leaves",
-                &format!("{style}{lane}: {}{style:#}", plain(&why_left(left)))
+                &format!("{style}{lane}: {}{style:#}", one_line(&why_left(left)))
                     .trim_start()
                     .replace("  ", " "),
             )?;
@@ -48,13 +48,14 @@ pub fn write_trace_text(
         writeln!(
             out,
             "{bad}not sent{bad:#}  {}",
-            plain(&format!("{}{}", call.host, call.path))
+            one_line(&format!("{}{}", call.host, call.path))
         )?;
     }
     match &trace.lane {
         Some(lane) if trace.keeps_lane() => writeln!(out, "{good}The request stays in lane {lane}.{good:#}"),
         Some(lane) => writeln!(out, "{bad}The request does not stay in lane {lane}.{bad:#}"),
-        None => writeln!(out, "The request is in no lane group."),
+        None if trace.is_answered() => writeln!(out, "The request is in no lane group."),
+        None => writeln!(out, "{bad}The request is not answered.{bad:#}"),
     }
 }
 
@@ -68,25 +69,25 @@ fn write_hop(hop: &Hop<'_>, placing: Placing<'_>, out: &mut impl Write) -> io::R
         (None, Some(sender)) => sender.to_string(),
         (None, None) => format!("a workload of namespace {}", hop.namespace),
     };
-    line(out, "from", &plain(&from))?;
+    line(out, "from", &one_line(&from))?;
     if let Some(written) = &hop.written {
-        line(out, "filter", &plain(&format!("writes {}", filtered(written))))?;
+        line(out, "filter", &one_line(&format!("writes {}", filtered(written))))?;
     }
     for (name, value) in &hop.request.headers {
-        line(out, "header", &plain(&format!("{name}: {value}")))?;
+        line(out, "header", &one_line(&format!("{name}: {value}")))?;
     }
     for passed in &hop.simulation.passed {
         line(
             out,
             "passes",
-            &plain(&format!("{}: {}", route(&passed.route, placing), reasons(passed))),
+            &one_line(&format!("{}: {}", route(&passed.route, placing), reasons(passed))),
         )?;
     }
     if let Some(taken) = taken(hop) {
-        line(out, "takes", &plain(&route(&taken.route, placing)))?;
+        line(out, "takes", &one_line(&route(&taken.route, placing)))?;
     }
     if let Some(outcome) = outcome(hop) {
-        line(out, "so", &plain(&outcome))?;
+        line(out, "so", &one_line(&outcome))?;
     }
     let Outcome::Forwarded(forwarded) = &hop.simulation.outcome else {
         return Ok(());
@@ -110,37 +111,37 @@ fn write_hop(hop: &Hop<'_>, placing: Placing<'_>, out: &mut impl Write) -> io::R
         } else {
             String::new()
         };
-        line(out, "to", &plain(&format!("{share}{}", destination(branch))))?;
+        line(out, "to", &one_line(&format!("{share}{}", destination(branch))))?;
         let changed = branch
             .request
             .headers
             .iter()
             .filter(|header| !hop.request.headers.contains(header));
         for (name, value) in changed {
-            line(out, "with", &plain(&format!("{name}: {value}")))?;
+            line(out, "with", &one_line(&format!("{name}: {value}")))?;
         }
         let is_gone = |name: &String| branch.request.header(name).is_none();
         for (name, _) in hop.request.headers.iter().filter(|(name, _)| is_gone(name)) {
-            line(out, "without", &plain(name))?;
+            line(out, "without", &one_line(name))?;
         }
         let (before, after) = (&hop.request, &branch.request);
         if (&before.authority, &before.path) != (&after.authority, &after.path) {
-            line(out, "as", &plain(&after.to_string()))?;
+            line(out, "as", &one_line(&after.to_string()))?;
         }
-        line(out, "answers", &plain(&ending(branch)))?;
+        line(out, "answers", &one_line(&ending(branch)))?;
     }
     for copy in &forwarded.copies {
         line(
             out,
             "copy to",
-            &plain(&format!("{}: {}", destination(copy), ending(copy))),
+            &one_line(&format!("{}: {}", destination(copy), ending(copy))),
         )?;
     }
     if let Some(remembered) = &hop.remembered {
         line(
             out,
             "filter",
-            &plain(&format!("remembers {}", filtered(remembered))),
+            &one_line(&format!("remembers {}", filtered(remembered))),
         )?;
     }
     Ok(())

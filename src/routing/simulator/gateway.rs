@@ -1,8 +1,8 @@
 //! Which list of routes a request to a gateway is tried against.
 
-use super::{Client, NotFound, Outcome, Refusal, Simulation, among};
+use super::{Client, NotFound, Outcome, Refusal, Simulation, simulate_among};
 use crate::resource::{Gateway, Server};
-use crate::routing::virtual_host::{VirtualHost, routes_of_host_by, served_host_of};
+use crate::routing::virtual_host::{VirtualHost, is_redirected, routes_of_host_by, served_host_of};
 use crate::routing::{Request, Source};
 use crate::symbol::Symbol;
 use crate::world::{View, host_includes};
@@ -14,23 +14,47 @@ pub(super) fn simulate<'w>(
     request: &Request,
     port: u32,
 ) -> Simulation<'w> {
-    let ended = |outcome| Simulation {
-        virtual_host: None,
-        passed: Vec::new(),
-        outcome,
-    };
+    match find(view, client, name, request, port) {
+        Ok(list) => simulate_among(view, client, list, request, port),
+        Err(outcome) => Simulation {
+            virtual_host: None,
+            passed: Vec::new(),
+            outcome,
+        },
+    }
+}
+
+/// The routes that the pods of the gateway which `client` is try for the host of `request`; `None`: it does not come to
+/// routes.
+pub fn routes_at_gateway<'w>(
+    view: &View<'w>,
+    client: &Client,
+    request: &Request,
+    port: u32,
+) -> Option<VirtualHost<'w>> {
+    let name = client.caller.gateway.as_ref()?;
+    find(view, client, name, request, port).ok()
+}
+
+fn find<'w>(
+    view: &View<'w>,
+    client: &Client,
+    name: &Symbol,
+    request: &Request,
+    port: u32,
+) -> Result<VirtualHost<'w>, Outcome<'w>> {
     let Some(gateway) = view.gateway(name, &Symbol::default()) else {
-        return ended(Outcome::Refused(Refusal::NoGateway));
+        return Err(Outcome::Refused(Refusal::NoGateway));
     };
     let siblings = view.gateways_with(gateway);
     let Some((gateway, server)) = server_for(gateway, &siblings, request, port) else {
-        return ended(Outcome::Refused(Refusal::NoServer));
+        return Err(Outcome::Refused(Refusal::NoServer));
     };
     let Some(host) = served_host_of(view, (gateway, server), &siblings, &request.host()) else {
-        return ended(Outcome::NotFound(NotFound::Host));
+        return Err(Outcome::NotFound(NotFound::Host));
     };
-    if server.redirects && !server.is_tls() {
-        return ended(Outcome::Answered {
+    if is_redirected(view, (gateway, server), &siblings, &host) {
+        return Err(Outcome::Answered {
             by: None,
             status: 301,
             location: Some(format!("https://{}{}", request.authority, request.path)),
@@ -41,7 +65,7 @@ pub(super) fn simulate<'w>(
         labels: Some(&client.labels),
     };
     let (routes, dropped) = routes_of_host_by(view, (gateway, server), &siblings, &host, Some(pods));
-    let host = VirtualHost {
+    Ok(VirtualHost {
         host,
         gateway: Some(name.clone()),
         port: Some(port),
@@ -49,8 +73,7 @@ pub(super) fn simulate<'w>(
         source: None,
         routes,
         dropped,
-    };
-    among(view, client, host, request, port)
+    })
 }
 
 /// The server that takes requests to the port: of those in the clear any, for they are one listener; of those with TLS

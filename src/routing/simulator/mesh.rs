@@ -4,7 +4,7 @@
 //! that are looked up in its own namespace (`generateVirtualHostDomains` in `pilot/pkg/networking/core/httproute.go`).
 
 use super::branch::{all_pods, registered};
-use super::{Client, Forwarded, Outcome, Refusal, Simulation, Way, among};
+use super::{Client, Forwarded, Outcome, Refusal, Simulation, Way, simulate_among};
 use crate::routing::import::is_host_imported;
 use crate::routing::route::all_routes_at;
 use crate::routing::virtual_host::{VirtualHost, on_mesh_in_order};
@@ -27,9 +27,29 @@ pub(super) fn simulate<'w>(view: &View<'w>, client: &Client, request: &Request, 
         return on_its_own(view, client, request, (&host, &target), (&of_host, Way::Tcp));
     }
     match routes_for(view, client, &host, port) {
-        Some(list) => among(view, client, list, request, port),
+        Some(list) => simulate_among(view, client, list, request, port),
         None => on_its_own(view, client, request, (&host, &target), (&of_host, Way::Default)),
     }
+}
+
+/// What becomes of a request of a caller without a sidecar: no route applies, and any pod of the service may answer.
+pub fn simulate_without_proxy<'w>(
+    view: &View<'w>,
+    client: &Client,
+    request: &Request,
+    port: u32,
+) -> Simulation<'w> {
+    let host = registered_host(view, &client.caller.namespace, &request.host());
+    let target = target_of(view, &host);
+    let of_host = match target.port(port) {
+        Some(of_host) => of_host,
+        None if !matches!(target, Target::Unknown) => return ended(Outcome::Refused(Refusal::NoPort)),
+        None if view.read_host(&host).namespace().is_some() => {
+            return ended(Outcome::Refused(Refusal::NoService));
+        }
+        None => registered(port),
+    };
+    on_its_own(view, client, request, (&host, &target), (&of_host, Way::NoProxy))
 }
 
 fn ended(outcome: Outcome<'_>) -> Simulation<'_> {
@@ -124,7 +144,7 @@ fn unknown<'w>(
 ) -> Simulation<'w> {
     let is_taken = matches!(target, Target::Unknown) && port == 80;
     if let Some(list) = routes_for(view, client, host, port).filter(|_| is_taken) {
-        return among(view, client, list, request, port);
+        return simulate_among(view, client, list, request, port);
     }
     let config = view.mesh_config_of(&client.caller.namespace);
     if config.is_some_and(|config| config.registry_only) {

@@ -1,0 +1,247 @@
+//! Writes the status of lane groups: one replica does, and only what has changed.
+//!
+//! ```text
+//!   World ──changed, and quiet again──▶ status::of ──differs from what is there──▶ apply to /status
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, Client};
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep};
+
+use super::lease::{Candidate, until};
+use super::look::api_resource;
+use super::progress::Progress;
+use super::watch::with_causes;
+use crate::resource::{Kind, LaneGroupStatus, ObjectRef};
+use crate::status::{self, Status};
+use crate::world::{View, World};
+
+/// The name of the lease, and of the manager of the fields.
+const NAME: &str = "lanekeeper";
+
+/// How often it is looked whether the world has changed. What changes within is written once.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A world that never is quiet is written of all the same.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The time until what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How often what is there is compared though nothing has changed here: somebody else may have written.
+const COMPARE: Duration = Duration::from_secs(300);
+
+/// How long a write may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who writes the status of lane groups. Dropping it ends it at once; the lease then lasts until it runs out.
+#[derive(Debug)]
+pub struct StatusWriter {
+    stop: watch::Sender<bool>,
+    election: JoinHandle<()>,
+    writing: JoinHandle<()>,
+}
+
+impl StatusWriter {
+    /// Runs for the lease in `namespace` as soon as the watches are in step, and writes while it holds it. Has to be
+    /// called within a Tokio runtime.
+    pub fn start(
+        client: Client,
+        namespace: &str,
+        world: Arc<RwLock<World>>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (leads, leading) = watch::channel(false);
+        let candidate = Candidate::new(client.clone(), namespace, NAME);
+        let synced = Arc::clone(&progress);
+        let election = tokio::spawn(async move {
+            let mut stopping = stopped.clone();
+            tokio::select! {
+                () = synced.until_synced() => candidate.run(leads, stopped).await,
+                () = until(&mut stopping) => {}
+            }
+        });
+        let writer = Writer {
+            client,
+            world,
+            progress,
+            leading,
+            known: HashMap::new(),
+            told: None,
+        };
+        Self {
+            stop,
+            election,
+            writing: tokio::spawn(writer.run()),
+        }
+    }
+
+    /// Writes no more, and gives the lease back.
+    pub async fn end(mut self) {
+        self.writing.abort();
+        self.stop.send_replace(true);
+        // It does not take long, and its failure is its own.
+        let _ = tokio::time::timeout(PATIENCE, &mut self.election).await;
+    }
+}
+
+impl Drop for StatusWriter {
+    fn drop(&mut self) {
+        self.election.abort();
+        self.writing.abort();
+    }
+}
+
+/// What is known of a group's status.
+struct Known {
+    status: LaneGroupStatus,
+    compared: Instant,
+}
+
+struct Writer {
+    client: Client,
+    world: Arc<RwLock<World>>,
+    progress: Arc<Progress>,
+    leading: watch::Receiver<bool>,
+    known: HashMap<ObjectRef, Known>,
+    /// The failure that the log has told, while it lasts.
+    told: Option<String>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            if self.leading.wait_for(|leads| *leads).await.is_err() {
+                return;
+            }
+            // Another one may have written meanwhile.
+            self.known.clear();
+            self.lead().await;
+        }
+    }
+
+    /// Writes for as long as this one leads.
+    async fn lead(&mut self) {
+        // The version that was written of, and where that failed the reason to try again.
+        let mut done: Option<u64> = None;
+        let mut seen = self.world.read().version();
+        let mut waiting = Instant::now();
+        let mut compared = Instant::now();
+        while *self.leading.borrow() {
+            let version = self.world.read().version();
+            let is_new = done != Some(version);
+            let is_quiet = version == seen || waiting.elapsed() >= LONGEST;
+            if !is_new {
+                waiting = Instant::now();
+            }
+            seen = version;
+            if (is_new && is_quiet) || compared.elapsed() >= COMPARE {
+                compared = Instant::now();
+                let all = self.write_all().await;
+                done = all.then_some(version);
+                waiting = Instant::now();
+                if !all {
+                    sleep(AGAIN).await;
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Brings the status of every group up to date. Whether nothing failed.
+    async fn write_all(&mut self) -> bool {
+        let groups = status::groups(&self.world.read());
+        self.known.retain(|group, _| groups.contains(group));
+        let mut all = true;
+        for group in groups {
+            let (world, of) = (Arc::clone(&self.world), group.clone());
+            // A group at a time: decisions wait for no more than that.
+            let computed = spawn_blocking(move || status::of(&View::new(&world.read()), &of)).await;
+            let Ok(Some(computed)) = computed else { continue };
+            if !*self.leading.borrow() {
+                return false;
+            }
+            match tokio::time::timeout(PATIENCE, self.write(&computed)).await {
+                Ok(Ok(is_done)) => all &= is_done,
+                Ok(Err(error)) => {
+                    self.fail(&group, with_causes(&error));
+                    all = false;
+                }
+                Err(_) => {
+                    self.fail(&group, "no answer".to_owned());
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    /// Takes note of a failure; the log tells it once.
+    fn fail(&mut self, group: &ObjectRef, reason: String) {
+        if self.told.as_ref() != Some(&reason) {
+            tracing::warn!(%group, error = reason, "the status of a lane group cannot be written; it is tried again");
+            self.told = Some(reason);
+        }
+    }
+
+    /// Writes a status if it is another one than what is there. Whether it now is as it should be: not where the group
+    /// has changed since, which the watch will tell.
+    async fn write(&mut self, computed: &Status) -> kube::Result<bool> {
+        let group = &computed.group;
+        let now = second(Timestamp::now());
+        if let Some(known) = self.known.get(group) {
+            let same = computed.over(Some(&known.status), now) == known.status;
+            if same && known.compared.elapsed() < COMPARE {
+                return Ok(true);
+            }
+        }
+        let version = self.progress.version(Kind::LaneGroup).unwrap_or("v1alpha1");
+        let resource = api_resource(Kind::LaneGroup, version);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &group.namespace, &resource);
+        let Some(there) = api.get_opt(&group.name).await? else {
+            return Ok(true);
+        };
+        if there.metadata.generation != Some(computed.generation) {
+            return Ok(false);
+        }
+        let written = there.data.get("status").cloned();
+        let written: Option<LaneGroupStatus> = written.and_then(|status| serde_json::from_value(status).ok());
+        let status = computed.over(written.as_ref(), now);
+        if written.as_ref() != Some(&status) {
+            let patch = json!({
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "metadata": {"name": *group.name, "uid": there.metadata.uid},
+                "status": status,
+            });
+            let params = PatchParams::apply(NAME).force();
+            match api
+                .patch_status(&group.name, &params, &Patch::Apply(&patch))
+                .await
+            {
+                Ok(_) => tracing::debug!(%group, "wrote its status"),
+                // It has gone, or another of its name has come.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        let compared = Instant::now();
+        self.known.insert(group.clone(), Known { status, compared });
+        Ok(true)
+    }
+}
+
+/// The whole second, as Kubernetes writes times.
+fn second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

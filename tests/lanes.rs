@@ -283,3 +283,37 @@ fn without_a_group_there_is_a_note() {
         run.stderr
     );
 }
+
+#[test]
+fn what_the_group_says_of_calls_is_followed_where_nothing_else_is_said() {
+    let group = "apiVersion: lanekeeper.dev/v1alpha1
+kind: LaneGroup
+metadata: {namespace: cars-aswatson-dev, name: cars}
+spec:
+  header: bu
+  entry: {header: buid, gateways: [cars]}
+  workloads: {matchLabels: {app.kubernetes.io/part-of: cars}}
+  lanes: [wtchk, wicph]
+  defaultLane: wtchk
+  chain: ['cars-rti-adapter:20885', cars-aggregator]
+";
+    let folder = folder(&[("group.yaml", group)]);
+    let hops = |options: &[&str]| {
+        let mut trace = program("trace");
+        trace.args(options).args(["-o", "json", "cars"]);
+        let run = run(trace.arg(folder.path()).current_dir(examples())).ends_with(0);
+        run.json()["hops"].as_array().map(Vec::len)
+    };
+    assert_eq!(hops(&ENTRY[..4]), Some(3));
+    assert_eq!(
+        hops(&[&ENTRY[..4], &["--via", "cars-rti-adapter:20885"]].concat()),
+        Some(2)
+    );
+    let of_other = [
+        "--from",
+        "other/app=a",
+        "--url",
+        "http://cars-aggregator.cars-aswatson-dev:8080/",
+    ];
+    assert_eq!(hops(&of_other), Some(1), "a sender of another namespace");
+}

@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[arg(long)]
     grpc: bool,
     /// What the applications call, one after the other: services, with port and path where it matters
-    /// [default: `spec.chain` of the one LaneGroup that the sender is of]
+    /// [default: spec.chain of the one lane group that the sender is of]
     #[arg(long, value_name = "SERVICE[:PORT][/PATH],…", value_delimiter = ',')]
     via: Vec<Call>,
     /// How to print it

@@ -50,13 +50,13 @@ pub struct Status {
     /// `Ready` and the others.
     pub findings: Vec<Finding>,
     /// How many services have lanes.
-    pub services: u32,
+    pub services: i32,
     /// How many lanes there are.
-    pub lanes: u32,
+    pub lanes: i32,
     /// How many of them reach all that the group promises.
-    pub ready_lanes: u32,
+    pub ready_lanes: i32,
     /// How many workloads are behind the services.
-    pub workloads: u32,
+    pub workloads: i32,
 }
 
 /// What runs of a group that is written down; `None` if the view does not have it, or it is being deleted.
@@ -92,8 +92,8 @@ pub fn of(view: &View<'_>, group: &ObjectRef) -> Option<Status> {
     })
 }
 
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 fn lanes_of<'v, 'w>(check: &Check<'v, 'w>, written: &LaneGroup) -> Option<Rc<Lanes<'v, 'w>>> {

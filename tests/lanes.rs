@@ -283,3 +283,177 @@ fn without_a_group_there_is_a_note() {
         run.stderr
     );
 }
+
+#[test]
+fn what_the_group_says_of_calls_is_followed_where_nothing_else_is_said() {
+    let group = "apiVersion: lanekeeper.dev/v1alpha1
+kind: LaneGroup
+metadata: {namespace: cars-aswatson-dev, name: cars}
+spec:
+  header: bu
+  entry: {header: buid, gateways: [cars]}
+  workloads: {matchLabels: {app.kubernetes.io/part-of: cars}}
+  lanes: [wtchk, wicph]
+  defaultLane: wtchk
+  chain: ['cars-rti-adapter:20885', cars-aggregator]
+";
+    let folder = folder(&[("group.yaml", group)]);
+    let hops = |options: &[&str]| {
+        let mut trace = program("trace");
+        trace.args(options).args(["-o", "json", "cars"]);
+        let run = run(trace.arg(folder.path()).current_dir(examples())).ends_with(0);
+        run.json()["hops"].as_array().map(Vec::len)
+    };
+    assert_eq!(hops(&ENTRY[..4]), Some(3));
+    assert_eq!(
+        hops(&[&ENTRY[..4], &["--via", "cars-rti-adapter:20885"]].concat()),
+        Some(2)
+    );
+    let of_other = [
+        "--from",
+        "other/app=a",
+        "--url",
+        "http://cars-aggregator.cars-aswatson-dev:8080/",
+    ];
+    assert_eq!(hops(&of_other), Some(1), "a sender of another namespace");
+}
+
+/// What a command prints of the cars with one object replaced.
+fn of_cars_with(command: &str, options: &[&str], object: &str) -> Run {
+    let folder = folder(&[("object.yaml", object)]);
+    let mut program = program(command);
+    let run = run(program
+        .args(options)
+        .arg(examples().join("cars"))
+        .arg(folder.path()));
+    Run {
+        stderr: run
+            .stderr
+            .lines()
+            .filter(|line| !line.contains("note:"))
+            .collect(),
+        ..run
+    }
+}
+
+#[test]
+fn a_sender_without_a_sidecar_knows_no_route() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: cars-aswatson-dev, labels: {istio-injection: disabled}}\n";
+    let run = of_cars_with("trace", &ENTRY, namespace).ends_with(1);
+    assert!(run.stdout.contains("the sender has no sidecar"), "{}", run.stdout);
+    assert!(!run.stdout.contains("remembers"), "{}", run.stdout);
+}
+
+#[test]
+fn a_redirect_to_https_is_no_fault() {
+    let gateway = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: cars, namespace: cars-aswatson-dev}
+spec:
+  selector: {istio: cars-ingress}
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}
+  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: cars}}
+";
+    let run = of_cars_with("matrix", &["--strict"], gateway).ends_with(0);
+    let row = |port: &str| {
+        let row = run
+            .stdout
+            .lines()
+            .find(|line| line.starts_with(&format!("* at cars-aswatson-dev/cars:{port} ")));
+        row.map(|row| {
+            row.split_whitespace()
+                .skip(3)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(
+        row("80").as_deref(),
+        Some(&["301", "301", "301"].map(str::to_owned)[..]),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(
+        row("443").as_deref(),
+        Some(&["ok", "ok", "default"].map(str::to_owned)[..]),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_request_that_nobody_answers_ends_with_1() {
+    let run = of_cars(
+        "trace",
+        &["--url", "http://cars.example/"],
+        Some("no-default-route.yaml"),
+    )
+    .ends_with(1);
+    assert!(
+        run.stdout.contains("The request is not answered."),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn at_a_gateway_lanes_may_have_other_words_and_ports_for_grpc() {
+    let routes = |condition: &str, port: u16, host: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: cars-api-portal, namespace: cars-aswatson-dev}}
+spec:
+  hosts: ['*']
+  gateways: [cars]
+  http:
+  - match: [{condition}]
+    headers: {{request: {{set: {{bu: wicph}}}}}}
+    route: [{{destination: {{host: {host}, port: {{number: {port}}}, subset: {host}-wicph}}}}]
+  - headers: {{request: {{set: {{bu: wtchk}}}}}}
+    route: [{{destination: {{host: {host}, port: {{number: {port}}}, subset: {host}-wtchk}}}}]
+"
+        )
+    };
+    let group = "---
+apiVersion: lanekeeper.dev/v1alpha1
+kind: LaneGroup
+metadata: {name: cars, namespace: cars-aswatson-dev}
+spec: {header: bu, entry: {header: buid}, workloads: {matchLabels: {app.kubernetes.io/part-of: cars}}, lanes: [wtchk, wicph], defaultLane: wtchk}
+";
+    let row = |condition: &str, port: u16, host: &str| {
+        let run = of_cars_with(
+            "matrix",
+            &[],
+            &format!("{}{group}", routes(condition, port, host)),
+        );
+        let row = run
+            .stdout
+            .lines()
+            .find(|line| line.starts_with("* at "))
+            .map(str::to_owned);
+        let row = row.unwrap_or_else(|| panic!("no way in:\n{}{}", run.stdout, run.stderr));
+        row.split_whitespace().skip(3).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        row("{headers: {buid: {exact: '8001'}}}", 8181, "cars-api-portal"),
+        "ok ok default"
+    );
+    assert_eq!(
+        row("{headers: {buid: {prefix: '8'}}}", 8181, "cars-api-portal"),
+        "ok ok default"
+    );
+    assert_eq!(
+        row("{headers: {buid: {regex: '8.*'}}}", 8181, "cars-api-portal"),
+        "ok - default"
+    );
+    assert_eq!(
+        row("{headers: {buid: {exact: wicp}}}", 8181, "cars-api-portal"),
+        "ok wrong lane: wtchk default"
+    );
+    assert_eq!(
+        row("{headers: {buid: {exact: wicph}}}", 20885, "cars-rti-adapter"),
+        "ok ok default"
+    );
+}

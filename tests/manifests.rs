@@ -73,8 +73,8 @@ fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
         (&cluster["kind"], &mesh["kind"], &lease["kind"]),
         (&"ClusterRole".into(), &"Role".into(), &"Role".into())
     );
-    let rules = |role: &Value| role["rules"].as_array().unwrap().clone();
-    let (reading, writing): (Vec<Value>, Vec<Value>) = rules(cluster).into_iter().partition(is_to_read);
+    let of = |role: &Value| role["rules"].as_array().unwrap().clone();
+    let (reading, writing): (Vec<Value>, Vec<Value>) = of(cluster).into_iter().partition(is_to_read);
     let all = || Kind::ALL.iter().copied();
     assert_eq!(
         resources(&reading.into()),
@@ -83,7 +83,7 @@ fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
     let status =
         json!([{"apiGroups": ["lanekeeper.dev"], "resources": ["lanegroups/status"], "verbs": ["patch"]}]);
     assert_eq!(Value::from(writing), status);
-    assert!(rules(mesh).iter().all(is_to_read));
+    assert!(of(mesh).iter().all(is_to_read));
     assert_eq!(
         resources(&mesh["rules"]),
         names(all().filter(|kind| *kind == Kind::ConfigMap))

@@ -135,13 +135,13 @@ pub struct LaneGroupStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// How many services have lanes.
-    pub services: u32,
+    pub services: i32,
     /// How many lanes there are.
-    pub lanes: u32,
+    pub lanes: i32,
     /// How many of them reach all that the group promises.
-    pub ready_lanes: u32,
+    pub ready_lanes: i32,
     /// How many workloads are behind the services.
-    pub workloads: u32,
+    pub workloads: i32,
 }
 
 /// A condition, in the form of `metav1.Condition`.

@@ -54,7 +54,7 @@ pub(super) struct Args {
     #[arg(long)]
     grpc: bool,
     /// What the applications call, one after the other: services, with port and path where it matters; where it is not
-    /// said, as the LaneGroup's spec.chain has it
+    /// said, as spec.chain of the lane group has it
     #[arg(long, value_name = "SERVICE[:PORT][/PATH],…", value_delimiter = ',')]
     via: Option<Vec<Call>>,
     /// How to print it

@@ -19,7 +19,7 @@ pub(super) fn simulate<'w>(
         Err(outcome) => Simulation {
             virtual_host: None,
             passed: Vec::new(),
-            outcome,
+            outcome: *outcome,
         },
     }
 }
@@ -42,23 +42,23 @@ fn find<'w>(
     name: &Symbol,
     request: &Request,
     port: u32,
-) -> Result<VirtualHost<'w>, Outcome<'w>> {
+) -> Result<VirtualHost<'w>, Box<Outcome<'w>>> {
     let Some(gateway) = view.gateway(name, &Symbol::default()) else {
-        return Err(Outcome::Refused(Refusal::NoGateway));
+        return Err(Box::new(Outcome::Refused(Refusal::NoGateway)));
     };
     let siblings = view.gateways_with(gateway);
     let Some((gateway, server)) = server_for(gateway, &siblings, request, port) else {
-        return Err(Outcome::Refused(Refusal::NoServer));
+        return Err(Box::new(Outcome::Refused(Refusal::NoServer)));
     };
     let Some(host) = served_host_of(view, (gateway, server), &siblings, &request.host()) else {
-        return Err(Outcome::NotFound(NotFound::Host));
+        return Err(Box::new(Outcome::NotFound(NotFound::Host)));
     };
     if is_redirected(view, (gateway, server), &siblings, &host) {
-        return Err(Outcome::Answered {
+        return Err(Box::new(Outcome::Answered {
             by: None,
             status: 301,
             location: Some(format!("https://{}{}", request.authority, request.path)),
-        });
+        }));
     }
     let pods = Source {
         namespace: Some(&client.caller.namespace),

@@ -85,7 +85,7 @@ impl<'s, 'w> Predicted<'s, 'w> {
                     Way::Route(_) => {}
                     Way::Default => outcomes.push("Istio's own route"),
                     Way::Tcp => outcomes.push("no route for TCP"),
-                    Way::Unrouted => outcomes.push("by address"),
+                    Way::NoProxy | Way::Unrouted => outcomes.push("by address"),
                 }
                 if !forwarded.copies.is_empty() {
                     outcomes.push("a copy");

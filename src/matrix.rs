@@ -24,7 +24,7 @@ use crate::routing::{
     target_of,
 };
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{View, World};
 
 /// What the lanes of one group reach.
 #[derive(Debug, Clone)]
@@ -112,6 +112,27 @@ pub fn all(view: &View<'_>) -> Vec<Matrix> {
     let matrices = of_groups.map(|lanes| (lanes.group.is_implicit(), of_group(view, &groups, &lanes)));
     let shown = matrices.filter(|(is_implied, matrix)| !is_implied || !matrix.rows.is_empty());
     shown.map(|(_, matrix)| matrix).collect()
+}
+
+/// The matrices of all groups that have a member; where ages decide that are not known, as in files, both outcomes are
+/// told [s37].
+pub fn in_either_order(world: &World) -> Vec<Matrix> {
+    let mut matrices = all(&View::new(world));
+    let reversed = world.with_ages_reversed();
+    let others = reversed.iter().flat_map(|world| all(&View::new(world)));
+    for (matrix, other) in matrices.iter_mut().zip(others) {
+        for row in &mut matrix.rows {
+            // The same place: other routes may tell other requests apart.
+            let place = row.to_string();
+            let Some(other) = other.rows.iter().find(|other| other.to_string() == place) else {
+                continue;
+            };
+            for (cell, other) in row.cells.iter_mut().zip(&other.cells) {
+                cell.or(other);
+            }
+        }
+    }
+    matrices
 }
 
 /// The matrix of one group.

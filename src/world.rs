@@ -15,6 +15,7 @@
 //! A [`View`] lays worlds over one another without copying them: what is proposed over what is, with what was
 //! just read afresh in between.
 
+mod ages;
 mod host;
 mod index;
 mod key;

@@ -457,3 +457,25 @@ spec: {header: bu, entry: {header: buid}, workloads: {matchLabels: {app.kubernet
         "ok ok default"
     );
 }
+
+#[test]
+fn where_files_do_not_tell_which_object_is_older_both_outcomes_are_shown() {
+    let second = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: zcars-aggregator, namespace: cars-aswatson-dev}
+spec:
+  hosts: [cars-aggregator]
+  http:
+  - route: [{destination: {host: cars-aggregator, subset: cars-aggregator-wtchk}}]
+";
+    let run = of_cars_with("matrix", &["--strict"], second).ends_with(1);
+    let row = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("cars-aggregator:8080"));
+    assert!(
+        row.is_some_and(|row| row.contains("ok or wrong lane: wtchk")),
+        "{}",
+        run.stdout
+    );
+}

@@ -9,7 +9,6 @@ use super::looking::Looking;
 use super::{complain, exit_code};
 use crate::matrix;
 use crate::report::{write_matrices_html, write_matrices_json, write_matrices_text};
-use crate::world::View;
 
 /// Arguments of `matrix`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +27,7 @@ service, or from outside to a gateway.
   wrong port        it gets to a port that speaks another protocol
   lane not told     its lane answers, and the lane header does not name it: what it calls goes elsewhere
   301, 418, …       the proxy answers by itself
+  ok or 404         files do not tell which of two objects is the older one, and that decides
   -                 not asked: no header, or only a pattern, tells the lane there
 
 Exit codes: 0 done, 1 a group that promises every lane for every service (completeness: Strict) is not
@@ -63,8 +63,7 @@ enum Output {
 
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let read = args.looking.read()?;
-    let view = View::new(&read.world);
-    let matrices = matrix::all(&view);
+    let matrices = matrix::in_either_order(&read.world);
     if matrices.is_empty() {
         complain(
             "note: no service takes part in a lane group, of a LaneGroup or of a plugin with a lane_header",

@@ -47,11 +47,27 @@ pub enum Reached {
     Outside,
     /// It names no lane, no lane is promised to it, and this one answers.
     Lane(Symbol),
+    /// One of these, which of two objects is the older one decides.
+    Either(Box<(Reached, Reached)>),
     /// No request was made: lanes are not told by a header there, or by a pattern only.
     NotAsked,
 }
 
 impl Cell {
+    /// Takes note of what comes of the same request where another object is the older one.
+    pub(super) fn or(&mut self, other: &Self) {
+        if self.reached == other.reached {
+            return;
+        }
+        let both = (self.reached.clone(), other.reached.clone());
+        self.reached = Reached::Either(Box::new(both));
+        self.is_whole &= other.is_whole;
+        self.why = format!(
+            "the age of objects decides, which files do not tell: {}; or {}",
+            self.why, other.why
+        );
+    }
+
     /// No request of the lane is made, for this reason.
     pub(super) fn not_asked(lane: Option<&Symbol>, why: &str) -> Self {
         Self {
@@ -81,6 +97,7 @@ impl fmt::Display for Reached {
             Self::Answered(status) => write!(f, "{status}"),
             Self::Outside => f.write_str("outside"),
             Self::Lane(lane) => f.write_str(lane),
+            Self::Either(both) => write!(f, "{} or {}", both.0, both.1),
             Self::NotAsked => f.write_str("-"),
         }
     }
@@ -246,7 +263,11 @@ fn worst(
     const fn rank(reached: &Reached) -> u8 {
         match reached {
             Reached::Ok => 0,
-            Reached::Outside | Reached::Answered(_) | Reached::Lane(_) | Reached::NotAsked => 1,
+            Reached::Outside
+            | Reached::Answered(_)
+            | Reached::Lane(_)
+            | Reached::NotAsked
+            | Reached::Either(_) => 1,
             Reached::Default | Reached::DefaultByFilter => 2,
             Reached::NotTold => 3,
             Reached::WrongLane(_) => 4,

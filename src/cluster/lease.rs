@@ -62,6 +62,7 @@ impl Candidate {
             let is_leading = *leads.borrow();
             let left = DEADLINE.saturating_sub(renewed.elapsed());
             let patience = if is_leading { left } else { DEADLINE };
+            let asked = Instant::now();
             let attempt = tokio::select! {
                 attempt = timeout(patience, self.acquire_or_renew(Timestamp::now())) => attempt,
                 () = until(&mut stop) => break,
@@ -69,7 +70,7 @@ impl Candidate {
             match attempt {
                 Ok(Ok(true)) => {
                     // From when it was asked for, not from when the answer came.
-                    renewed = Instant::now();
+                    renewed = asked;
                     self.told = None;
                     if !is_leading {
                         tracing::info!(

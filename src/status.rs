@@ -40,6 +40,17 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    fn new(about: &'static str, status: ConditionStatus, reason: &'static str, message: String) -> Self {
+        Self {
+            about,
+            status,
+            reason,
+            message,
+        }
+    }
+}
+
 /// What runs of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -133,12 +144,7 @@ fn routes(matrix: &Matrix) -> Finding {
     let about = "RoutesComplete";
     if matrix.rows.is_empty() {
         let message = "no service is a member of the group".to_owned();
-        return Finding {
-            about,
-            status: ConditionStatus::False,
-            reason: "NoServices",
-            message,
-        };
+        return Finding::new(about, ConditionStatus::False, "NoServices", message);
     }
     // Pods that are not ready are no fault of a route.
     let faults = matrix
@@ -153,19 +159,14 @@ fn routes(matrix: &Matrix) -> Finding {
     if faults.is_empty() {
         let places = number(matrix.rows.len(), "place");
         let message = format!("each lane is answered as the group promises, in {places}");
-        return Finding {
-            about,
-            status: ConditionStatus::True,
-            reason: "AsPromised",
-            message,
-        };
+        return Finding::new(about, ConditionStatus::True, "AsPromised", message);
     }
-    Finding {
+    Finding::new(
         about,
-        status: ConditionStatus::False,
-        reason: "LaneNotReached",
-        message: first_few(&faults),
-    }
+        ConditionStatus::False,
+        "LaneNotReached",
+        first_few(&faults),
+    )
 }
 
 /// Whether something is ready of each workload.
@@ -173,12 +174,7 @@ fn workloads(view: &View<'_>, members: &[&Resource]) -> Finding {
     let about = "WorkloadsReady";
     if members.is_empty() {
         let message = "no workload is behind the services".to_owned();
-        return Finding {
-            about,
-            status: ConditionStatus::False,
-            reason: "NoWorkloads",
-            message,
-        };
+        return Finding::new(about, ConditionStatus::False, "NoWorkloads", message);
     }
     let is_ready = |member: &Resource| match member {
         Resource::Workload(workload) => view.pods_of(workload).iter().any(|pod| pod.ready == Some(true)),
@@ -192,19 +188,9 @@ fn workloads(view: &View<'_>, members: &[&Resource]) -> Finding {
         .collect();
     if waiting.is_empty() {
         let message = format!("each of {} has a ready pod", number(members.len(), "workload"));
-        return Finding {
-            about,
-            status: ConditionStatus::True,
-            reason: "PodsReady",
-            message,
-        };
+        return Finding::new(about, ConditionStatus::True, "PodsReady", message);
     }
-    Finding {
-        about,
-        status: ConditionStatus::False,
-        reason: "PodsNotReady",
-        message: first_few(&waiting),
-    }
+    Finding::new(about, ConditionStatus::False, "PodsNotReady", first_few(&waiting))
 }
 
 /// Whether the lane filter is in each sidecar, as LK501 sees it.
@@ -224,12 +210,7 @@ fn filter<'w>(check: &Check<'_, 'w>, lanes: &Lanes<'_, 'w>, members: &[&'w Resou
         .collect();
     if !without.is_empty() {
         let message = first_few(&without);
-        return Finding {
-            about,
-            status: ConditionStatus::False,
-            reason: "FilterMissing",
-            message,
-        };
+        return Finding::new(about, ConditionStatus::False, "FilterMissing", message);
     }
     let plugins = check.view.lane_plugins_for(&lanes.group.namespace);
     let carries = plugins
@@ -237,20 +218,10 @@ fn filter<'w>(check: &Check<'_, 'w>, lanes: &Lanes<'_, 'w>, members: &[&'w Resou
         .any(|plugin| plugin.lane_header.as_ref() == Some(header));
     if !carries {
         let message = format!("no plugin carries `{header}`: the applications have to");
-        return Finding {
-            about,
-            status: ConditionStatus::Unknown,
-            reason: "NoFilter",
-            message,
-        };
+        return Finding::new(about, ConditionStatus::Unknown, "NoFilter", message);
     }
     let message = format!("a plugin carries `{header}` for each workload");
-    Finding {
-        about,
-        status: ConditionStatus::True,
-        reason: "FilterSelected",
-        message,
-    }
+    Finding::new(about, ConditionStatus::True, "FilterSelected", message)
 }
 
 /// What the conditions come to: the first that does not hold says why. What is not known is held against nobody.
@@ -261,12 +232,12 @@ fn sum(parts: &[Finding]) -> Finding {
             about,
             ..part.clone()
         },
-        None => Finding {
+        None => Finding::new(
             about,
-            status: ConditionStatus::True,
-            reason: "LanesReady",
-            message: "every lane reaches all that the group promises".to_owned(),
-        },
+            ConditionStatus::True,
+            "LanesReady",
+            "every lane reaches all that the group promises".to_owned(),
+        ),
     }
 }
 

@@ -297,11 +297,9 @@ fn worst(
     (Reached::Mixed(answering), why)
 }
 
-/// The route that takes a request, by object and place.
+/// The route that takes a request.
 fn route_of(taken: &Taken<'_>) -> String {
-    let name = taken.route.route.name.as_deref();
-    let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
-    format!("{} of {}{name}", taken.route.path(), taken.route.reference())
+    taken.route.title()
 }
 
 /// How a request gets to a destination, and what it finds there.
@@ -313,40 +311,5 @@ fn described(way: &Way<'_>, branch: &Branch<'_>) -> String {
         Way::NoProxy => "the caller has no sidecar, so the connection".to_owned(),
         Way::Unrouted => "the caller's proxy does not know the host, so the connection".to_owned(),
     };
-    let port = branch
-        .port
-        .as_ref()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    let subset = branch
-        .subset
-        .as_ref()
-        .map(|subset| format!(", subset `{subset}`"))
-        .unwrap_or_default();
-    let found = match &branch.ending {
-        Ending::Reaches(carriers) | Ending::ByAddress(carriers) => {
-            let names: Vec<String> = carriers
-                .iter()
-                .map(|carrier| match carrier.object {
-                    Some(object) => object.reference().to_string(),
-                    None => "an endpoint of a ServiceEntry".to_owned(),
-                })
-                .collect();
-            let shown = names
-                .iter()
-                .take(3)
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
-            match names.len() {
-                0..=3 => shown,
-                more => format!("{shown} and {} more", more - 3),
-            }
-        }
-        Ending::Outside => "what is not known here".to_owned(),
-        Ending::NoCluster(why) => why.to_string(),
-        Ending::NoCarrier => "nothing carries it".to_owned(),
-        Ending::NotReady(_) => "no pod of what carries it is ready".to_owned(),
-    };
-    format!("{by} leads to {}{port}{subset}: {found}", branch.host)
+    format!("{by} leads to {}: {}", branch.destination(), branch.ending)
 }

@@ -7,7 +7,7 @@ pub use json::write_trace_json;
 pub use text::write_trace_text;
 
 use crate::resource::ObjectRef;
-use crate::routing::{Branch, Ending, NotFound, Outcome, Refusal, Route, Taken, Way};
+use crate::routing::{NotFound, Outcome, Refusal, Taken, Way};
 use crate::symbol::Symbol;
 use crate::trace::{Filtered, Hop, Left};
 
@@ -24,12 +24,6 @@ fn taken<'h, 'w>(hop: &'h Hop<'w>) -> Option<&'h Taken<'w>> {
         },
         Outcome::NotFound(_) | Outcome::Refused(_) => None,
     }
-}
-
-/// The route's name in brackets, where it has one.
-fn name_of(route: &Route<'_>) -> String {
-    let name = route.route.name.as_deref();
-    name.map(|name| format!(" (`{name}`)")).unwrap_or_default()
 }
 
 /// What comes of the request, where no destination tells it.
@@ -58,41 +52,6 @@ fn outcome(hop: &Hop<'_>) -> Option<String> {
             Way::Unrouted => "the sender's proxy does not know the host: no route applies".to_owned(),
         },
     })
-}
-
-/// What a branch comes to.
-fn ending(branch: &Branch<'_>) -> String {
-    match &branch.ending {
-        Ending::Reaches(carriers) | Ending::ByAddress(carriers) => {
-            let names: Vec<String> = carriers
-                .iter()
-                .map(|carrier| match carrier.object {
-                    Some(object) => object.reference().to_string(),
-                    None => "an endpoint of a ServiceEntry".to_owned(),
-                })
-                .collect();
-            names.join(", ")
-        }
-        Ending::Outside => "what is not known here".to_owned(),
-        Ending::NoCluster(why) => format!("503: {why}"),
-        Ending::NoCarrier => "503 no healthy upstream: nothing carries it".to_owned(),
-        Ending::NotReady(_) => "503 no healthy upstream: no pod of what carries it is ready".to_owned(),
-    }
-}
-
-/// Where a branch leads: `cars-aggregator.shop.svc.cluster.local:8080 (http), subset wicph`.
-fn destination(branch: &Branch<'_>) -> String {
-    let port = branch
-        .port
-        .as_ref()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
-    let subset = branch
-        .subset
-        .as_ref()
-        .map(|subset| format!(", subset `{subset}`"))
-        .unwrap_or_default();
-    format!("{}{port}{subset}", branch.host)
 }
 
 /// What a filter writes or remembers: `bu: wicph (WasmPlugin shop/lane)`.

@@ -320,7 +320,7 @@ mod tests {
     use crate::resource::VirtualService;
 
     /// A route, and its destinations with these operations.
-    fn vs(of_route: &Value, of_destinations: &[Value]) -> VirtualService {
+    pub(super) fn vs(of_route: &Value, of_destinations: &[Value]) -> VirtualService {
         let destinations: Vec<_> = of_destinations
             .iter()
             .map(|request| json!({"destination": {"host": "a"}, "headers": {"request": request}}))
@@ -329,7 +329,7 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"http": [route]}})).unwrap()
     }
 
-    fn route(vs: &VirtualService) -> Route<'_> {
+    pub(super) fn route(vs: &VirtualService) -> Route<'_> {
         Route {
             vs,
             index: 0,

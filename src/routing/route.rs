@@ -161,6 +161,13 @@ impl<'w> Route<'w> {
         format!("spec.http[{}]", self.index)
     }
 
+    /// What people call it: ``spec.http[0] of VirtualService shop/cart (`default`)``.
+    pub fn title(&self) -> String {
+        let name = self.route.name.as_deref();
+        let name = name.map(|name| format!(" (`{name}`)")).unwrap_or_default();
+        format!("{} of {}{name}", self.path(), self.reference())
+    }
+
     /// What is done to headers on the route itself: its own block, or where it has none the delegating route's
     /// [s26].
     pub fn headers(&self) -> Option<&'w Headers> {

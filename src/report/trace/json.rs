@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Placing, destination, ending, outcome, taken, why_left};
+use super::{Placing, outcome, taken, why_left};
 use crate::routing::{Branch, Outcome, Request, Route};
 use crate::symbol::Symbol;
 use crate::trace::{Filtered, Hop, Trace};
@@ -70,11 +70,11 @@ fn branch(branch: &Branch<'_>) -> Value {
         "host": branch.host.as_str(),
         "port": branch.port.as_ref().map(|port| port.number),
         "subset": branch.subset.as_deref(),
-        "destination": destination(branch),
+        "destination": branch.destination(),
         "request": request(&branch.request),
         "otherProtocol": branch.is_other_protocol(),
         "status": branch.ending.status(),
-        "answers": ending(branch),
+        "answers": branch.ending.to_string(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Placing, destination, ending, filtered, name_of, outcome, taken, why_left};
+use super::{Placing, filtered, outcome, taken, why_left};
 use crate::report::one_line;
 use crate::routing::{Outcome, Passed, Route};
 use crate::trace::{Hop, Left, Trace};
@@ -111,7 +111,7 @@ fn write_hop(hop: &Hop<'_>, placing: Placing<'_>, out: &mut impl Write) -> io::R
         } else {
             String::new()
         };
-        line(out, "to", &one_line(&format!("{share}{}", destination(branch))))?;
+        line(out, "to", &one_line(&format!("{share}{}", branch.destination())))?;
         let changed = branch
             .request
             .headers
@@ -128,13 +128,13 @@ fn write_hop(hop: &Hop<'_>, placing: Placing<'_>, out: &mut impl Write) -> io::R
         if (&before.authority, &before.path) != (&after.authority, &after.path) {
             line(out, "as", &one_line(&after.to_string()))?;
         }
-        line(out, "answers", &one_line(&ending(branch)))?;
+        line(out, "answers", &one_line(&branch.ending.to_string()))?;
     }
     for copy in &forwarded.copies {
         line(
             out,
             "copy to",
-            &one_line(&format!("{}: {}", destination(copy), ending(copy))),
+            &one_line(&format!("{}: {}", copy.destination(), copy.ending)),
         )?;
     }
     if let Some(remembered) = &hop.remembered {
@@ -150,12 +150,7 @@ fn write_hop(hop: &Hop<'_>, placing: Placing<'_>, out: &mut impl Write) -> io::R
 fn route(route: &Route<'_>, placing: Placing<'_>) -> String {
     let place = placing(&route.reference(), &route.path());
     let place = place.map(|place| format!(", {place}")).unwrap_or_default();
-    format!(
-        "{} of {}{}{place}",
-        route.path(),
-        route.reference(),
-        name_of(route)
-    )
+    format!("{}{place}", route.title())
 }
 
 /// Why a route does not take the request.

@@ -114,28 +114,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::super::tests::{route, vs};
     use super::*;
     use crate::resource::VirtualService;
     use crate::routing::{Effect, HeaderState, HeaderValue, Verb, header_after};
-
-    fn vs(of_route: &Value, of_destinations: &[Value]) -> VirtualService {
-        let destinations: Vec<_> = of_destinations
-            .iter()
-            .map(|request| json!({"destination": {"host": "a"}, "headers": {"request": request}}))
-            .collect();
-        let route = json!({"headers": {"request": of_route}, "route": destinations});
-        serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"http": [route]}})).unwrap()
-    }
-
-    fn route(vs: &VirtualService) -> Route<'_> {
-        Route {
-            vs,
-            index: 0,
-            route: &vs.http[0],
-            root: None,
-            conditions: Vec::new(),
-        }
-    }
 
     /// The values of `bu` after the operations on a request with these headers.
     fn bu(vs: &VirtualService, headers: &[(&str, &str)]) -> Option<String> {

@@ -38,6 +38,19 @@ pub struct Branch<'w> {
 }
 
 impl Branch<'_> {
+    /// Where it leads, in words: ``cart.shop.svc.cluster.local:8080 (http), subset `blue` ``.
+    pub fn destination(&self) -> String {
+        let port = self.port.as_ref().map(|port| format!(":{port}"));
+        let subset = self.subset.as_ref();
+        let subset = subset.map(|subset| format!(", subset `{subset}`"));
+        format!(
+            "{}{}{}",
+            self.host,
+            port.unwrap_or_default(),
+            subset.unwrap_or_default()
+        )
+    }
+
     /// Whether a call by gRPC, or in plain HTTP/1.1, gets to a port that speaks the other: the port is one for gRPC
     /// and the request is none, or a call by gRPC arrives in HTTP/1.1.
     pub fn is_other_protocol(&self) -> bool {
@@ -98,6 +111,33 @@ impl Ending<'_> {
         match self {
             Self::Reaches(_) | Self::ByAddress(_) | Self::Outside => None,
             Self::NoCluster(_) | Self::NoCarrier | Self::NotReady(_) => Some(503),
+        }
+    }
+}
+
+/// Who answers, the first few by name, or what the proxy answers and why.
+impl fmt::Display for Ending<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// How many are named.
+        const MOST: usize = 3;
+        match self {
+            Self::Reaches(carriers) | Self::ByAddress(carriers) => {
+                for (at, carrier) in carriers.iter().take(MOST).enumerate() {
+                    f.write_str(if at == 0 { "" } else { ", " })?;
+                    match carrier.object {
+                        Some(object) => write!(f, "{}", object.reference())?,
+                        None => f.write_str("an endpoint of a ServiceEntry")?,
+                    }
+                }
+                match carriers.len().checked_sub(MOST) {
+                    None | Some(0) => Ok(()),
+                    Some(more) => write!(f, " and {more} more"),
+                }
+            }
+            Self::Outside => f.write_str("what is not known here"),
+            Self::NoCluster(why) => write!(f, "503: {why}"),
+            Self::NoCarrier => f.write_str("503 no healthy upstream: nothing carries it"),
+            Self::NotReady(_) => f.write_str("503 no healthy upstream: no pod of what carries it is ready"),
         }
     }
 }

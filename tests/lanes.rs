@@ -479,3 +479,30 @@ spec:
         run.stdout
     );
 }
+
+#[test]
+fn a_lane_that_a_workload_carries_stays_one_when_its_only_subset_is_mistyped() {
+    let shop = group("Fallback", "DefaultLane");
+    let before = shop
+        .split("apiVersion: lanekeeper.dev")
+        .next()
+        .expect("what is before the group");
+    let implied = before.replace(
+        "{name: b, labels: {version: b}}",
+        "{name: b, labels: {version: bb}}",
+    );
+    let plugin = "apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: lanes, namespace: shop}
+spec: {pluginConfig: {lane_header: bu, traffic_lane: a}}
+";
+    let folder = folder(&[("shop.yaml", &format!("{implied}{plugin}"))]);
+    let run = run(program("matrix").arg("--strict").arg(folder.path())).ends_with(1);
+    let row = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("cart:80"))
+        .expect("a row");
+    let cells: Vec<&str> = row.split_whitespace().skip(2).collect();
+    assert_eq!(cells, ["ok", "503", "default"], "{}", run.stdout);
+}

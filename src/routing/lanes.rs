@@ -371,12 +371,17 @@ impl<'w> Lanes<'_, 'w> {
                     .iter()
                     .any(|(key, value)| is_lane_key(key) && *value == lane)
             };
+            // A workload behind the service says so too, whatever the subset chooses [s32].
+            let carriers = view.carriers(&service.meta.namespace, &service.selector);
+            if carriers
+                .into_iter()
+                .filter_map(Resource::carrier_labels)
+                .any(has_value)
+            {
+                return true;
+            }
             let Some(subset) = subset_of(view, &host, service, &to.destination) else {
-                return view
-                    .carriers(&service.meta.namespace, &service.selector)
-                    .into_iter()
-                    .filter_map(Resource::carrier_labels)
-                    .any(has_value);
+                return false;
             };
             let labels = workload_labels(subset);
             // `portal-wtcph` with `version: wicph` is a slip in the name, and no lane of its own.

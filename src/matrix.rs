@@ -119,8 +119,13 @@ pub fn all(view: &View<'_>) -> Vec<Matrix> {
 pub fn in_either_order(world: &World) -> Vec<Matrix> {
     let mut matrices = all(&View::new(world));
     let reversed = world.with_ages_reversed();
-    let others = reversed.iter().flat_map(|world| all(&View::new(world)));
-    for (matrix, other) in matrices.iter_mut().zip(others) {
+    let others: Vec<Matrix> = reversed.iter().flat_map(|world| all(&View::new(world))).collect();
+    for matrix in &mut matrices {
+        let is_same =
+            |other: &&Matrix| (&other.namespace, &other.title) == (&matrix.namespace, &matrix.title);
+        let Some(other) = others.iter().find(is_same) else {
+            continue;
+        };
         for row in &mut matrix.rows {
             // The same place: other routes may tell other requests apart.
             let place = row.to_string();

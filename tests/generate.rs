@@ -253,6 +253,48 @@ fn what_says_more_than_lanes_stays_and_what_does_not_stay_is_told() {
 }
 
 #[test]
+fn what_is_tried_on_one_lane_is_for_no_other_and_no_route_is_hidden_or_lost() {
+    let folder = cars(GROUP);
+    let routes = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: aggregator, namespace: cars-aswatson-dev}
+spec:
+  hosts: [cars-aggregator]
+  http:
+  - match: [{headers: {bu: {exact: wicph}}}]
+    fault: {abort: {httpStatus: 500, percentage: {value: 100}}}
+    mirror: {host: cars-rti-adapter}
+    route: [{destination: {host: cars-aggregator, subset: wicph}}]
+  - match: [{headers: {bu: {exact: wtchk}}}, {uri: {prefix: /both}}]
+    timeout: 7s
+    route: [{destination: {host: cars-aggregator, subset: wtchk}}]
+  - match: [{uri: {prefix: /slow}}]
+    timeout: 60s
+    route: [{destination: {host: cars-aggregator, subset: wtchk}}]
+";
+    fs::write(folder.path().join("routes.yaml"), routes).expect("the folder can be written");
+    let arguments = [&["generate", "-o", "json", "."][..], &ENTER].concat();
+    let list = lanekeeper(folder.path(), &arguments).ends_with(0).json();
+    let objects = list["items"].as_array().expect("a list");
+    let made = objects
+        .iter()
+        .find(|object| object["kind"] == "VirtualService" && object["metadata"]["name"] == "aggregator");
+    let http = made.expect("the routes")["spec"]["http"]
+        .as_array()
+        .expect("routes");
+    let faulty: Vec<_> = http.iter().filter(|route| route["fault"].is_object()).collect();
+    assert_eq!(faulty.len(), 1, "{http:#?}");
+    assert_eq!(faulty[0]["match"][0]["headers"]["bu"]["exact"], "wicph");
+    let mirrored = http.iter().filter(|route| route["mirror"].is_object());
+    assert_eq!(mirrored.count(), 1);
+    let at = |text: &str| http.iter().position(|route| route.to_string().contains(text));
+    let open = http.iter().position(|route| route["match"].is_null());
+    assert!(at("/slow") < open && open.is_some(), "{http:#?}");
+    let both = at("/both").expect("the route for both");
+    assert_eq!(http[both]["timeout"], "7s");
+}
+
+#[test]
 fn a_strict_group_tells_what_lacks_and_a_fallback_group_has_the_default_lane_stand_in() {
     let folder = cars(GROUP);
     let file = folder.path().join("30-cars-aggregator.yaml");
@@ -334,6 +376,20 @@ fn of_two_labels_that_tell_the_lanes_alike_neither_is_taken() {
     lanekeeper(folder.path(), &["generate", "."])
         .ends_with(0)
         .prints("labels:\n      track: wicph");
+}
+
+#[test]
+fn no_name_leads_out_of_the_directory() {
+    let folder = cars(
+        &GROUP
+            .replace("  name: cars\n", "  name: ../cars\n")
+            .replace("name: cars,", "name: ../cars,"),
+    );
+    let arguments = [&["generate", "--output-dir", "out", "."][..], &ENTER].concat();
+    let run = lanekeeper(folder.path(), &arguments).ends_with(2);
+    assert!(run.stderr.contains("nothing is written"), "{}", run.stderr);
+    let written = fs::read_dir(folder.path().join("out")).map_or(0, Iterator::count);
+    assert_eq!(written, 0);
 }
 
 #[test]

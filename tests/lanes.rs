@@ -494,7 +494,7 @@ fn a_lane_that_a_workload_carries_stays_one_when_its_only_subset_is_mistyped() {
     let plugin = "apiVersion: extensions.istio.io/v1alpha1
 kind: WasmPlugin
 metadata: {name: lanes, namespace: shop}
-spec: {pluginConfig: {lane_header: bu, traffic_lane: a}}
+spec: {url: 'oci://x/y', pluginConfig: {lane_header: bu, traffic_lane: a}}
 ";
     let folder = folder(&[("shop.yaml", &format!("{implied}{plugin}"))]);
     let run = run(program("matrix").arg("--strict").arg(folder.path())).ends_with(1);
@@ -505,4 +505,12 @@ spec: {pluginConfig: {lane_header: bu, traffic_lane: a}}
         .expect("a row");
     let cells: Vec<&str> = row.split_whitespace().skip(2).collect();
     assert_eq!(cells, ["ok", "503", "default"], "{}", run.stdout);
+}
+
+#[test]
+fn what_the_api_server_would_refuse_ends_with_2() {
+    let object =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {selectors: {a: b}}\n";
+    let run = of_cars_with("matrix", &[], object).ends_with(2);
+    assert!(run.stderr.contains("selectors"), "{}", run.stderr);
 }

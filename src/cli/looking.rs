@@ -46,12 +46,13 @@ impl Looking {
         for note in notes.chain(&files.notes) {
             complain(&format!("note: {note}"));
         }
-        for problem in &files.problems {
+        for problem in files.errors() {
             complain(&problem.to_string());
         }
+        let has_problems = files.errors().next().is_some();
         Ok(Seen {
             world: configuration.world_over(&config, &files, cluster.as_ref()),
-            has_problems: !files.problems.is_empty(),
+            has_problems,
             files,
         })
     }

@@ -28,13 +28,14 @@ pub fn crd() -> CustomResourceDefinition {
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut())
         {
-            let spec = schema
-                .properties
-                .as_ref()
-                .and_then(|properties| properties.get("spec"));
-            schema.description = spec.and_then(|spec| spec.description.clone());
+            let properties = schema.properties.as_mut();
+            if let Some(spec) = properties.and_then(|properties| properties.get_mut("spec")) {
+                // Of the spec, and not of the object: a status can be written to one that was stored before a rule was.
+                spec.x_kubernetes_validations =
+                    Some(lane_group_rules().into_iter().map(validation).collect());
+                schema.description.clone_from(&spec.description);
+            }
             schema.title = None;
-            schema.x_kubernetes_validations = Some(lane_group_rules().into_iter().map(validation).collect());
         }
     }
     definition.spec.conversion = Some(CustomResourceConversion {

@@ -149,6 +149,8 @@ impl Writer {
                 compared = Instant::now();
                 let all = self.write_all().await;
                 done = all.then_some(version);
+                // It takes no more than half of the time.
+                sleep(compared.elapsed()).await;
                 waiting = Instant::now();
                 if !all {
                     sleep(AGAIN).await;
@@ -160,13 +162,18 @@ impl Writer {
 
     /// Brings the status of every group up to date. Whether nothing failed.
     async fn write_all(&mut self) -> bool {
-        let groups = status::groups(&self.world.read());
+        let world = Arc::clone(&self.world);
+        // A world of its own: who waits to write to the shared one makes decisions wait, too.
+        let Ok(world) = spawn_blocking(move || copy_of(&world)).await else {
+            return false;
+        };
+        let world = Arc::new(world);
+        let groups = status::groups(&world);
         self.known.retain(|group, _| groups.contains(group));
         let mut all = true;
         for group in groups {
-            let (world, of) = (Arc::clone(&self.world), group.clone());
-            // A group at a time: decisions wait for no more than that.
-            let computed = spawn_blocking(move || status::of(&View::new(&world.read()), &of)).await;
+            let (world, of) = (Arc::clone(&world), group.clone());
+            let computed = spawn_blocking(move || status::of(&View::new(&world), &of)).await;
             let Ok(Some(computed)) = computed else { continue };
             if !*self.leading.borrow() {
                 return false;
@@ -230,8 +237,8 @@ impl Writer {
                 .await
             {
                 Ok(_) => tracing::debug!(%group, "wrote its status"),
-                // It has gone, or another of its name has come.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(false),
+                // Another of its name has come.
+                Err(kube::Error::Api(status)) if status.code == 409 => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -239,6 +246,16 @@ impl Writer {
         self.known.insert(group.clone(), Known { status, compared });
         Ok(true)
     }
+}
+
+/// The same world, so that nobody waits while it is looked at.
+fn copy_of(world: &RwLock<World>) -> World {
+    let (settings, objects) = {
+        let world = world.read();
+        let objects: Vec<_> = world.objects().cloned().collect();
+        (world.settings().clone(), objects)
+    };
+    World::of(settings, objects)
 }
 
 /// The whole second, as Kubernetes writes times.

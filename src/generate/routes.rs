@@ -36,6 +36,8 @@ struct Way<'a, 'w> {
     first: usize,
     /// The place of the one for requests that name no lane, or of the last.
     last: usize,
+    /// Whether there is one for requests that name no lane, or what refuses them.
+    is_open: bool,
 }
 
 impl<'a, 'w> Way<'a, 'w> {
@@ -46,14 +48,15 @@ impl<'a, 'w> Way<'a, 'w> {
             routes: Vec::new(),
             first: at,
             last: at,
+            is_open: false,
         }
     }
 
     fn add(&mut self, list: &List<'_>, at: usize, route: &'a Value, made: &mut Generated) {
-        let has_open = self.routes.iter().any(|route| !asks_for(route, list.tells));
-        if !has_open {
+        if !self.is_open {
             self.last = at;
         }
+        self.is_open |= !asks_for(route, list.tells);
         let field = format!("{}: spec.http[{at}]", list.title);
         if route["route"].as_array().is_some_and(|to| to.len() > 1) {
             made.note(format!(
@@ -99,6 +102,8 @@ impl<'w> Maker<'_, '_, 'w> {
         let (ways, found) = self.ways(list, routes, member, made);
         let is_alone = ways.len() < 2 && found.iter().all(Option::is_some);
         let mut all = Vec::new();
+        // What takes every request and was not there must not come before a route that was.
+        let mut late = Vec::new();
         for (at, (route, way)) in routes.iter().zip(found).enumerate() {
             match way.and_then(|index| ways.get(index)) {
                 Some(way) => {
@@ -106,12 +111,15 @@ impl<'w> Maker<'_, '_, 'w> {
                         self.push_lanes(list, way, &mut all);
                     }
                     if way.last == at {
-                        self.push_default(list, way, is_alone, &mut all);
+                        let is_late = way.rest.is_empty() && !way.is_open;
+                        let to = if is_late { &mut late } else { &mut all };
+                        self.push_default(list, way, is_alone, to);
                     }
                 }
                 None => all.push(route.clone()),
             }
         }
+        all.append(&mut late);
         if let Some(member) = member.filter(|_| ways.iter().all(|way| !way.rest.is_empty())) {
             let way = Way::new(member, Vec::new(), 0);
             self.push_lanes(list, &way, &mut all);
@@ -136,6 +144,7 @@ impl<'w> Maker<'_, '_, 'w> {
                 let way = ways.iter().rposition(|way| way.rest == rest);
                 if let Some(way) = way.and_then(|index| ways.get_mut(index)) {
                     way.last = at;
+                    way.is_open = true;
                 }
                 found.push(way);
                 continue;
@@ -162,6 +171,12 @@ impl<'w> Maker<'_, '_, 'w> {
         let by_lane_header = list.at_gateway && list.tells != self.lanes.group.header.as_str();
         if by_lane_header && asks_for(route, &self.lanes.group.header) {
             // Someone in front is trusted to send it.
+            return None;
+        }
+        let mut asking = conditions_of(route).map(|condition| value_of(condition, list.tells).is_some());
+        let first = asking.next();
+        if asking.any(|asks| Some(asks) != first) {
+            // It takes a lane's requests and others too: no way is both.
             return None;
         }
         if ["delegate", "redirect", "directResponse"]
@@ -208,6 +223,14 @@ impl<'w> Maker<'_, '_, 'w> {
     fn route(&self, list: &List<'_>, way: &Way<'_, 'w>, lane: Option<&Symbol>, subset: &str) -> Value {
         let model = way.model(list, lane);
         let mut route = model.and_then(Value::as_object).cloned().unwrap_or_default();
+        if model.is_some_and(|model| {
+            asks_for(model, list.tells) && lane_of(model, list.tells) != lane.map(Symbol::as_str)
+        }) {
+            // What is tried on one lane is not for the others.
+            for field in ["fault", "mirror", "mirrors", "mirrorPercent", "mirrorPercentage"] {
+                route.remove(field);
+            }
+        }
         // The name of one that was for a single port would not be true.
         let is_own = model.is_some_and(|model| {
             let is_for_port = conditions_of(model).any(|condition| !condition["port"].is_null());

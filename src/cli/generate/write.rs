@@ -22,6 +22,18 @@ pub(super) fn write_files(
     groups: &str,
     is_forced: bool,
 ) -> anyhow::Result<Vec<String>> {
+    for (reference, _) in objects {
+        let is_name = |name: &str| {
+            name.starts_with(|first: char| first.is_ascii_alphanumeric())
+                && name
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter))
+        };
+        ensure!(
+            is_name(&reference.namespace) && is_name(&reference.name),
+            "{reference}: a namespace and a name in Kubernetes have letters, digits, `-` and `.` only; nothing is written"
+        );
+    }
     let head = format!("{MARK}{groups}; change that, not this.\n");
     let texts: BTreeMap<PathBuf, String> = objects
         .iter()
@@ -36,7 +48,7 @@ pub(super) fn write_files(
             Ok(known) if known == *text => continue,
             Ok(known) => ensure!(
                 is_forced || known.starts_with(MARK),
-                "{} was not made by `lanekeeper generate`, or was changed since; nothing is written: --force replaces it",
+                "{} was not made by `lanekeeper generate`; nothing is written: --force replaces it",
                 path.display()
             ),
             Err(error) if error.kind() == ErrorKind::NotFound => {}

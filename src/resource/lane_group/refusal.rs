@@ -14,11 +14,11 @@ use super::LaneGroupSpec;
 /// A rule of the definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneGroupRule {
-    /// The field that the API server names.
+    /// The field that the API server names, below the spec.
     pub field: &'static str,
     /// What has to be, in words.
     pub message: &'static str,
-    /// What has to be, in CEL, where `self` is the object.
+    /// What has to be, in CEL, where `self` is the spec.
     pub cel: String,
 }
 
@@ -49,18 +49,18 @@ const CALL: &str =
 /// Everything that is refused.
 pub(super) const REFUSALS: &[Refusal] = &[
     Refusal {
-        field: ".spec.defaultLane",
+        field: ".defaultLane",
         message: "defaultLane has to be one of lanes",
-        cel: || "self.spec.lanes.exists(lane, lane == self.spec.defaultLane)".to_owned(),
+        cel: || "self.lanes.exists(lane, lane == self.defaultLane)".to_owned(),
         culprit: |spec| {
             let is_lane = spec.lanes.contains(&spec.default_lane);
             (!is_lane).then_some(&*spec.default_lane)
         },
     },
     Refusal {
-        field: ".spec.lanes",
+        field: ".lanes",
         message: "each of lanes has to be there once",
-        cel: || "self.spec.lanes.all(lane, self.spec.lanes.exists_one(other, other == lane))".to_owned(),
+        cel: || "self.lanes.all(lane, self.lanes.exists_one(other, other == lane))".to_owned(),
         culprit: |spec| {
             let lanes = &spec.lanes;
             let mut twice = lanes.iter().enumerate();
@@ -69,29 +69,29 @@ pub(super) const REFUSALS: &[Refusal] = &[
         },
     },
     Refusal {
-        field: ".spec.lanes",
+        field: ".lanes",
         message: "each of lanes has to fit a label: letters, digits, `-`, `_` and `.`, a letter or digit first and last",
-        cel: || format!("self.spec.lanes.all(lane, lane.matches('{LANE}'))"),
+        cel: || format!("self.lanes.all(lane, lane.matches('{LANE}'))"),
         culprit: |spec| {
             static FITS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LANE).ok());
             first_unfit(&FITS, &spec.lanes)
         },
     },
     Refusal {
-        field: ".spec.laneLabel",
+        field: ".laneLabel",
         message: "laneLabel has to be the key of a label",
-        cel: || format!("!has(self.spec.laneLabel) || self.spec.laneLabel.matches('{LABEL_KEY}')"),
+        cel: || format!("!has(self.laneLabel) || self.laneLabel.matches('{LABEL_KEY}')"),
         culprit: |spec| {
             static FITS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LABEL_KEY).ok());
             first_unfit(&FITS, spec.lane_label.as_slice())
         },
     },
     Refusal {
-        field: ".spec.entry.gateways",
+        field: ".entry.gateways",
         message: "each of entry.gateways has to be a name or namespace/name",
         cel: || {
-            let all = format!("self.spec.entry.gateways.all(name, name.matches('{GATEWAY}'))");
-            format!("!has(self.spec.entry) || !has(self.spec.entry.gateways) || {all}")
+            let all = format!("self.entry.gateways.all(name, name.matches('{GATEWAY}'))");
+            format!("!has(self.entry) || !has(self.entry.gateways) || {all}")
         },
         culprit: |spec| {
             static FITS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(GATEWAY).ok());
@@ -99,9 +99,9 @@ pub(super) const REFUSALS: &[Refusal] = &[
         },
     },
     Refusal {
-        field: ".spec.chain",
+        field: ".chain",
         message: "each of chain has to be a service as in cart, cart:8080 or cart.shop:8080/path",
-        cel: || format!("!has(self.spec.chain) || self.spec.chain.all(call, call.matches('{CALL}'))"),
+        cel: || format!("!has(self.chain) || self.chain.all(call, call.matches('{CALL}'))"),
         culprit: |spec| {
             static FITS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(CALL).ok());
             first_unfit(&FITS, &spec.chain)

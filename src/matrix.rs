@@ -250,14 +250,8 @@ impl<'w> Asking<'_, '_, 'w> {
         let mut asked: Vec<u32> = matches.filter_map(|part| part.port).collect();
         asked.sort_unstable();
         asked.dedup();
-        let own = service.ports.iter().map(|port| Port {
-            number: port.number.into(),
-            name: port.name.clone(),
-            protocol: Protocol::of(port),
-        });
-        let mut ports: Vec<Port> = own
-            .filter(|port| port.protocol.is_http() || asked.contains(&port.number))
-            .collect();
+        let mut ports = Target::Service(service).ports();
+        ports.retain(|port| port.protocol.is_http() || asked.contains(&port.number));
         let has = |ports: &[Port], number: u32| ports.iter().any(|port| port.number == number);
         for number in asked {
             if !has(&ports, number) {
@@ -351,18 +345,7 @@ impl<'w> Asking<'_, '_, 'w> {
     }
 
     fn is_filtered(&self) -> bool {
-        *self.is_filtered.get_or_init(|| self.find_filters())
-    }
-
-    fn find_filters(&self) -> bool {
-        let group = &self.lanes.group;
-        let of_group = Labels::new(group.workloads.iter().cloned());
-        let mut carriers = self.view.carriers(&group.namespace, &of_group).into_iter();
-        carriers.all(|carrier| {
-            carrier.carrier_labels().is_none_or(|labels| {
-                let plugins = self.view.lane_plugins_of(&group.namespace, labels, &group.header);
-                plugins.iter().any(|plugin| plugin.traffic_lane.is_some())
-            })
-        })
+        let namespace = &self.lanes.group.namespace;
+        *self.is_filtered.get_or_init(|| self.lanes.is_filtered(namespace))
     }
 }

@@ -44,7 +44,7 @@ pub use header::{
     Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
 };
 pub use hop::{End, Hop, hops, upstream};
-pub use injection::{INJECT, INJECTED, Injection, WhyOff, has_sidecar, injection};
+pub use injection::{INJECT, Injection, WhyOff, has_sidecar, injection, is_injected};
 pub use lanes::{Groups, Lanes, Reach, has_http_port, is_lane_key};
 pub use protocol::Protocol;
 pub use request::{NotAUrl, Request};

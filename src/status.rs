@@ -13,9 +13,7 @@ use std::rc::Rc;
 
 use crate::matrix::{self, Matrix, Reached};
 use crate::report::number;
-use crate::resource::{
-    Condition, ConditionStatus, Kind, Labels, LaneGroup, LaneGroupStatus, ObjectRef, Resource,
-};
+use crate::resource::{Condition, ConditionStatus, Kind, LaneGroup, LaneGroupStatus, ObjectRef, Resource};
 use crate::routing::Lanes;
 use crate::rule::{Check, Rule, find};
 use crate::symbol::Symbol;
@@ -120,9 +118,8 @@ fn members<'w>(
     lanes: &Rc<Lanes<'_, 'w>>,
 ) -> (BTreeSet<&'w Symbol>, Vec<&'w Resource>) {
     let namespace = &lanes.group.namespace;
-    let of_group = Labels::new(lanes.group.workloads.iter().cloned());
     let mut services = BTreeSet::new();
-    let mut carriers = check.view.carriers(namespace, &of_group);
+    let mut carriers = check.view.carriers(namespace, &lanes.selector());
     carriers.retain(|carrier| {
         let groups = carrier
             .carrier_labels()

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use crate::lane::Completeness;
 use crate::resource::{Kind, Labels, ObjectRef, Resource};
 use crate::routing::{
-    Branch, Carrier, Client, Ending, Groups, Lanes, Outcome, Port, Protocol, Request, Simulation,
-    has_sidecar, simulate, simulate_without_proxy, target_of,
+    Branch, Carrier, Client, Groups, Lanes, Outcome, Port, Protocol, Request, Simulation, has_sidecar,
+    simulate, simulate_without_proxy, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -153,27 +153,21 @@ impl<'w> Hop<'w> {
     }
 
     /// All branches.
-    fn branches(&self) -> Vec<Branch<'w>> {
+    fn branches(&self) -> &[Branch<'w>] {
         match &self.simulation.outcome {
-            Outcome::Forwarded(forwarded) => forwarded.branches.clone(),
-            _ => Vec::new(),
+            Outcome::Forwarded(forwarded) => &forwarded.branches,
+            _ => &[],
         }
     }
 
     /// The branch that is followed.
     pub fn followed(&self) -> Option<&Branch<'w>> {
-        match &self.simulation.outcome {
-            Outcome::Forwarded(forwarded) => forwarded.branches.get(self.branch?),
-            _ => None,
-        }
+        self.branches().get(self.branch?)
     }
 
     /// Who answers, of those that may: the first by name.
     pub fn answering(&self) -> Option<&Carrier<'w>> {
-        match &self.followed()?.ending {
-            Ending::Reaches(carriers) | Ending::ByAddress(carriers) => carriers.first(),
-            _ => None,
-        }
+        self.followed()?.ending.carriers().first()
     }
 }
 
@@ -294,10 +288,7 @@ impl<'w> Tracing<'_, '_, 'w> {
         }
         if let Some(lanes) = &group {
             let branches = hop.branches();
-            let mut reached: Vec<Symbol> = branches
-                .iter()
-                .flat_map(|branch| lanes_of(lanes, branch))
-                .collect();
+            let mut reached: Vec<Symbol> = branches.iter().flat_map(|branch| branch.lanes(lanes)).collect();
             reached.sort();
             reached.dedup();
             // Each destination that has a share of the requests has to be in the lane.
@@ -438,20 +429,6 @@ fn carrier_home(carrier: &Carrier<'_>, view: &View<'_>, host: &Symbol) -> Option
     object
         .map(|object| object.meta().namespace.clone())
         .or_else(of_host)
-}
-
-/// The lanes of all that may answer; those without any count for none.
-fn lanes_of(lanes: &Lanes<'_, '_>, branch: &Branch<'_>) -> Vec<Symbol> {
-    let (Ending::Reaches(carriers) | Ending::ByAddress(carriers)) = &branch.ending else {
-        return Vec::new();
-    };
-    let of_carriers = carriers
-        .iter()
-        .flat_map(|carrier| lanes.lanes_of_workload(carrier.labels));
-    let mut found: Vec<Symbol> = of_carriers.collect();
-    found.sort();
-    found.dedup();
-    found
 }
 
 /// Why a request of `lane` is not in it any more at the end of a branch, if it is not.

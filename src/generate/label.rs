@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{GenerateError, Maker};
-use crate::resource::{Labels, Service};
+use crate::resource::Service;
 use crate::routing::is_lane_key;
 use crate::symbol::Symbol;
 
@@ -29,7 +29,7 @@ impl Maker<'_, '_, '_> {
 
     /// By label, the lanes that it tells of the workloads behind the services.
     fn told_by_workloads(&self, services: &[&Service]) -> BTreeMap<Symbol, Told> {
-        let of_group = Labels::new(self.lanes.group.workloads.iter().cloned());
+        let of_group = self.lanes.selector();
         let mut told: BTreeMap<Symbol, Told> = BTreeMap::new();
         for service in services {
             for carrier in self.view.carriers(&service.meta.namespace, &service.selector) {

@@ -51,7 +51,7 @@ impl<'w> Maker<'_, '_, 'w> {
             let group = groups.of_service(service);
             !service.selector.is_empty()
                 && has_http_port(service)
-                && group.is_some_and(|group| is_same(&group, &self.lanes))
+                && group.is_some_and(|group| Rc::ptr_eq(&group, &self.lanes))
         });
         let (headless, services): (Vec<_>, Vec<_>) = services.partition(|service| service.headless);
         if services.is_empty() {
@@ -165,11 +165,6 @@ impl<'w> Maker<'_, '_, 'w> {
         };
         made.tell(format!("{title} has no workload in {lanes}: {then}{help}"), true);
     }
-}
-
-/// Whether two are one group: each is made once.
-fn is_same<T>(one: &Rc<T>, other: &Rc<T>) -> bool {
-    Rc::ptr_eq(one, other)
 }
 
 /// The labels of a lane's subset.

@@ -98,7 +98,7 @@ impl Maker<'_, '_, '_> {
 
     /// Whether the plugin is in the sidecars of some of the group's workloads.
     fn is_for_group(&self, plugin: &WasmPlugin) -> bool {
-        let of_group = crate::resource::Labels::new(self.lanes.group.workloads.iter().cloned());
+        let of_group = self.lanes.selector();
         plugin
             .selector
             .as_ref()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::routing::{Branch, Ending, Forwarded, Lanes, NotFound, Outcome, Simulation, Taken, Way};
+use crate::routing::{Branch, Ending, Forwarded, Lanes, NotFound, Outcome, Simulation, Way};
 use crate::symbol::Symbol;
 
 /// What the requests of one lane come to in one place.
@@ -143,7 +143,7 @@ pub(super) fn judge(
         Outcome::Answered { by, status, location } => {
             let by = by
                 .as_ref()
-                .map_or_else(|| "the gateway's server".to_owned(), route_of);
+                .map_or_else(|| "the gateway's server".to_owned(), |by| by.route.title());
             let to = location
                 .as_ref()
                 .map(|to| format!(", to {to}"))
@@ -232,26 +232,12 @@ fn reached_by(
         // A lane that the service lacks may be one of those that it calls.
         return told(lane.unwrap_or(default), Reached::Default);
     }
-    let found = lanes_answering(lanes, branch);
+    let found = branch.lanes(lanes);
     match found.as_slice() {
         [only] if lane.is_none() && expected == Expected::Anything => Reached::Lane(only.clone()),
         [] | [_] => Reached::WrongLane(found),
         _ => Reached::Mixed(found),
     }
-}
-
-/// The lanes of all that may answer at a destination.
-fn lanes_answering(lanes: &Lanes<'_, '_>, branch: &Branch<'_>) -> Vec<Symbol> {
-    let (Ending::Reaches(carriers) | Ending::ByAddress(carriers)) = &branch.ending else {
-        return Vec::new();
-    };
-    let of_carriers = carriers.iter();
-    let mut found: Vec<Symbol> = of_carriers
-        .flat_map(|carrier| lanes.lanes_of_workload(carrier.labels))
-        .collect();
-    found.sort();
-    found.dedup();
-    found
 }
 
 /// What several destinations come to together: what is worst; different lanes are a matter of chance.
@@ -278,9 +264,7 @@ fn worst(
         }
     }
     let branches = of_branches.iter();
-    let mut answering: Vec<Symbol> = branches
-        .flat_map(|(_, branch)| lanes_answering(lanes, branch))
-        .collect();
+    let mut answering: Vec<Symbol> = branches.flat_map(|(_, branch)| branch.lanes(lanes)).collect();
     answering.sort();
     answering.dedup();
     let is_uniform = answering.len() < 2
@@ -297,15 +281,10 @@ fn worst(
     (Reached::Mixed(answering), why)
 }
 
-/// The route that takes a request.
-fn route_of(taken: &Taken<'_>) -> String {
-    taken.route.title()
-}
-
 /// How a request gets to a destination, and what it finds there.
 fn described(way: &Way<'_>, branch: &Branch<'_>) -> String {
     let by = match way {
-        Way::Route(taken) => route_of(taken),
+        Way::Route(taken) => taken.route.title(),
         Way::Default => "no VirtualService has a route for the port, so Istio's own".to_owned(),
         Way::Tcp => "the port is not for HTTP, so the connection".to_owned(),
         Way::NoProxy => "the caller has no sidecar, so the connection".to_owned(),

@@ -40,7 +40,7 @@ pub enum WhyOff {
 pub const INJECT: &str = "sidecar.istio.io/inject";
 
 /// What the injector leaves on a pod that it has given a sidecar, and `istioctl kube-inject` on a template.
-pub const INJECTED: &str = "sidecar.istio.io/status";
+const INJECTED: &str = "sidecar.istio.io/status";
 
 const DATA_PLANE: &str = "istio.io/dataplane-mode";
 
@@ -83,12 +83,16 @@ pub fn injection(view: &View<'_>, workload: &Workload) -> Injection {
     }
 }
 
+/// Whether a pod that runs was given a sidecar.
+pub fn is_injected(pod: &Pod) -> bool {
+    pod.meta.annotations.get(INJECTED).is_some()
+}
+
 /// Whether a workload's pods have a sidecar, as far as it is known: what runs shows more than labels do.
 pub fn has_sidecar(view: &View<'_>, workload: &Workload) -> bool {
     let pods = view.pods_of(workload);
-    let is_injected = |pod: &&Pod| pod.meta.annotations.get(INJECTED).is_some();
     match injection(view, workload) {
-        Injection::Off(_) => pods.iter().any(is_injected),
+        Injection::Off(_) => pods.iter().any(|pod| is_injected(pod)),
         Injection::Sidecar | Injection::OtherDataPlane | Injection::Unknown => true,
     }
 }

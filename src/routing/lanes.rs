@@ -102,7 +102,7 @@ impl<'v, 'w> Groups<'v, 'w> {
             self.view.carriers(&service.meta.namespace, &service.selector)
         };
         groups.into_iter().find(|lanes| {
-            let workloads = Labels::new(lanes.group.workloads.iter().cloned());
+            let workloads = lanes.selector();
             if carriers.is_empty() {
                 workloads.and(&service.selector).is_some()
             } else {

@@ -9,7 +9,7 @@ use super::delegate::roots_of;
 use super::import::is_imported;
 use super::route::{all_routes_at, is_on_mesh};
 use super::{Context, Port, Route, Source, rank, routes_at, target_of};
-use crate::resource::{Gateway, Kind, ObjectRef, Server, VirtualService};
+use crate::resource::{Gateway, Server, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, age, host_includes, qualified};
 
@@ -163,10 +163,7 @@ fn is_of_revision(view: &View<'_>, vs: &VirtualService, namespace: &Symbol) -> b
     let Some(written) = vs.meta.labels.get("istio.io/rev") else {
         return true;
     };
-    let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace));
-    let labels = namespace.map(|namespace| &namespace.meta().labels);
-    let labels = labels.filter(|labels| labels.get("istio-injection").is_none());
-    let revision = labels.and_then(|labels| labels.get("istio.io/rev"));
+    let revision = view.revision_of(namespace);
     revision.map_or("default", Symbol::as_str) == written.as_str()
 }
 
@@ -260,6 +257,15 @@ fn listener<'w>(
         .collect()
 }
 
+/// The hosts that these servers serve with routes.
+fn hosts_at<'w>(view: &View<'w>, servers: &[(&'w Gateway, &'w Server)]) -> Vec<Symbol> {
+    let hosts = servers.iter().flat_map(|(gateway, server)| {
+        let bound = at_gateway_in_order(view, gateway).into_iter();
+        bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
+    });
+    hosts.collect()
+}
+
 /// The hosts that take requests away from the wildcard `host` at a server: those served there that it includes, for
 /// Envoy takes the most specific host and never falls through to another [s23].
 pub fn more_specific_hosts<'w>(
@@ -268,14 +274,8 @@ pub fn more_specific_hosts<'w>(
     siblings: &[&'w Gateway],
     host: &Symbol,
 ) -> Vec<Symbol> {
-    let mut hosts: Vec<Symbol> = listener(gateway, server, siblings)
-        .into_iter()
-        .flat_map(|(gateway, server)| {
-            let bound = at_gateway_in_order(view, gateway).into_iter();
-            bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
-        })
-        .filter(|other| other != host && host_includes(host, other))
-        .collect();
+    let mut hosts = hosts_at(view, &listener(gateway, server, siblings));
+    hosts.retain(|other| other != host && host_includes(host, other));
     hosts.sort();
     hosts.dedup();
     hosts
@@ -354,10 +354,7 @@ pub(super) fn served_host_of<'w>(
     host: &str,
 ) -> Option<Symbol> {
     let servers = listener(gateway, server, siblings);
-    let by_routes = servers.iter().flat_map(|(gateway, server)| {
-        let bound = at_gateway_in_order(view, gateway).into_iter();
-        bound.flat_map(move |vs| served_hosts(view, server, gateway, vs))
-    });
+    let by_routes = hosts_at(view, &servers).into_iter();
     let by_redirect = servers.iter().filter(|(_, server)| server.redirects);
     let by_redirect = by_redirect.flat_map(|(_, server)| server.hosts.iter().cloned());
     let taking = by_routes

@@ -41,7 +41,7 @@ use std::rc::Rc;
 use super::default_route::missing_default;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
-use crate::resource::{HttpMatch, Kind, Labels, Resource, StringMatch};
+use crate::resource::{HttpMatch, Kind, Resource, StringMatch};
 use crate::routing::{Condition, Lanes, Route, VirtualHost, covers, is_presence};
 use crate::symbol::Symbol;
 
@@ -230,7 +230,6 @@ fn are_filtered<'w>(
     route: &Route<'w>,
     lanes: &Lanes<'_, 'w>,
 ) -> bool {
-    let view = check.view;
     let source = host.source.and_then(|source| source.namespace.cloned());
     let calling = || {
         let callers = check.callers_of(route.bound());
@@ -239,18 +238,5 @@ fn are_filtered<'w>(
         in_mesh.map(|caller| caller.namespace.clone()).collect()
     };
     let namespaces = source.map_or_else(calling, |namespace| vec![namespace]);
-    namespaces.iter().all(|namespace| {
-        let mut plugins = view.lane_plugins_for(namespace);
-        plugins.retain(|plugin| {
-            plugin.traffic_lane.is_some() && plugin.lane_header.as_ref() == Some(&lanes.group.header)
-        });
-        let of_group = if *namespace == lanes.group.namespace {
-            Labels::new(lanes.group.workloads.iter().cloned())
-        } else {
-            Labels::default()
-        };
-        let is_filtered = |labels: &Labels| plugins.iter().any(|plugin| plugin.selects(labels));
-        let mut calling = view.carriers(namespace, &of_group).into_iter();
-        calling.all(|carrier| carrier.carrier_labels().is_none_or(is_filtered))
-    })
+    namespaces.iter().all(|namespace| lanes.is_filtered(namespace))
 }

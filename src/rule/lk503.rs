@@ -38,8 +38,8 @@
 //! "missing sidecar" on a workload's page.
 
 use super::{Check, Finding, Level, Rule, Subject, joined};
-use crate::resource::{Kind, Labels, Pod, Resource, Service, ServicePort, TargetPort, Workload};
-use crate::routing::{INJECT, INJECTED, Injection, Lanes, WhyOff, injection};
+use crate::resource::{Kind, Resource, Service, ServicePort, TargetPort, Workload};
+use crate::routing::{INJECT, Injection, Lanes, WhyOff, injection, is_injected};
 use crate::world::View;
 
 /// The rule.
@@ -105,7 +105,6 @@ fn missing(view: &View<'_>, workload: &Workload) -> Option<Told> {
     const LOST: &str = "what they call goes to any lane";
     let namespace = &workload.meta.namespace;
     let pods = view.pods_of(workload);
-    let is_injected = |pod: &&Pod| pod.meta.annotations.get(INJECTED).is_some();
     let told = |path: &str, message: String, help: &str| Told {
         path: path.to_owned(),
         message: format!("{message}: {LOST}"),
@@ -114,7 +113,7 @@ fn missing(view: &View<'_>, workload: &Workload) -> Option<Told> {
     };
     let why = match injection(view, workload) {
         Injection::Off(why) => why,
-        Injection::Sidecar if !pods.is_empty() && !pods.iter().any(is_injected) => {
+        Injection::Sidecar if !pods.is_empty() && !pods.iter().any(|pod| is_injected(pod)) => {
             return Some(told(
                 POD_LABELS,
                 "the pods that run have no sidecar, for they are older than the labels that ask for it"
@@ -141,7 +140,7 @@ fn missing(view: &View<'_>, workload: &Workload) -> Option<Told> {
             "take it out, or the workload out of the group's services",
         )),
         // The mesh may inject where nobody asks; a namespace's labels may be younger than its pods.
-        WhyOff::Namespace | WhyOff::NotAsked if pods.iter().any(is_injected) => None,
+        WhyOff::Namespace | WhyOff::NotAsked if pods.iter().any(|pod| is_injected(pod)) => None,
         WhyOff::Namespace => Some(told(
             POD_LABELS,
             format!("namespace {namespace} has `istio-injection` switched off, whatever the pods say"),
@@ -166,7 +165,7 @@ fn bypassed(view: &View<'_>, workload: &Workload, lanes: &Lanes<'_, '_>, service
         .filter_map(|port| number_in_pods(port, workload))
         .collect();
     let all = view.services_in(&lanes.group.namespace);
-    let of_group = Labels::new(lanes.group.workloads.iter().cloned());
+    let of_group = lanes.selector();
     let members = all
         .into_iter()
         .filter(|service| service.selector.and(&of_group).is_some() && lanes.has_member(service));

@@ -607,18 +607,6 @@ impl<'w> View<'w> {
         plugins
     }
 
-    /// The lane plugins for `header` in the sidecars of pods of `namespace` with these labels.
-    pub fn lane_plugins_of(
-        &self,
-        namespace: &Symbol,
-        labels: &Labels,
-        header: &Symbol,
-    ) -> Vec<&'w WasmPlugin> {
-        let mut plugins = self.lane_plugins_for(namespace);
-        plugins.retain(|plugin| plugin.lane_header.as_ref() == Some(header) && plugin.selects(labels));
-        plugins
-    }
-
     /// Every lane plugin, wherever it is, by kind, namespace and name. Not to be read again: it is asked for nothing that is
     /// admitted.
     pub fn lane_plugins_anywhere(&self) -> Vec<ObjectRef> {
@@ -714,15 +702,22 @@ impl<'w> View<'w> {
         if namespace.is_empty() || configs.len() < 2 {
             return configs.first().copied();
         }
-        let namespace = self.get(&ObjectRef::new(Kind::Namespace, "", namespace));
-        let labels = namespace.map(|namespace| &namespace.meta().labels);
-        let labels = labels.filter(|labels| labels.get("istio-injection").is_none());
-        let revision = labels.and_then(|labels| labels.get("istio.io/rev"));
-        let named = revision.map(|revision| Symbol::from(format!("istio-{revision}")));
+        let named = self
+            .revision_of(namespace)
+            .map(|revision| Symbol::from(format!("istio-{revision}")));
         let of_revision = configs
             .iter()
             .find(|config| named.as_ref().is_some_and(|name| config.meta.name == *name));
         of_revision.or(configs.first()).copied()
+    }
+
+    /// The revision of the control plane that serves the proxies of `namespace`, by its label; `None`: the default one (the
+    /// label `istio-injection` comes first).
+    pub fn revision_of(&self, namespace: &str) -> Option<&'w Symbol> {
+        let namespace = self.get(&ObjectRef::new(Kind::Namespace, "", namespace));
+        let labels = namespace.map(|namespace| &namespace.meta().labels);
+        let labels = labels.filter(|labels| labels.get("istio-injection").is_none());
+        labels.and_then(|labels| labels.get("istio.io/rev"))
     }
 
     /// Every mesh configuration, that of the default revision first.

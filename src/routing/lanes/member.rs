@@ -55,6 +55,28 @@ impl<'w> Lanes<'_, 'w> {
             .as_ref()
     }
 
+    /// The labels that the group's workloads share; empty: every workload of its namespace.
+    pub fn selector(&self) -> Labels {
+        Labels::new(self.group.workloads.iter().cloned())
+    }
+
+    /// Whether a lane plugin with a default lane is in each sidecar of `namespace`: in the group's own in those of its
+    /// workloads, elsewhere in all.
+    pub fn is_filtered(&self, namespace: &Symbol) -> bool {
+        let mut plugins = self.view.lane_plugins_for(namespace);
+        plugins.retain(|plugin| {
+            plugin.traffic_lane.is_some() && plugin.lane_header.as_ref() == Some(&self.group.header)
+        });
+        let of_group = if *namespace == self.group.namespace {
+            self.selector()
+        } else {
+            Labels::default()
+        };
+        let is_filtered = |labels: &Labels| plugins.iter().any(|plugin| plugin.selects(labels));
+        let mut carriers = self.view.carriers(namespace, &of_group).into_iter();
+        carriers.all(|carrier| carrier.carrier_labels().is_none_or(is_filtered))
+    }
+
     /// Whether `service`, which belongs to the group by its workloads ([`Groups::of_host`]), takes part in its
     /// lanes: a route to it matches or sets the lane header, or its `DestinationRule` has a subset by the lane label.
     /// In a Strict group, where every service has every lane, one with an HTTP port does so whatever

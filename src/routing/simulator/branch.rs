@@ -6,7 +6,7 @@ use super::super::header::apply;
 use super::{Client, Taken, rewritten};
 use crate::resource::{Destination, Labels, Resource, Service, Subset};
 use crate::routing::{
-    EffectiveSubset, End, Endpoints, Hop, Port, Protocol, Request, Target, Upstream, VirtualHost,
+    EffectiveSubset, End, Endpoints, Hop, Lanes, Port, Protocol, Request, Target, Upstream, VirtualHost,
     carriers_of_subset, has_target_port, home_of, look_up, reached, workload_labels,
 };
 use crate::symbol::Symbol;
@@ -49,6 +49,17 @@ impl Branch<'_> {
             port.unwrap_or_default(),
             subset.unwrap_or_default()
         )
+    }
+
+    /// The lanes of all that may answer; what is in none counts for none.
+    pub fn lanes(&self, lanes: &Lanes<'_, '_>) -> Vec<Symbol> {
+        let carriers = self.ending.carriers().iter();
+        let mut found: Vec<Symbol> = carriers
+            .flat_map(|carrier| lanes.lanes_of_workload(carrier.labels))
+            .collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// Whether a call by gRPC, or in plain HTTP/1.1, gets to a port that speaks the other: the port is one for gRPC
@@ -105,7 +116,15 @@ pub enum Ending<'w> {
     NotReady(Vec<Carrier<'w>>),
 }
 
-impl Ending<'_> {
+impl<'w> Ending<'w> {
+    /// What may answer; none: nothing that is known here does.
+    pub fn carriers(&self) -> &[Carrier<'w>] {
+        match self {
+            Self::Reaches(carriers) | Self::ByAddress(carriers) => carriers,
+            Self::Outside | Self::NoCluster(_) | Self::NoCarrier | Self::NotReady(_) => &[],
+        }
+    }
+
     /// The status that the proxy answers with; `None`: it is not the proxy that answers.
     pub fn status(&self) -> Option<u16> {
         match self {

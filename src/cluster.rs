@@ -7,15 +7,19 @@
 //!                    │     list, then watch; a list that starts afresh ends in World::retain         (readiness)
 //!                    ├── Fresh: quorum reads of what a denial rests on ─▶ a World of its own
 //!                    ├── load: every kind listed once, for commands ─▶ Loaded
-//!                    └── StatusWriter: the status of lane groups, by the one replica that holds the Lease
+//!                    ├── SharedAuthority: who signs the replicas' certificates, in a Secret and in the caBundle
+//!                    ├── Election: which of several replicas leads, by a Lease
+//!                    └── StatusWriter: the status of lane groups, by the leader
 //! ```
 //!
 //! Kinds that are not served are empty. A kind whose definition is installed later is found by the next look;
 //! one whose definition is removed is cleared [s9]. An object that cannot be parsed is left out with a line in
 //! the log, and everything else goes on.
 
+mod authority;
 mod connection;
 mod definition;
+mod election;
 mod fresh;
 mod lease;
 mod load;
@@ -25,10 +29,15 @@ mod progress;
 mod status;
 mod watch;
 
+pub use authority::{SharedAuthority, SharedAuthorityConfig};
 pub use connection::{Connection, connect};
 pub use definition::{crd, crd_yaml};
+pub use election::Election;
 pub use fresh::Fresh;
 pub use load::{Loaded, load};
 pub use progress::{Pending, Progress};
 pub use status::StatusWriter;
 pub use watch::{Watches, watch};
+
+/// The name by which Lanekeeper leads and writes: of the Lease, and of the manager of fields.
+const MANAGER: &str = "lanekeeper";

@@ -13,6 +13,7 @@
 //! [`server`], [`cluster`], [`cli`].
 
 pub mod admission;
+pub mod authority;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -17,7 +17,6 @@
 //! It knows nothing of what is judged: [`Judge`] decides and the server carries.
 
 mod admin;
-mod authority;
 mod certificates;
 mod decision_log;
 mod lane_filter;

@@ -66,11 +66,11 @@ fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
         .iter()
         .filter(|object| !object["rules"].is_null())
         .collect();
-    let [cluster, mesh, lease] = roles[..] else {
+    let [cluster, mesh, own] = roles[..] else {
         panic!("{} roles", roles.len())
     };
     assert_eq!(
-        (&cluster["kind"], &mesh["kind"], &lease["kind"]),
+        (&cluster["kind"], &mesh["kind"], &own["kind"]),
         (&"ClusterRole".into(), &"Role".into(), &"Role".into())
     );
     let of = |role: &Value| role["rules"].as_array().unwrap().clone();
@@ -80,30 +80,33 @@ fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
         resources(&reading.into()),
         names(all().filter(|kind| *kind != Kind::ConfigMap))
     );
-    let status =
-        json!([{"apiGroups": ["lanekeeper.dev"], "resources": ["lanegroups/status"], "verbs": ["patch"]}]);
-    assert_eq!(Value::from(writing), status);
+    assert_eq!(
+        Value::from(writing),
+        json!([
+            {"apiGroups": ["admissionregistration.k8s.io"],
+                "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
+                "resourceNames": ["lanekeeper"], "verbs": ["get", "list", "patch", "watch"]},
+            {"apiGroups": ["lanekeeper.dev"], "resources": ["lanegroups/status"], "verbs": ["patch"]},
+        ])
+    );
     assert!(of(mesh).iter().all(is_to_read));
     assert_eq!(
         resources(&mesh["rules"]),
         names(all().filter(|kind| *kind == Kind::ConfigMap))
     );
     assert_eq!(mesh["metadata"]["namespace"], "istio-system");
-    let leases = |more: Value| {
-        let mut rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]});
-        rule.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        rule
-    };
     assert_eq!(
-        lease["rules"],
+        own["rules"],
         json!([
-            leases(json!({"verbs": ["create"]})),
-            leases(json!({"resourceNames": ["lanekeeper"], "verbs": ["get", "update"]}))
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["lanekeeper-ca"],
+                "verbs": ["get", "list", "update", "watch"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["lanekeeper"],
+                "verbs": ["get", "update"]},
         ])
     );
-    assert_eq!(lease["metadata"]["namespace"], "lanekeeper-system");
+    assert_eq!(own["metadata"]["namespace"], "lanekeeper-system");
 }
 
 #[test]

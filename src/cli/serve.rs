@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use self::reload::{Content, errors_counter, follow};
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
-use crate::cluster::{Fresh, StatusWriter, connect, watch};
+use crate::cluster::{Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter, connect, watch};
 use crate::config::Config;
 use crate::files;
 use crate::server::{self, CertificateSource, LogTarget, serve};
@@ -49,6 +49,32 @@ pub(super) struct Args {
     /// A directory with tls.crt and tls.key, read again when they change [default: a certificate is made]
     #[arg(long, value_name = "DIR")]
     tls_cert_dir: Option<PathBuf>,
+    /// Make certificates by an authority in this Secret of Lanekeeper's namespace, which all replicas share; the Secret is
+    /// made if it is not there, followed by another authority in time, and told to the webhook configurations
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tls_cert_dir", "manifests", "ca_file"])]
+    ca_secret: Option<String>,
+    /// How long an authority in --ca-secret is valid; another one follows after two thirds
+    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = time, requires = "ca_secret")]
+    ca_life: Duration,
+    /// How long a certificate by --ca-secret is valid; it is renewed after two thirds
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time, requires = "ca_secret")]
+    leaf_life: Duration,
+    /// The Service in Lanekeeper's namespace that certificates by --ca-secret are for
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "lanekeeper",
+        requires = "ca_secret"
+    )]
+    service: String,
+    /// The name of both webhook configurations, to which the authority in --ca-secret is told
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "lanekeeper",
+        requires = "ca_secret"
+    )]
+    webhooks: String,
     /// Where to write the authority of a certificate that is made [default: where `submit` looks]
     #[arg(long, value_name = "FILE", conflicts_with = "tls_cert_dir")]
     ca_file: Option<PathBuf>,
@@ -75,24 +101,36 @@ pub(super) struct Args {
     /// Write no status of lane groups
     #[arg(long, conflicts_with = "manifests")]
     no_status: bool,
-    /// The namespace of the Lease by which one of several replicas writes the status of lane groups
+    /// Lanekeeper's own namespace, for the Lease by which one of several replicas leads
     /// [default: the pod's own, else lanekeeper-system]
-    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["manifests", "no_status"])]
-    lease_namespace: Option<String>,
+    #[arg(long, value_name = "NAMESPACE", conflicts_with = "manifests")]
+    own_namespace: Option<String>,
     #[command(flatten)]
     configuration: Configuration,
 }
 
 impl Args {
-    /// Where the Lease is.
-    fn lease_namespace(&self) -> String {
+    /// The namespace that Lanekeeper runs in.
+    fn own_namespace(&self) -> String {
         /// Where a pod finds its namespace (Kubernetes, "Accessing the Kubernetes API from a Pod").
         const OWN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
         let own = || fs::read_to_string(OWN).ok().map(|own| own.trim().to_owned());
-        let given = self.lease_namespace.clone().or_else(own);
+        let given = self.own_namespace.clone().or_else(own);
         given
             .filter(|given| !given.is_empty())
             .unwrap_or_else(|| "lanekeeper-system".to_owned())
+    }
+
+    /// How the shared authority is kept, if there is one.
+    fn shared_authority(&self) -> Option<SharedAuthorityConfig> {
+        Some(SharedAuthorityConfig {
+            namespace: self.own_namespace(),
+            secret: self.ca_secret.clone()?,
+            service: self.service.clone(),
+            webhooks: self.webhooks.clone(),
+            authority_life: self.ca_life,
+            leaf_life: self.leaf_life,
+        })
     }
 
     /// What the configuration and the flags together say of levels and of who is who.
@@ -108,6 +146,19 @@ impl Args {
         }
         settings
     }
+}
+
+/// A length of time, as in `90s`, `12h` or `365d`.
+fn time(text: &str) -> Result<Duration, String> {
+    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let time = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())?;
+    let time = Duration::try_from(time).map_err(|error| error.to_string())?;
+    if time.is_zero() {
+        return Err("it has to be longer than nothing".to_owned());
+    }
+    Ok(time)
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
@@ -154,16 +205,27 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         let watches = watch(client.clone(), Arc::clone(&world));
         let progress = Arc::clone(watches.progress());
         let fresh = Fresh::new(client.clone(), Arc::clone(&progress), mesh);
+        let election = Election::start(client.clone(), &args.own_namespace(), Arc::clone(&progress));
         let writer = (!args.no_status).then(|| {
             let (world, progress) = (Arc::clone(&world), Arc::clone(&progress));
-            StatusWriter::start(client, &args.lease_namespace(), world, progress)
+            StatusWriter::start(client.clone(), world, progress, election.leading())
         });
+        let authority = match args.shared_authority() {
+            Some(config) => {
+                let (names, life) = (config.names(), config.leaf_life);
+                let authority = SharedAuthority::start(client, config, election.leading()).await?;
+                let shared = authority.shared();
+                server.certificates = CertificateSource::Shared { names, life, shared };
+                Some(authority)
+            }
+            None => None,
+        };
         let pending = move || progress.pending().iter().map(ToString::to_string).collect();
         (
             Engine::new(world, settings)
                 .confirming(Arc::new(fresh))
                 .ready_when(pending),
-            Some((watches, writer)),
+            Some((watches, election, writer, authority)),
         )
     };
     let engine = Arc::new(engine);
@@ -187,10 +249,10 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
     running.until_signal().await?;
-    if let Some((watches, writer)) = cluster {
-        if let Some(writer) = writer {
-            writer.end().await;
-        }
+    if let Some((watches, election, writer, authority)) = cluster {
+        // Who gives the lead back has to have ended what only the leader does.
+        drop((writer, authority));
+        election.end().await;
         drop(watches);
     }
     Ok(())

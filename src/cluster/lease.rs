@@ -76,7 +76,7 @@ impl Candidate {
                         tracing::info!(
                             lease = self.name,
                             identity = self.identity,
-                            "leads: it writes the status of lane groups"
+                            "leads: it does what one replica is to do"
                         );
                         leads.send_replace(true);
                     }

@@ -17,16 +17,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
-use super::lease::{Candidate, until};
+use super::MANAGER;
 use super::look::api_resource;
 use super::progress::Progress;
 use super::watch::with_causes;
 use crate::resource::{Kind, LaneGroupStatus, ObjectRef};
 use crate::status::{self, Status};
 use crate::world::{View, World};
-
-/// The name of the lease, and of the manager of the fields.
-const NAME: &str = "lanekeeper";
 
 /// How often it is looked whether the world has changed. What changes within is written once.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,34 +40,18 @@ const COMPARE: Duration = Duration::from_secs(300);
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who writes the status of lane groups. Dropping it ends it at once; the lease then lasts until it runs out.
+/// Writes the status of lane groups, until it is dropped.
 #[derive(Debug)]
-pub struct StatusWriter {
-    stop: watch::Sender<bool>,
-    election: JoinHandle<()>,
-    writing: JoinHandle<()>,
-}
+pub struct StatusWriter(JoinHandle<()>);
 
 impl StatusWriter {
-    /// Runs for the lease in `namespace` as soon as the watches are in step, and writes while it holds it. Has to be
-    /// called within a Tokio runtime.
+    /// Writes while `leading` says so. Has to be called within a Tokio runtime.
     pub fn start(
         client: Client,
-        namespace: &str,
         world: Arc<RwLock<World>>,
         progress: Arc<Progress>,
+        leading: watch::Receiver<bool>,
     ) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let (leads, leading) = watch::channel(false);
-        let candidate = Candidate::new(client.clone(), namespace, NAME);
-        let synced = Arc::clone(&progress);
-        let election = tokio::spawn(async move {
-            let mut stopping = stopped.clone();
-            tokio::select! {
-                () = synced.until_synced() => candidate.run(leads, stopped).await,
-                () = until(&mut stopping) => {}
-            }
-        });
         let writer = Writer {
             client,
             world,
@@ -79,26 +60,13 @@ impl StatusWriter {
             known: HashMap::new(),
             told: None,
         };
-        Self {
-            stop,
-            election,
-            writing: tokio::spawn(writer.run()),
-        }
-    }
-
-    /// Writes no more, and gives the lease back.
-    pub async fn end(mut self) {
-        self.writing.abort();
-        self.stop.send_replace(true);
-        // It does not take long, and its failure is its own.
-        let _ = tokio::time::timeout(PATIENCE, &mut self.election).await;
+        Self(tokio::spawn(writer.run()))
     }
 }
 
 impl Drop for StatusWriter {
     fn drop(&mut self) {
-        self.election.abort();
-        self.writing.abort();
+        self.0.abort();
     }
 }
 
@@ -231,7 +199,7 @@ impl Writer {
                 "metadata": {"name": *group.name, "uid": there.metadata.uid},
                 "status": status,
             });
-            let params = PatchParams::apply(NAME).force();
+            let params = PatchParams::apply(MANAGER).force();
             match api
                 .patch_status(&group.name, &params, &Patch::Apply(&patch))
                 .await

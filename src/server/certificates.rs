@@ -1,10 +1,10 @@
 //! The server's certificate: from files that change, or made here.
 
 use std::{
-    fs, io,
+    fs, future, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use axum_server::tls_rustls::RustlsConfig;
@@ -16,20 +16,38 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{VerifierBuilderError, WebPkiClientVerifier},
 };
+use tokio::sync::watch;
 
-use super::authority::{Authority, Pair};
+use crate::authority::{Authority, AuthorityError, Pair, Shared, Validity, written};
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the authority of a server that is alone is valid.
+const AUTHORITY_LIFE: Duration = DAY.saturating_mul(10 * 365);
+
+/// How long the certificate of a server that is alone is valid.
+const LEAF_LIFE: Duration = DAY.saturating_mul(90);
+
 /// Where the server's certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum CertificateSource {
     /// `tls.crt` and `tls.key` in a directory, as a Secret is mounted; read again when they change.
     Directory(PathBuf),
     /// Made here, for `localhost`, its addresses and these names; [`Running::ca_pem`](super::Running::ca_pem)
     /// is what clients have to trust.
     SelfMade(Vec<String>),
+    /// Made here by an authority that several servers share, anew when another one follows it.
+    Shared {
+        /// The names that the certificate is for, besides this machine's.
+        names: Vec<String>,
+        /// How long a certificate is valid.
+        life: Duration,
+        /// The authority.
+        shared: watch::Receiver<Shared>,
+    },
 }
 
 /// Certificates that cannot be used.
@@ -80,63 +98,16 @@ pub enum CertificateError {
         problem: String,
     },
     /// A certificate cannot be made.
-    #[error("cannot make a certificate: {0}; check the names it is for")]
-    Make(#[from] rcgen::Error),
-}
-
-/// When a certificate is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Validity {
-    from: SystemTime,
-    until: SystemTime,
-}
-
-impl Validity {
-    fn of(certificate: &CertificateDer<'_>) -> Result<Self, String> {
-        let (_, parsed) =
-            x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
-        let validity = parsed.validity();
-        Ok(Self {
-            from: time(validity.not_before.timestamp()),
-            until: time(validity.not_after.timestamp()),
-        })
-    }
-
-    /// Why a certificate cannot be used at `now`.
-    fn problem(&self, now: SystemTime) -> Option<String> {
-        if now > self.until {
-            Some(format!("expired at {}", written(self.until)))
-        } else if now < self.from {
-            Some(format!("is valid only from {}", written(self.from)))
-        } else {
-            None
-        }
-    }
-
-    /// When two thirds of its life have passed.
-    fn renewal(&self) -> SystemTime {
-        let life = self.until.duration_since(self.from).unwrap_or_default();
-        self.from + life * 2 / 3
-    }
-}
-
-fn time(seconds: i64) -> SystemTime {
-    let distance = Duration::from_secs(seconds.unsigned_abs());
-    if seconds < 0 {
-        UNIX_EPOCH - distance
-    } else {
-        UNIX_EPOCH + distance
-    }
-}
-
-fn written(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "an unknown time".to_owned(), |time| time.to_string())
+    #[error(transparent)]
+    Make(#[from] AuthorityError),
 }
 
 /// What a TLS configuration is made of, as it was read.
 #[derive(Clone, PartialEq, Eq)]
 struct Material {
     pair: Pair,
+    /// The certificate of the authority that has made the pair here.
+    authority: Option<String>,
     client_ca: Option<Vec<u8>>,
 }
 
@@ -152,29 +123,51 @@ struct InUse {
 enum Source {
     Directory(PathBuf),
     SelfMade {
-        authority: Box<Authority>,
+        authority: Arc<Authority>,
         names: Vec<String>,
+    },
+    Shared {
+        names: Vec<String>,
+        life: Duration,
+        shared: watch::Receiver<Shared>,
     },
 }
 
 impl Source {
-    /// The pair as it is now; a pair made here stays until two thirds of its life have passed.
-    fn pair(&self, now: SystemTime, in_use: Option<&InUse>) -> Result<Pair, CertificateError> {
-        match (self, in_use) {
-            (Self::Directory(directory), _) => Ok(Pair {
-                chain: read(
+    fn new(source: CertificateSource, now: SystemTime) -> Result<Self, AuthorityError> {
+        Ok(match source {
+            CertificateSource::Directory(directory) => Self::Directory(directory),
+            CertificateSource::SelfMade(names) => Self::SelfMade {
+                authority: Arc::new(Authority::new(now, AUTHORITY_LIFE)?),
+                names,
+            },
+            CertificateSource::Shared { names, life, shared } => Self::Shared { names, life, shared },
+        })
+    }
+
+    /// The pair as it is now, and the certificate of the authority that has made it here.
+    fn pair(
+        &self,
+        now: SystemTime,
+        in_use: Option<&InUse>,
+    ) -> Result<(Pair, Option<String>), CertificateError> {
+        match self {
+            Self::Directory(directory) => {
+                let chain = read(
                     &directory.join(CERTIFICATE),
                     "it must hold the server's certificate as PEM",
-                )?,
-                key: read(
+                )?;
+                let key = read(
                     &directory.join(KEY),
                     "it must hold the certificate's private key as PEM",
-                )?,
-            }),
-            (Self::SelfMade { .. }, Some(in_use)) if now < in_use.validity.renewal() => {
-                Ok(in_use.material.pair.clone())
+                )?;
+                Ok((Pair { chain, key }, None))
             }
-            (Self::SelfMade { authority, names }, _) => Ok(authority.issue(names, now)?),
+            Self::SelfMade { authority, names } => made(authority, names, LEAF_LIFE, now, in_use),
+            Self::Shared { names, life, shared } => {
+                let authority = Arc::clone(&shared.borrow().authority);
+                made(&authority, names, *life, now, in_use)
+            }
         }
     }
 
@@ -182,9 +175,25 @@ impl Source {
     fn path(&self, file: &str) -> String {
         match self {
             Self::Directory(directory) => directory.join(file).display().to_string(),
-            Self::SelfMade { .. } => format!("self-made {file}"),
+            Self::SelfMade { .. } | Self::Shared { .. } => format!("self-made {file}"),
         }
     }
+}
+
+/// The pair in use, if this authority has made it and two thirds of its life have not passed, else a new one.
+fn made(
+    authority: &Authority,
+    names: &[String],
+    life: Duration,
+    now: SystemTime,
+    in_use: Option<&InUse>,
+) -> Result<(Pair, Option<String>), CertificateError> {
+    let own = in_use.filter(|in_use| in_use.material.authority.as_deref() == Some(authority.pem()));
+    let pair = match own {
+        Some(own) if now < own.validity.renewal() => own.material.pair.clone(),
+        _ => authority.issue(names, now, life)?,
+    };
+    Ok((pair, Some(authority.pem().to_owned())))
 }
 
 /// How to make a TLS configuration.
@@ -196,7 +205,7 @@ struct Recipe {
 
 impl Recipe {
     fn read(&self, now: SystemTime, in_use: Option<&InUse>) -> Result<Material, CertificateError> {
-        let pair = self.source.pair(now, in_use)?;
+        let (pair, authority) = self.source.pair(now, in_use)?;
         let client_ca = match &self.client_ca {
             Some(path) => Some(read(
                 path,
@@ -204,7 +213,11 @@ impl Recipe {
             )?),
             None => None,
         };
-        Ok(Material { pair, client_ca })
+        Ok(Material {
+            pair,
+            authority,
+            client_ca,
+        })
     }
 
     fn build(&self, material: &Material) -> Result<(Arc<ServerConfig>, Validity), CertificateError> {
@@ -282,15 +295,8 @@ impl Certificates {
         errors: Counter,
         now: SystemTime,
     ) -> Result<Self, CertificateError> {
-        let source = match source {
-            CertificateSource::Directory(directory) => Source::Directory(directory),
-            CertificateSource::SelfMade(names) => Source::SelfMade {
-                authority: Box::new(Authority::new(now)?),
-                names,
-            },
-        };
         let recipe = Recipe {
-            source,
+            source: Source::new(source, now)?,
             client_ca,
             provider: Arc::new(aws_lc_rs::default_provider()),
         };
@@ -318,16 +324,40 @@ impl Certificates {
     pub(super) fn ca_pem(&self) -> Option<&str> {
         match &self.recipe.source {
             Source::SelfMade { authority, .. } => Some(authority.pem()),
-            Source::Directory(_) => None,
+            Source::Directory(_) | Source::Shared { .. } => None,
         }
     }
 
     /// Why clients will not take the certificate in use at `now`.
     pub(super) fn problem(&self, now: SystemTime) -> Option<String> {
         let validity = self.in_use.lock().validity;
-        validity
-            .problem(now)
-            .map(|problem| format!("the server's certificate {problem}"))
+        let expiry = validity.problem(now);
+        match &self.recipe.source {
+            _ if expiry.is_some() => expiry.map(|problem| format!("the server's certificate {problem}")),
+            Source::Shared { shared, .. } => shared.borrow().distrust.clone(),
+            Source::Directory(_) | Source::SelfMade { .. } => None,
+        }
+    }
+
+    /// Returns when the authority is another one; never, where none is shared.
+    pub(super) async fn authority_changed(&self) {
+        let Source::Shared { shared, .. } = &self.recipe.source else {
+            return future::pending().await;
+        };
+        let in_use = self.in_use.lock().material.authority.clone();
+        let mut shared = shared.clone();
+        let is_new = |shared: &Shared| Some(shared.authority.pem()) != in_use.as_deref();
+        if shared.wait_for(is_new).await.is_err() {
+            // Nobody can change it any more.
+            future::pending::<()>().await;
+        }
+    }
+
+    /// How long a pair that is made here needs no renewal, at `now`.
+    pub(super) fn until_renewal(&self, now: SystemTime) -> Option<Duration> {
+        let in_use = self.in_use.lock();
+        in_use.material.authority.as_ref()?;
+        Some(in_use.validity.renewal().duration_since(now).unwrap_or_default())
     }
 
     /// Looks for a new certificate, and puts it in use if it is good.

@@ -42,6 +42,9 @@ const IDLE: Duration = Duration::from_secs(120);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a certificate is renewed at most.
+const RENEWALS_EVERY: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether the connections that came in last have had their answers.
 const LAST_REQUESTS_EVERY: Duration = Duration::from_millis(5);
 
@@ -318,13 +321,24 @@ fn report_handshake(reported: &Mutex<Option<Instant>>, peer: Option<&Local>, err
 
 async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
     loop {
-        tokio::time::sleep(app.certificates_every).await;
+        let renewal = app.certificates.until_renewal(SystemTime::now());
+        let look = renewal.map_or(app.certificates_every, |renewal| {
+            // Not over and over, where nothing better can be made.
+            renewal.clamp(RENEWALS_EVERY, app.certificates_every)
+        });
+        tokio::select! {
+            () = tokio::time::sleep(look) => {}
+            () = app.certificates.authority_changed() => {}
+        }
         let app = app.clone();
         // It reads files, so it must not hold up the runtime; a failure is reported where it is found.
         let refreshed =
             tokio::task::spawn_blocking(move || app.certificates.refresh(SystemTime::now())).await;
-        if let Ok(Refresh::Replaced) = refreshed {
-            tracing::info!("new connections get the new certificate");
+        match refreshed {
+            Ok(Refresh::Replaced) => tracing::info!("new connections get the new certificate"),
+            Ok(Refresh::Unchanged) => {}
+            // Not at once again.
+            Ok(Refresh::Failed) | Err(_) => tokio::time::sleep(RENEWALS_EVERY).await,
         }
     }
 }

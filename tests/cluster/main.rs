@@ -13,6 +13,7 @@ mod command;
 mod control_plane;
 mod cuttable;
 
+mod authority;
 mod check;
 mod conditions;
 mod connection;

@@ -9,14 +9,23 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::server::{authority::Authority, certificates::Refresh, serve::serve_app};
+use crate::authority::{Authority, Pair, Shared};
+use crate::server::{certificates::Refresh, serve::serve_app};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The files of an authority's certificate for this machine, in a directory.
 fn issue(authority: &Authority, directory: &Path, now: SystemTime) {
-    let pair = authority.issue(&[], now).unwrap();
+    let pair = issued(authority, now);
     write_pair(directory, &pair.chain, &pair.key);
+}
+
+fn issued(authority: &Authority, now: SystemTime) -> Pair {
+    authority.issue(&[], now, DAY * 90).unwrap()
+}
+
+fn authority_of(now: SystemTime) -> Authority {
+    Authority::new(now, DAY * 3650).unwrap()
 }
 
 fn load(directory: &Path, errors: &Counter) -> Result<Certificates, CertificateError> {
@@ -76,10 +85,7 @@ async fn old_tls_is_refused() {
 #[tokio::test]
 async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
     let mount = tempfile::tempdir().unwrap();
-    let (old, new) = (
-        Authority::new(SystemTime::now()).unwrap(),
-        Authority::new(SystemTime::now()).unwrap(),
-    );
+    let (old, new) = (authority_of(SystemTime::now()), authority_of(SystemTime::now()));
     for (generation, authority) in [("..1", &old), ("..2", &new)] {
         std::fs::create_dir(mount.path().join(generation)).unwrap();
         issue(authority, &mount.path().join(generation), SystemTime::now());
@@ -121,7 +127,7 @@ fn a_bad_new_pair_keeps_the_one_before_and_is_counted() {
     let directory = directory.path();
     let errors = Counter::default();
     let now = SystemTime::now();
-    let authority = Authority::new(now).unwrap();
+    let authority = authority_of(now);
     issue(&authority, directory, now);
     let certificates = load(directory, &errors).unwrap();
     let good = (
@@ -130,9 +136,9 @@ fn a_bad_new_pair_keeps_the_one_before_and_is_counted() {
     );
     let in_use = certificates.tls().get_inner();
 
-    let other = authority.issue(&[], now).unwrap();
-    let expired = authority.issue(&[], now - DAY * 100).unwrap();
-    let future = authority.issue(&[], now + DAY).unwrap();
+    let other = issued(&authority, now);
+    let expired = issued(&authority, now - DAY * 100);
+    let future = issued(&authority, now + DAY);
     let bad = [
         (&other.chain[..], &good.1[..]),
         (&good.0, &other.key),
@@ -167,7 +173,7 @@ fn a_bad_new_pair_keeps_the_one_before_and_is_counted() {
 fn an_expired_certificate_is_replaced_by_whatever_comes() {
     let directory = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
-    let authority = Authority::new(now - DAY * 200).unwrap();
+    let authority = authority_of(now - DAY * 200);
     issue(&authority, directory.path(), now - DAY * 100);
     let certificates = load(directory.path(), &Counter::default()).unwrap();
     assert!(certificates.problem(now).unwrap().contains("expired"));
@@ -197,6 +203,49 @@ fn a_self_made_certificate_is_renewed_in_time() {
     );
 }
 
+#[tokio::test]
+async fn a_shared_authority_is_followed_when_it_is_another_one() {
+    let now = SystemTime::now();
+    let shared = |authority: &Arc<Authority>| Shared {
+        authority: Arc::clone(authority),
+        distrust: None,
+    };
+    let (first, second) = (Arc::new(authority_of(now)), Arc::new(authority_of(now)));
+    let (sender, receiver) = tokio::sync::watch::channel(shared(&first));
+    let (mut config, directory) = config();
+    config.certificates = CertificateSource::Shared {
+        names: Vec::new(),
+        life: DAY,
+        shared: receiver,
+    };
+    let mut app = App::new(config, Puppet::new()).unwrap();
+    // It does not wait for the next look.
+    app.certificates_every = DAY;
+    let app = Arc::new(app);
+    let served = Served {
+        running: serve_app(Arc::clone(&app)).await.unwrap(),
+        puppet: app.judge.clone(),
+        directory,
+    };
+    assert!(is_trusted(&served, &first).await && !is_trusted(&served, &second).await);
+
+    sender.send_modify(|shared| shared.distrust = Some("nobody trusts it yet".to_owned()));
+    let reply = served.admin("/readyz").await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.body.as_str()),
+        (503, "nobody trusts it yet\n")
+    );
+
+    sender.send_replace(shared(&second));
+    while !is_trusted(&served, &second).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!is_trusted(&served, &first).await);
+    assert_eq!(served.admin("/readyz").await.status, 200);
+    assert_eq!(app.certificates.refresh(now + DAY / 2), Refresh::Unchanged);
+    assert_eq!(app.certificates.refresh(now + DAY * 3 / 4), Refresh::Replaced);
+}
+
 #[test]
 fn files_that_cannot_be_used_at_the_start_are_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -209,7 +258,7 @@ fn files_that_cannot_be_used_at_the_start_are_named() {
         message()
     );
 
-    let authority = Authority::new(SystemTime::now()).unwrap();
+    let authority = authority_of(SystemTime::now());
     issue(&authority, directory, SystemTime::now());
     std::fs::write(directory.join("tls.key"), "no key").unwrap();
     assert!(
@@ -218,7 +267,7 @@ fn files_that_cannot_be_used_at_the_start_are_named() {
         message()
     );
 
-    let other = authority.issue(&[], SystemTime::now()).unwrap();
+    let other = issued(&authority, SystemTime::now());
     std::fs::write(directory.join("tls.key"), other.key).unwrap();
     assert!(
         message().contains("tls.crt") && message().contains("one pair"),

@@ -347,14 +347,23 @@ impl Keeper {
         }
     }
 
-    /// An item for each change of what is looked at, or that this cannot be watched.
+    /// An item for each change of what is looked at. What cannot be watched is told once, and then found by the next look.
     fn changes(&self) -> impl Stream<Item = ()> + Unpin + use<> {
         fn of<K>(api: Api<PartialObjectMeta<K>>, name: &str) -> stream::BoxStream<'static, ()>
         where
             K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
         {
             let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            watcher(api, config).default_backoff().map(drop).boxed()
+            let mut told = false;
+            let tell = move |event: watcher::Result<_>| match event {
+                Ok(_) => told = false,
+                Err(error) if !std::mem::replace(&mut told, true) => {
+                    let (kind, error) = (K::kind(&()), with_causes(&error));
+                    tracing::warn!(%kind, error, "changes are found late: a watch of the shared authority failed");
+                }
+                Err(_) => {}
+            };
+            watcher(api, config).default_backoff().map(tell).boxed()
         }
         let (client, webhooks) = (&self.client, &self.config.webhooks);
         stream::select_all([

@@ -19,6 +19,7 @@ mod conditions;
 mod connection;
 mod kinds;
 mod manifests;
+mod rights;
 mod status;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ mod check;
 mod cluster;
 mod configuration;
 mod crd;
+mod decisions;
 mod fix;
 mod generate;
 mod input;
@@ -52,6 +53,8 @@ Examples:
   lanekeeper trace --url http://cars.example/ -H 'buid: wicph' k8s/
                                                one request, and why it goes where it goes
   lanekeeper serve --manifests examples/cars   the webhook, on a world from files
+  lanekeeper decisions --denied decisions.jsonl
+                                               who was refused, and for what
   lanekeeper rules LK101                       what a rule proves, and why";
 
 #[derive(Debug, Subcommand)]
@@ -75,6 +78,8 @@ enum Command {
     Serve(serve::Args),
     /// Send objects to a running server and print what kubectl would
     Submit(submit::Args),
+    /// Show what the decision log of `serve` has: who was refused, for what, how often, and how fast
+    Decisions(decisions::Args),
     /// List the rules, or explain one
     Rules(rules::Args),
     /// Print the CustomResourceDefinition of LaneGroup
@@ -115,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::Trace(args) => trace::run(&args, cli.color.on_stdout()),
         Command::Serve(args) => serve::run(&args),
         Command::Submit(args) => submit::run(&args),
+        Command::Decisions(args) => decisions::run(&args, cli.color.on_stdout()),
         Command::Rules(args) => rules::run(&args),
         Command::Crd => crd::run(),
     };

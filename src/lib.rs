@@ -9,7 +9,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //! [`lane`] (names and groups, no Kubernetes) ← [`resource`] (slim typed views of objects) ← [`schema`] (what the API
 //! server refuses of them) and [`world`] (the index and the view over it) ← [`routing`] (what Istio makes of it) ←
-//! [`rewrite`] (what gateway routes need), [`generate`] (what a lane group needs) ← [`rule`] (what is wrong with it) ← [`admission`], [`report`] ←
+//! [`rewrite`] (what gateway routes need), [`generate`] (what a lane group needs) ← [`rule`] (what is wrong with it) ← [`admission`] ← [`decisions`] (what its log tells), [`report`] ←
 //! [`server`], [`cluster`], [`cli`].
 
 pub mod admission;
@@ -17,6 +17,7 @@ pub mod authority;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod decisions;
 pub mod files;
 pub mod generate;
 pub mod lane;

@@ -1,6 +1,7 @@
 //! Findings on paper: text for people, and what programs read.
 
 mod baseline;
+mod decisions;
 mod draw;
 mod github;
 mod json;
@@ -12,6 +13,7 @@ mod text;
 mod trace;
 
 pub use baseline::{BaselineError, read_baseline, write_baseline};
+pub use decisions::{DecisionTable, write_decision_summary_json, write_decision_summary_text};
 pub use github::write_github;
 pub use json::write_json;
 pub use junit::write_junit;

@@ -8,16 +8,17 @@
 
 #[path = "support/command.rs"]
 mod command;
+#[path = "support/server.rs"]
+mod server;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use command::{Run, await_line, folder, lines, run};
+use server::Server;
 
 /// A route to a port that the Service does not have: one finding, LK105.
 const WRONG: &str = "apiVersion: v1
@@ -163,84 +164,9 @@ fn watching_follows_the_configuration_and_outlives_a_bad_one() {
     child.wait().expect("it ends");
 }
 
-/// A server on a world from files, and where it listens.
-struct Server {
-    child: Child,
-    webhook: String,
-    admin: String,
-    ca: PathBuf,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Self {
-        let ca = folder.join("ca.crt");
-        let mut child = lanekeeper()
-            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
-            .args([
-                "--shutdown-delay=0",
-                "--config=lanekeeper.yaml",
-                "--manifests=a.yaml",
-                "--ca-file",
-            ])
-            .arg(&ca)
-            .current_dir(folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
-        let said = lines(child.stderr.take().expect("its log"));
-        let after = |line: &str, scheme: &str| {
-            let address = line.split_once(scheme)?.1;
-            let end = address.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')));
-            Some(address[..end.unwrap_or(address.len())].to_owned())
-        };
-        let (mut webhook, mut admin) = (None, None);
-        while webhook.is_none() || admin.is_none() {
-            let line = said
-                .recv_timeout(Duration::from_secs(30))
-                .expect("it says where it serves");
-            webhook = webhook.or_else(|| after(&line, "https://"));
-            admin = admin.or_else(|| after(&line, "http://"));
-        }
-        // Whoever writes to a closed pipe is ended by it.
-        thread::spawn(move || said.iter().for_each(drop));
-        Self {
-            child,
-            webhook: webhook.unwrap_or_default(),
-            admin: admin.unwrap_or_default(),
-            ca,
-        }
-    }
-
-    /// What the server makes of a change of the route.
-    fn submit(&self, folder: &Path) -> Run {
-        let url = format!("https://{}", self.webhook);
-        let mut command = lanekeeper();
-        command
-            .args(["submit", "--server", &url, "--ca-file"])
-            .arg(&self.ca)
-            .arg("wrong.yaml");
-        run(command.current_dir(folder))
-    }
-
-    fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(&self.admin).expect("the admin listener");
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        )
-        .expect("a request");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).expect("a page");
-        page
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What the server makes of a change of the route.
+fn submit(server: &Server, folder: &Path) -> Run {
+    server.submit(&[&folder.join("wrong.yaml").display().to_string()])
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -261,21 +187,23 @@ fn serve_follows_the_file_without_a_restart_and_a_bad_one_is_counted_and_keeps_t
     ]);
     let at = folder.path();
     let write = |text: &str| fs::write(at.join("lanekeeper.yaml"), text).expect("the folder can be written");
-    let server = Server::start(at);
-    server.submit(at).ends_with(0);
+    let server = Server::start(at, &["--config=lanekeeper.yaml", "--manifests=a.yaml"]);
+    submit(&server, at).ends_with(0);
 
     write("rules: {}\n");
-    eventually("the rule refuses again", || server.submit(at).code == Some(1));
+    eventually("the rule refuses again", || submit(&server, at).code == Some(1));
 
     assert!(server.metrics().contains("lanekeeper_config_errors_total 0"));
     write("rules: {LK105: of}\n");
     eventually("the bad file is counted", || {
         server.metrics().contains("lanekeeper_config_errors_total 1")
     });
-    server.submit(at).ends_with(1);
+    submit(&server, at).ends_with(1);
 
     write("rules: {LK105: off}\n");
-    eventually("the good file is in force", || server.submit(at).code == Some(0));
+    eventually("the good file is in force", || {
+        submit(&server, at).code == Some(0)
+    });
     assert!(server.metrics().contains("lanekeeper_config_errors_total 1"));
 }
 

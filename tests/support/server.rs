@@ -1,0 +1,107 @@
+//! `lanekeeper serve` as a process of its own.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::command::{Run, lines, run};
+
+/// A server on a world from files, and where it listens.
+pub(crate) struct Server {
+    child: Child,
+    webhook: String,
+    admin: String,
+    ca: PathBuf,
+}
+
+impl Server {
+    /// Starts one in a folder, with these arguments beside those that say where it listens.
+    pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_lanekeeper")), folder, args)
+    }
+
+    /// The same by a command that becomes the server: its arguments come after the command's own.
+    pub(crate) fn start_by(mut command: Command, folder: &Path, args: &[&str]) -> Self {
+        let ca = folder.join("ca.crt");
+        let mut child = command
+            .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
+            .args(["--shutdown-delay=0", "--ca-file"])
+            .arg(&ca)
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let said = lines(child.stderr.take().expect("its log"));
+        let after = |line: &str, scheme: &str| {
+            let address = line.split_once(scheme)?.1;
+            let end = address.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')));
+            Some(address[..end.unwrap_or(address.len())].to_owned())
+        };
+        let (mut webhook, mut admin) = (None, None);
+        while webhook.is_none() || admin.is_none() {
+            let line = said
+                .recv_timeout(Duration::from_secs(30))
+                .expect("it says where it serves");
+            webhook = webhook.or_else(|| after(&line, "https://"));
+            admin = admin.or_else(|| after(&line, "http://"));
+        }
+        // Whoever writes to a closed pipe is ended by it.
+        thread::spawn(move || said.iter().for_each(drop));
+        Self {
+            child,
+            webhook: webhook.unwrap_or_default(),
+            admin: admin.unwrap_or_default(),
+            ca,
+        }
+    }
+
+    /// What the server makes of these objects: arguments of `submit`.
+    pub(crate) fn submit(&self, args: &[&str]) -> Run {
+        let url = format!("https://{}", self.webhook);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+        command
+            .env("NO_COLOR", "1")
+            .args(["submit", "--server", &url, "--ca-file"])
+            .arg(&self.ca)
+            .args(args);
+        run(command.stdin(Stdio::null()))
+    }
+
+    /// The metrics page.
+    pub(crate) fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(&self.admin).expect("the admin listener");
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        .expect("a request");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("a page");
+        page
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

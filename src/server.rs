@@ -19,6 +19,7 @@
 mod admin;
 mod certificates;
 mod decision_log;
+mod directory_watch;
 mod lane_filter;
 mod linger;
 mod listener;
@@ -45,7 +46,7 @@ use tokio::sync::{Semaphore, watch};
 pub use self::{
     admin::admin_router,
     certificates::{CertificateError, CertificateSource},
-    decision_log::{DecisionLog, LogError, LogTarget},
+    decision_log::{DecisionLog, LogError, LogTarget, Lost},
     lane_filter::lane_filter_path,
     router::router,
     serve::{LocalAddrs, Running, ServeError, Stopper, serve},
@@ -75,6 +76,8 @@ pub struct Config {
     pub client_ca: Option<PathBuf>,
     /// Where decisions are written.
     pub decision_log: LogTarget,
+    /// Whether a decision that cannot be written there is answered with an error instead.
+    pub decision_log_required: bool,
     /// How many reviews may be judged at once; more are answered with 429.
     pub concurrency: usize,
     /// How long a server that stops keeps accepting: the time that endpoints take to forget it.
@@ -97,6 +100,7 @@ impl Default for Config {
             certificates: CertificateSource::SelfMade(Vec::new()),
             client_ca: None,
             decision_log: LogTarget::Stdout,
+            decision_log_required: false,
             concurrency: 256,
             shutdown_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
@@ -115,6 +119,7 @@ impl fmt::Debug for Config {
             .field("certificates", &self.certificates)
             .field("client_ca", &self.client_ca)
             .field("decision_log", &self.decision_log)
+            .field("decision_log_required", &self.decision_log_required)
             .field("concurrency", &self.concurrency)
             .field("shutdown_delay", &self.shutdown_delay)
             .field("drain_timeout", &self.drain_timeout)
@@ -162,7 +167,11 @@ impl<J: Judge> App<J> {
             metrics.certificate_errors.clone(),
             SystemTime::now(),
         )?;
-        let log = DecisionLog::open(&config.decision_log, metrics.audit_log_errors.clone())?;
+        let log = DecisionLog::open(
+            &config.decision_log,
+            config.decision_log_required,
+            metrics.audit_log_errors.clone(),
+        )?;
         Ok(Self {
             judge,
             metrics,

@@ -1,6 +1,7 @@
 //! `lanekeeper serve`.
 
 mod reload;
+mod size;
 
 use std::fs;
 use std::io::{self, IsTerminal as _};
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use parking_lot::RwLock;
 use tracing_subscriber::EnvFilter;
 
 use self::reload::{Content, errors_counter, follow};
+use self::size::Size;
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
 use crate::cluster::{Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter, connect, watch};
@@ -31,6 +33,7 @@ Examples:
                                                 `lanekeeper submit` sends objects to it
   lanekeeper serve --kubeconfig ~/.kube/config --tls-cert-dir certs
   lanekeeper serve --tls-cert-dir /etc/lanekeeper/tls --audit-log /var/log/lanekeeper/decisions.jsonl
+  lanekeeper serve --audit-log decisions.jsonl --audit-log-max-size 1GiB --audit-log-keep 9 --audit-log-required
 
 Environment:
   LANEKEEPER_LOG    what is logged on standard error, as in `info,lanekeeper=debug`")]
@@ -84,6 +87,17 @@ pub(super) struct Args {
     /// Where decisions are written, one JSON line each: a file, which is rotated, or - for standard output
     #[arg(long, default_value = "-", value_name = "FILE")]
     audit_log: String,
+    /// Answer with an error where a decision cannot be written, so that the webhook's failurePolicy decides; without
+    /// it the answer goes out, and the decision to standard error
+    #[arg(long)]
+    audit_log_required: bool,
+    /// The size at which the file is rotated to FILE.1, FILE.1 to FILE.2 and so on: 500KiB, 100MiB, 1GiB
+    /// [default: 100MiB]
+    #[arg(long, value_name = "SIZE")]
+    audit_log_max_size: Option<Size>,
+    /// How many rotated files are kept [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    audit_log_keep: Option<u32>,
     /// Users and field managers that apply sets of objects one by one: what is only missing warns
     /// [default: the configuration's, or the known ones: helm, flagger, the controllers of Argo CD and Flux …]
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
@@ -110,6 +124,24 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// Where decisions are written.
+    fn decision_log(&self) -> anyhow::Result<LogTarget> {
+        if self.audit_log == "-" {
+            ensure!(
+                self.audit_log_max_size.is_none() && self.audit_log_keep.is_none(),
+                "--audit-log-max-size and --audit-log-keep are about a file; name it with --audit-log"
+            );
+            return Ok(LogTarget::Stdout);
+        }
+        Ok(LogTarget::File {
+            path: PathBuf::from(&self.audit_log),
+            max_bytes: self
+                .audit_log_max_size
+                .map_or(LogTarget::MAX_BYTES, |size| size.0),
+            keep: self.audit_log_keep.unwrap_or(LogTarget::KEEP),
+        })
+    }
+
     /// The namespace that Lanekeeper runs in.
     fn own_namespace(&self) -> String {
         /// Where a pod finds its namespace (Kubernetes, "Accessing the Kubernetes API from a Pod").
@@ -185,11 +217,8 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
             None => CertificateSource::SelfMade(Vec::new()),
         },
         client_ca: args.client_ca.clone(),
-        decision_log: if args.audit_log == "-" {
-            LogTarget::Stdout
-        } else {
-            LogTarget::file(&args.audit_log)
-        },
+        decision_log: args.decision_log()?,
+        decision_log_required: args.audit_log_required,
         shutdown_delay: Duration::from_secs(args.shutdown_delay),
         ..server::Config::default()
     };

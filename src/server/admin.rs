@@ -59,7 +59,8 @@ async fn readyz<J: Judge>(State(app): State<Arc<App<J>>>) -> (StatusCode, String
 }
 
 async fn metrics<J: Judge>(State(app): State<Arc<App<J>>>) -> Response {
-    match app.metrics.encode(app.judge.index()) {
+    let expiry = app.certificates.seconds_left(SystemTime::now());
+    match app.metrics.encode(app.judge.index(), expiry) {
         Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => Refusal::Metrics(error.to_string()).into_response(),
     }

@@ -360,6 +360,33 @@ impl Certificates {
         Some(in_use.validity.renewal().duration_since(now).unwrap_or_default())
     }
 
+    /// How many seconds the certificate in use is still valid at `now`; negative once it has expired.
+    pub(super) fn seconds_left(&self, now: SystemTime) -> i64 {
+        let until = self.in_use.lock().validity.until;
+        let seconds = |distance: Duration| i64::try_from(distance.as_secs()).unwrap_or(i64::MAX);
+        match until.duration_since(now) {
+            Ok(left) => seconds(left),
+            Err(past) => -seconds(past.duration()),
+        }
+    }
+
+    /// The directories in which files are that it is made of.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
+        let own = match &self.recipe.source {
+            Source::Directory(directory) => Some(directory.clone()),
+            Source::SelfMade { .. } => None,
+        };
+        let of_clients = self.recipe.client_ca.as_deref().and_then(Path::parent);
+        let here = |directory: &Path| {
+            if directory.as_os_str().is_empty() {
+                PathBuf::from(".")
+            } else {
+                directory.to_owned()
+            }
+        };
+        own.into_iter().chain(of_clients.map(here)).collect()
+    }
+
     /// Looks for a new certificate, and puts it in use if it is good.
     ///
     /// It goes by the files' content: the kubelet swaps a symlink above them, so they themselves never change.

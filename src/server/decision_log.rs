@@ -1,9 +1,13 @@
 //! The decision log: one JSON line a decision, written before the answer goes out.
 
 mod file;
+mod stream;
 
 use std::{
-    io::{self, Write},
+    fmt,
+    fs::File,
+    io,
+    os::fd::AsFd,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -14,7 +18,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
 
-use self::file::LogFile;
+use self::{file::LogFile, stream::Stream};
 use crate::admission::Record;
 
 /// Lines that may wait for the writer. Each is waited for, so only a writer that hangs lets it fill up.
@@ -43,12 +47,18 @@ pub enum LogTarget {
 }
 
 impl LogTarget {
-    /// The file `path`, rotated at 100 MiB, of which five old ones are kept.
+    /// The size in bytes at which a file is rotated, if nothing else is said.
+    pub const MAX_BYTES: u64 = 100 * 1024 * 1024;
+
+    /// How many rotated files are kept, if nothing else is said.
+    pub const KEEP: u32 = 5;
+
+    /// The file `path`, rotated and kept as the constants say.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::File {
             path: path.into(),
-            max_bytes: 100 * 1024 * 1024,
-            keep: 5,
+            max_bytes: Self::MAX_BYTES,
+            keep: Self::KEEP,
         }
     }
 }
@@ -67,6 +77,9 @@ pub enum LogError {
         /// What the system says.
         source: io::Error,
     },
+    /// Standard output is closed.
+    #[error("cannot write the decision log to standard output: {0}; leave it open, or name a file")]
+    Stdout(#[source] io::Error),
     /// The thread that writes cannot be started.
     #[error("cannot start the thread that writes the decision log: {0}")]
     Thread(#[source] io::Error),
@@ -78,15 +91,13 @@ trait Sink: Send {
     fn append(&mut self, line: &[u8]) -> io::Result<()>;
 }
 
-/// Standard output, to which only the writer's thread writes.
-struct Stdout;
+/// Why a record is not on the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost(String);
 
-impl Sink for Stdout {
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(line)?;
-        out.write_all(b"\n")?;
-        out.flush()
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -105,15 +116,24 @@ enum Order {
 #[derive(Debug)]
 pub struct DecisionLog {
     orders: mpsc::Sender<Order>,
+    is_required: bool,
     errors: Counter,
     reported: Mutex<Option<Instant>>,
 }
 
 impl DecisionLog {
-    /// Opens the log and starts its writer; `errors` counts the records that could not be written.
-    pub fn open(target: &LogTarget, errors: Counter) -> Result<Self, LogError> {
+    /// Opens the log and starts its writer; `errors` counts the records that could not be written. What
+    /// [`append`](Self::append) says of them is for whom a log `is_required`; here it is only a matter of words.
+    pub fn open(target: &LogTarget, is_required: bool, errors: Counter) -> Result<Self, LogError> {
         match target {
-            LogTarget::Stdout => Self::start(Stdout, errors),
+            LogTarget::Stdout => {
+                // Not `io::stdout()`, which would keep back what it could not write and write it later.
+                let stdout = io::stdout()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .map_err(LogError::Stdout)?;
+                Self::start(Stream::new(File::from(stdout)), is_required, errors)
+            }
             LogTarget::File {
                 path,
                 max_bytes,
@@ -123,12 +143,12 @@ impl DecisionLog {
                     path: path.clone(),
                     source,
                 })?;
-                Self::start(file, errors)
+                Self::start(file, is_required, errors)
             }
         }
     }
 
-    fn start(mut sink: impl Sink + 'static, errors: Counter) -> Result<Self, LogError> {
+    fn start(mut sink: impl Sink + 'static, is_required: bool, errors: Counter) -> Result<Self, LogError> {
         let (orders, mut received) = mpsc::channel(QUEUE);
         let write = move || {
             while let Some(order) = received.blocking_recv() {
@@ -150,35 +170,36 @@ impl DecisionLog {
             .map_err(LogError::Thread)?;
         Ok(Self {
             orders,
+            is_required,
             errors,
             reported: Mutex::new(None),
         })
     }
 
     /// Writes `record` and returns when it is written, or when it cannot be or `patience` has run out: then it
-    /// is counted and goes to the program's own log. The decision stands either way.
-    pub async fn append(&self, record: &Record, patience: Option<Duration>) {
+    /// is counted and goes to the program's own log.
+    pub async fn append(&self, record: &Record, patience: Option<Duration>) -> Result<(), Lost> {
         let patience = patience.unwrap_or(PATIENCE).min(PATIENCE);
         let line = match serde_json::to_vec(record) {
             Ok(line) => Bytes::from(line),
-            Err(error) => return self.lose(&format!("{record:?}"), &error),
+            Err(error) => return Err(self.lose(&format!("{record:?}"), error.to_string())),
         };
         let (written, answer) = oneshot::channel();
-        let lost: &dyn std::fmt::Display = match self.orders.try_send(Order::Write(line.clone(), written)) {
-            Err(mpsc::error::TrySendError::Full(_)) => &"its writer hangs",
-            Err(mpsc::error::TrySendError::Closed(_)) => &"it is closed",
+        let why = match self.orders.try_send(Order::Write(line.clone(), written)) {
+            Err(mpsc::error::TrySendError::Full(_)) => "its writer hangs".to_owned(),
+            Err(mpsc::error::TrySendError::Closed(_)) => "it is closed".to_owned(),
             Ok(()) => match tokio::time::timeout(patience, answer).await {
-                Ok(Ok(Ok(()))) => return,
-                Ok(Ok(Err(error))) => &error.to_string(),
-                Ok(Err(_)) => &"its writer has ended",
-                Err(_) => &"its writer is slow (the record may still be written)",
+                Ok(Ok(Ok(()))) => return Ok(()),
+                Ok(Ok(Err(error))) => error.to_string(),
+                Ok(Err(_)) => "its writer has ended".to_owned(),
+                Err(_) => "its writer is slow (the record may still be written)".to_owned(),
             },
         };
-        self.lose(&String::from_utf8_lossy(&line), lost);
+        Err(self.lose(&String::from_utf8_lossy(&line), why))
     }
 
     /// Counts and reports a record that could not be written.
-    fn lose(&self, line: &str, why: &dyn std::fmt::Display) {
+    fn lose(&self, line: &str, why: String) -> Lost {
         self.errors.inc();
         let now = Instant::now();
         let due = {
@@ -190,12 +211,18 @@ impl DecisionLog {
             due
         };
         if due {
+            let answers = if self.is_required {
+                "changes are answered with an error"
+            } else {
+                "answers go out as before"
+            };
             tracing::error!(
-                "cannot write the decision log: {why}; make room for it or mend its path: until then answers go \
-                 out as before and the records go to this log"
+                "cannot write the decision log: {why}; make room for it or mend its path: until then {answers} \
+                 and the records go to this log"
             );
         }
         tracing::error!(target: "lanekeeper::decision", "{line}");
+        Lost(why)
     }
 
     /// Writes what is queued and ends the writer; later records are counted as lost.
@@ -234,11 +261,11 @@ mod tests {
     async fn a_record_is_one_line_of_json_in_camel_case() {
         let directory = tempfile::tempdir().unwrap();
         let path = file_in(&directory);
-        let log = DecisionLog::open(&LogTarget::file(&path), Counter::default()).unwrap();
+        let log = DecisionLog::open(&LogTarget::file(&path), false, Counter::default()).unwrap();
         let mut kept = record();
         kept.message = Some("two\nlines".to_owned());
 
-        log.append(&kept, None).await;
+        log.append(&kept, None).await.unwrap();
 
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
@@ -255,12 +282,12 @@ mod tests {
     async fn a_record_that_cannot_be_written_is_counted_and_does_not_stop_the_next() {
         let (script, results) = std::sync::mpsc::channel();
         let errors = Counter::default();
-        let log = DecisionLog::start(Scripted(results), errors.clone()).unwrap();
+        let log = DecisionLog::start(Scripted(results), false, errors.clone()).unwrap();
         script.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
         script.send(Ok(())).unwrap();
 
-        log.append(&record(), None).await;
-        log.append(&record(), None).await;
+        assert!(log.append(&record(), None).await.is_err());
+        log.append(&record(), None).await.unwrap();
 
         assert_eq!(errors.get(), 1);
     }
@@ -269,9 +296,10 @@ mod tests {
     async fn a_writer_that_hangs_does_not_hold_an_answer_for_ever() {
         let (script, results) = std::sync::mpsc::channel();
         let errors = Counter::default();
-        let log = DecisionLog::start(Scripted(results), errors.clone()).unwrap();
+        let log = DecisionLog::start(Scripted(results), false, errors.clone()).unwrap();
 
-        log.append(&record(), Some(Duration::ZERO)).await;
+        let lost = log.append(&record(), Some(Duration::ZERO)).await.unwrap_err();
+        assert!(lost.to_string().contains("slow"), "{lost}");
 
         assert_eq!(errors.get(), 1);
         drop(script);
@@ -282,7 +310,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = file_in(&directory);
         let errors = Counter::default();
-        let log = DecisionLog::open(&LogTarget::file(&path), errors.clone()).unwrap();
+        let log = DecisionLog::open(&LogTarget::file(&path), false, errors.clone()).unwrap();
         let record = record();
         {
             // Queue lines and hang up at once, as a client does that goes away.
@@ -295,14 +323,18 @@ mod tests {
         log.close().await;
 
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 100);
-        log.append(&record, None).await;
+        assert!(log.append(&record, None).await.is_err());
         assert_eq!(errors.get(), 1, "a record after the end is counted as lost");
     }
 
     #[test]
     fn a_directory_that_does_not_exist_is_named() {
-        let error =
-            DecisionLog::open(&LogTarget::file("/nonexistent/decisions"), Counter::default()).unwrap_err();
+        let error = DecisionLog::open(
+            &LogTarget::file("/nonexistent/decisions"),
+            false,
+            Counter::default(),
+        )
+        .unwrap_err();
         let message = error.to_string();
         assert!(
             message.contains("`/nonexistent/decisions`") && message.contains("must exist"),
@@ -314,10 +346,11 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_counted() {
         let errors = Counter::default();
-        let log = DecisionLog::open(&LogTarget::file("/dev/full"), errors.clone()).unwrap();
+        let log = DecisionLog::open(&LogTarget::file("/dev/full"), false, errors.clone()).unwrap();
 
-        log.append(&record(), None).await;
+        let lost = log.append(&record(), None).await.unwrap_err();
 
+        assert!(lost.to_string().contains("No space left"), "{lost}");
         assert_eq!(errors.get(), 1);
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Unjudged {
     Shed,
     /// The judge panicked.
     Panicked,
+    /// It was judged, but the decision log, which is required, did not take the decision.
+    Unlogged,
 }
 
 /// The metrics of the server; every label has a bounded set of values.
@@ -50,6 +52,7 @@ pub(super) struct Metrics {
     in_flight: Gauge,
     index_objects: Gauge<u64, AtomicU64>,
     index_version: Gauge<u64, AtomicU64>,
+    certificate_expiry: Gauge,
     pub(super) panics: Counter,
     pub(super) audit_log_errors: Counter,
     pub(super) certificate_errors: Counter,
@@ -65,6 +68,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             index_objects: Gauge::default(),
             index_version: Gauge::default(),
+            certificate_expiry: Gauge::default(),
             panics: Counter::default(),
             audit_log_errors: Counter::default(),
             certificate_errors: Counter::default(),
@@ -100,6 +104,11 @@ impl Metrics {
             "certificate_errors",
             "Readings of the certificate files that found no usable pair; the pair before stays in use",
             metrics.certificate_errors.clone(),
+        );
+        registry.register(
+            "certificate_expiry_seconds",
+            "Seconds until the certificate in use expires; less than nothing once it has",
+            metrics.certificate_expiry.clone(),
         );
         registry.register(
             "index_objects",
@@ -149,6 +158,7 @@ impl Metrics {
             Unjudged::Rejected => "rejected",
             Unjudged::Shed => "shed",
             Unjudged::Panicked => "panic",
+            Unjudged::Unlogged => "unlogged",
         };
         let labels = RequestLabels {
             webhook: webhook.name(),
@@ -159,8 +169,13 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// The metrics as text; the index's are those of this moment.
-    pub(super) fn encode(&self, (objects, version): (usize, u64)) -> Result<String, fmt::Error> {
+    /// The metrics as text; those of the index and the certificate are of this moment.
+    pub(super) fn encode(
+        &self,
+        (objects, version): (usize, u64),
+        certificate_expiry: i64,
+    ) -> Result<String, fmt::Error> {
+        self.certificate_expiry.set(certificate_expiry);
         self.index_objects.set(u64::try_from(objects).unwrap_or(u64::MAX));
         self.index_version.set(version);
         let mut out = String::new();

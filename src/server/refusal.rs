@@ -38,6 +38,11 @@ pub(super) enum Refusal {
     Busy,
     #[error("judging this review failed through a defect: see the server's log at this time, and report it")]
     Panicked,
+    #[error(
+        "the decision cannot be written to the decision log ({0}), and this server gives none that is not \
+         (--audit-log-required): make room for the log or mend its path"
+    )]
+    Unlogged(String),
     #[error("the metrics cannot be written: {0}")]
     Metrics(String),
 }
@@ -53,7 +58,7 @@ impl Refusal {
             Self::Incomplete(_) => StatusCode::BAD_REQUEST,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::AnotherModule { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Panicked | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Panicked | Self::Unlogged(_) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -61,6 +66,7 @@ impl Refusal {
         match self {
             Self::Busy => Unjudged::Shed,
             Self::Panicked => Unjudged::Panicked,
+            Self::Unlogged(_) => Unjudged::Unlogged,
             _ => Unjudged::Rejected,
         }
     }

@@ -78,9 +78,16 @@ impl<J: Judge> App<J> {
             Ok(Answer { status, body, record }) => {
                 if let Some(record) = record {
                     // The log may take a quarter of the API server's timeout when the judge has taken half.
-                    self.log
+                    let logged = self
+                        .log
                         .append(&record, deadline.map(|deadline| deadline / 2))
                         .await;
+                    if let (Err(lost), true) = (logged, self.config.decision_log_required) {
+                        // The webhook's failure policy decides then, as for every other error.
+                        let refusal = Refusal::Unlogged(lost.to_string());
+                        self.metrics.unjudged(refusal.kind(), webhook);
+                        return refusal.into_response();
+                    }
                     self.metrics.judged(&record, webhook, arrived.elapsed());
                 } else {
                     self.metrics.unjudged(Unjudged::Unreadable, webhook);

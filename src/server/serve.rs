@@ -26,6 +26,7 @@ use super::{
     App, Config, admin_router,
     certificates::{CertificateError, Refresh},
     decision_log::LogError,
+    directory_watch::DirectoryWatch,
     lane_filter_path,
     linger::LingerAcceptor,
     listener::{Closer, Listener, Local},
@@ -320,7 +321,20 @@ fn report_handshake(reported: &Mutex<Option<Instant>>, peer: Option<&Local>, err
 }
 
 async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
+    let mut files = DirectoryWatch::new(app.certificates.directories());
     loop {
+        // First, so that nothing changes between a look and the watch.
+        files.arm();
+        let of_app = app.clone();
+        // It reads files, so it must not hold up the runtime; a failure is reported where it is found.
+        let refreshed =
+            tokio::task::spawn_blocking(move || of_app.certificates.refresh(SystemTime::now())).await;
+        match refreshed {
+            Ok(Refresh::Replaced) => tracing::info!("new connections get the new certificate"),
+            Ok(Refresh::Unchanged) => {}
+            // Not at once again.
+            Ok(Refresh::Failed) | Err(_) => tokio::time::sleep(RENEWALS_EVERY).await,
+        }
         let renewal = app.certificates.until_renewal(SystemTime::now());
         let look = renewal.map_or(app.certificates_every, |renewal| {
             // Not over and over, where nothing better can be made.
@@ -328,17 +342,8 @@ async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
         });
         tokio::select! {
             () = tokio::time::sleep(look) => {}
+            () = files.changed() => {}
             () = app.certificates.authority_changed() => {}
-        }
-        let app = app.clone();
-        // It reads files, so it must not hold up the runtime; a failure is reported where it is found.
-        let refreshed =
-            tokio::task::spawn_blocking(move || app.certificates.refresh(SystemTime::now())).await;
-        match refreshed {
-            Ok(Refresh::Replaced) => tracing::info!("new connections get the new certificate"),
-            Ok(Refresh::Unchanged) => {}
-            // Not at once again.
-            Ok(Refresh::Failed) | Err(_) => tokio::time::sleep(RENEWALS_EVERY).await,
         }
     }
 }

@@ -15,11 +15,26 @@ use super::Sink;
 /// How long a rotation that failed is not tried again; until then the file grows.
 const ROTATE_AGAIN: Duration = Duration::from_secs(60);
 
+/// How long another process may hold the file's lock before this one writes without it.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What the path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// The file that is held.
+    Named,
+    /// Another one, which is held now.
+    Turned,
+    /// Nothing, and nothing can be made there: the file that is held was moved away.
+    Stray,
+}
+
 /// A file of lines.
 ///
-/// Each line is one `write` to a file opened for appending, so lines of several processes do not mix. What
-/// was cut short (by a kill or a full disk) stays a line of its own: the next line starts on a fresh one. Who
-/// rotates holds the file's lock, and the others notice that the path names another file.
+/// Each line is one `write` to a file opened for appending, so lines of several processes do not mix. Who writes
+/// or rotates holds the file's lock, so that what was cut short (by a kill or a full disk) is known and stays a
+/// line of its own, and that nobody writes to a file which has just been moved. A process that stands still with
+/// the lock, or a file system without locks, takes away only that.
 pub(super) struct LogFile {
     path: PathBuf,
     max_bytes: u64,
@@ -41,61 +56,72 @@ impl LogFile {
     }
 
     /// Turns to the file that the path names now, if another process (or logrotate) has moved the old one.
-    fn follow(&mut self) -> io::Result<Metadata> {
+    fn follow(&mut self) -> io::Result<Held> {
         let held = self.file.metadata()?;
         let moved = match fs::metadata(&self.path) {
             Ok(named) => (named.dev(), named.ino()) != (held.dev(), held.ino()),
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
         if !moved {
-            return Ok(held);
+            return Ok(Held::Named);
         }
-        self.file = open(&self.path)?;
-        self.file.metadata()
+        match open(&self.path) {
+            Ok(file) => {
+                self.file = file;
+                Ok(Held::Turned)
+            }
+            // It still takes lines, and they are found where it was moved to.
+            Err(_) if held.nlink() > 0 => Ok(Held::Stray),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lock of the file; whether it has it.
+    fn lock(&self) -> bool {
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return true,
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Whether what is written next starts a line.
-    fn at_line_start(&self) -> io::Result<bool> {
-        let mut length = self.file.metadata()?.len();
-        loop {
-            if length == 0 {
-                return Ok(true);
-            }
-            let mut last = [0];
-            if self.file.read_at(&mut last, length - 1)? == 1 && last == *b"\n" {
-                return Ok(true);
-            }
-            // Half a line, unless another process is writing it just now.
-            thread::sleep(Duration::from_millis(1));
-            let now = self.file.metadata()?.len();
-            if now == length {
-                return Ok(false);
-            }
-            length = now;
-        }
+    fn at_line_start(&self, length: u64) -> io::Result<bool> {
+        let mut last = [0];
+        Ok(length == 0 || self.file.read_at(&mut last, length - 1)? == 1 && last == *b"\n")
     }
 
-    /// Moves `path` to `path.1`, `path.1` to `path.2` and so on, and opens a new file.
-    fn rotate(&mut self) -> io::Result<()> {
-        // Another process that holds the lock is rotating: its new file is found at the next line. A file
-        // system without locks has no other process on it that would look at them.
-        if matches!(self.file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
-            return Ok(());
-        }
-        let held = self.file.metadata()?.ino();
-        if self.follow()?.ino() != held {
-            return Ok(());
-        }
-        for age in (1..self.keep).rev() {
+    /// Whether a file of this kind and size has no room for the line, and something can be done about it.
+    fn is_due(&self, held: &Metadata, line: &[u8]) -> bool {
+        let is_full = held.len() > 0 && held.len() + line.len() as u64 + 1 > self.max_bytes;
+        let may_rotate = self
+            .rotation_failed
+            .is_none_or(|failed| failed.elapsed() >= ROTATE_AGAIN);
+        held.is_file() && is_full && may_rotate
+    }
+
+    /// Moves `path` to `path.1`, `path.1` to `path.2` and so on, as far as there is one, and at most to the
+    /// last one that is kept. A number that is missing, after a kill or a failure in the middle, is filled up first:
+    /// nothing goes before its time.
+    fn rotate(&self) -> io::Result<()> {
+        let is_missing = |age: &u32| {
+            let there = fs::symlink_metadata(self.aged(*age));
+            there.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        };
+        let last = (1..=self.keep).find(is_missing).unwrap_or(self.keep);
+        for age in (1..last).rev() {
             rename(&self.aged(age), &self.aged(age + 1))?;
         }
         if self.keep == 0 {
-            fs::remove_file(&self.path)?;
+            fs::remove_file(&self.path)
         } else {
-            rename(&self.path, &self.aged(1))?;
+            rename(&self.path, &self.aged(1))
         }
-        self.file = open(&self.path)?;
-        Ok(())
     }
 
     fn aged(&self, age: u32) -> PathBuf {
@@ -103,27 +129,11 @@ impl LogFile {
         name.push(format!(".{age}"));
         PathBuf::from(name)
     }
-}
 
-impl Sink for LogFile {
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let held = self.follow()?;
-        let size = (line.len() + 1) as u64;
-        let full = held.len() > 0 && held.len() + size > self.max_bytes;
-        let may_rotate = self
-            .rotation_failed
-            .is_none_or(|failed| failed.elapsed() >= ROTATE_AGAIN);
-        if held.is_file() && full && may_rotate {
-            self.rotation_failed = None;
-            if let Err(error) = self.rotate() {
-                self.rotation_failed = Some(Instant::now());
-                let path = self.path.display();
-                tracing::error!("cannot rotate the decision log `{path}`: {error}; it grows until it can be");
-            }
-        }
-
+    /// Writes a line to the file that is held.
+    fn write(&mut self, line: &[u8], held: &Metadata) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(line.len() + 2);
-        if !self.at_line_start()? {
+        if !self.at_line_start(held.len())? {
             bytes.push(b'\n');
         }
         bytes.extend_from_slice(line);
@@ -135,13 +145,50 @@ impl Sink for LogFile {
             }
         };
         if written < bytes.len() {
-            // Writing the rest could put it after another process's line.
+            // What is still to come could stand after another process's line.
             return Err(io::Error::new(
                 ErrorKind::WriteZero,
                 "only a part of the record could be written",
             ));
         }
         Ok(())
+    }
+
+    /// Writes a line, unless the file is to be rotated or was just moved away: then it is to be tried again.
+    fn try_append(&mut self, line: &[u8], is_locked: bool) -> io::Result<bool> {
+        let path = self.follow()?;
+        if path == Held::Turned {
+            return Ok(false);
+        }
+        let held = self.file.metadata()?;
+        if is_locked && path == Held::Named && self.is_due(&held, line) {
+            self.rotation_failed = None;
+            match self.rotate() {
+                Ok(()) => return Ok(false),
+                Err(error) => {
+                    self.rotation_failed = Some(Instant::now());
+                    let path = self.path.display();
+                    tracing::error!(
+                        "cannot rotate the decision log `{path}`: {error}; it grows until it can be"
+                    );
+                }
+            }
+        }
+        self.write(line, &held).map(|()| true)
+    }
+}
+
+impl Sink for LogFile {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        loop {
+            let is_locked = self.lock();
+            let written = self.try_append(line, is_locked);
+            // Of a file that it has turned from, the lock is gone with it.
+            let _ = self.file.unlock();
+            if written? {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -274,17 +321,122 @@ mod tests {
     fn a_file_that_another_process_has_rotated_just_now_is_not_rotated_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let mut slow = LogFile::open(&path, 5, 5).unwrap();
-        let mut quick = LogFile::open(&path, 5, 5).unwrap();
+        let mut slow = LogFile::open(&path, 12, 5).unwrap();
+        let mut quick = LogFile::open(&path, 12, 5).unwrap();
         quick.append(b"first").unwrap();
         quick.append(b"second").unwrap();
+        assert_eq!(names(directory.path()), ["log", "log.1"]);
 
-        // It found the file full before the other moved it away.
-        slow.rotate().unwrap();
+        // The file that it holds is full, and has been moved.
+        slow.append(b"3rd").unwrap();
 
         assert_eq!(names(directory.path()), ["log", "log.1"]);
-        slow.append(b"third").unwrap();
-        assert_eq!(names(directory.path()), ["log", "log.1", "log.2"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second\n3rd\n");
+    }
+
+    #[test]
+    fn nothing_goes_before_its_time_when_a_rotation_has_failed_or_was_killed_in_the_middle() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let at = |name: &str| directory.path().join(name);
+        let mut log = LogFile::open(&path, 5, 4).unwrap();
+        for line in [b"five5", b"four4", b"three", b"two22", b"one11"] {
+            log.append(line).unwrap();
+        }
+        // Killed when the older ones had been moved, and the log had not.
+        fs::remove_file(at("log.4")).unwrap();
+        fs::rename(at("log.3"), at("log.4")).unwrap();
+        fs::rename(at("log.2"), at("log.3")).unwrap();
+        log.append(b"zero0").unwrap();
+        let text = |name: &str| fs::read_to_string(at(name)).unwrap();
+        assert_eq!(
+            ["log", "log.1", "log.2", "log.3", "log.4"].map(text),
+            ["zero0\n", "one11\n", "two22\n", "three\n", "four4\n"]
+        );
+
+        // What is in the way keeps all of them where they are, however often it is tried.
+        fs::remove_file(at("log.4")).unwrap();
+        fs::create_dir_all(at("log.4/in the way")).unwrap();
+        for _ in 0..3 {
+            log.rotation_failed = None;
+            log.append(b"later").unwrap();
+        }
+        assert_eq!(
+            ["log", "log.1", "log.2", "log.3"].map(text),
+            ["zero0\nlater\nlater\nlater\n", "one11\n", "two22\n", "three\n"]
+        );
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_after_a_rotation_costs_no_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let there = directory.path().join("there");
+        fs::create_dir(&there).unwrap();
+        let mut log = LogFile::open(&there.join("log"), 5, 2).unwrap();
+        log.append(b"first").unwrap();
+        // As good as a directory that became read-only, and root is kept out too.
+        fs::rename(&there, directory.path().join("moved")).unwrap();
+
+        log.append(b"second").unwrap();
+        log.append(b"third").unwrap();
+
+        let text = fs::read_to_string(directory.path().join("moved/log")).unwrap();
+        assert_eq!(text, "first\nsecond\nthird\n");
+        fs::create_dir(&there).unwrap();
+        log.append(b"fourth").unwrap();
+        assert_eq!(fs::read_to_string(there.join("log")).unwrap(), "fourth\n");
+    }
+
+    #[test]
+    fn half_a_line_that_another_process_is_left_with_meanwhile_is_not_glued() {
+        const LINES: usize = 300;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        // One that dies in the middle of each line, by the same rules as to the lock.
+        let dying = |number: usize| {
+            let mut file = open(&path).unwrap();
+            file.lock().unwrap();
+            let length = file.metadata().unwrap().len();
+            thread::yield_now();
+            let mut last = [b'\n'];
+            if length > 0 {
+                file.read_at(&mut last, length - 1).unwrap();
+            }
+            let start = if last == *b"\n" { "" } else { "\n" };
+            write!(file, "{start}half {number}").unwrap();
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| (0..LINES).for_each(dying));
+            scope.spawn(|| {
+                let mut log = LogFile::open(&path, u64::MAX, 1).unwrap();
+                for number in 0..LINES {
+                    log.append(format!("whole {number}").as_bytes()).unwrap();
+                }
+            });
+        });
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: BTreeSet<&str> = text.lines().collect();
+        for number in 0..LINES {
+            assert!(lines.contains(&*format!("whole {number}")), "{number}");
+            assert!(lines.contains(&*format!("half {number}")), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_stands_still_with_the_lock_stops_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let still = open(&path).unwrap();
+        still.lock().unwrap();
+        let mut log = LogFile::open(&path, 5, 2).unwrap();
+
+        log.append(b"first").unwrap();
+        log.append(b"second").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\n");
+
+        still.unlock().unwrap();
+        log.append(b"third").unwrap();
+        assert_eq!(names(directory.path()), ["log", "log.1"]);
     }
 
     #[test]

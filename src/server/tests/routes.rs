@@ -299,6 +299,48 @@ async fn a_log_on_a_full_disk_costs_no_decision() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_decision_that_a_required_log_does_not_take_is_not_given() {
+    let routes = Routes::with(|config| {
+        config.decision_log = LogTarget::file("/dev/full");
+        config.decision_log_required = true;
+    });
+    for word in ["refuse", "review"] {
+        let reply = routes.send(post("/validate/enforce", word)).await;
+        assert_eq!(reply.status, 500);
+        let error = reply.error();
+        assert!(
+            error.contains("No space left") && error.contains("--audit-log-required"),
+            "{error}"
+        );
+    }
+    // What is no decision needs no line.
+    assert_eq!(
+        routes.send(post("/validate/enforce", "unreadable")).await.status,
+        400
+    );
+    let metrics = routes.admin("/metrics").await.body;
+    for line in [
+        "lanekeeper_audit_log_errors_total 2\n",
+        "kind=\"unknown\",operation=\"unknown\",decision=\"unlogged\"} 2\n",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+    assert!(!metrics.contains("decision=\"deny\""), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_required_log_that_takes_decisions_changes_nothing() {
+    let routes = Routes::with(|config| config.decision_log_required = true);
+    let reply = routes.send(post("/validate/enforce", "review")).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.body.as_str()),
+        (200, "{\"response\":{}}")
+    );
+    assert_eq!(log_lines(&routes.directory), 1);
+}
+
 #[tokio::test]
 async fn routes_can_be_added() {
     let extra = Router::new().route("/noop", axum::routing::post(async || "nothing"));

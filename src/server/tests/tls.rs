@@ -82,43 +82,166 @@ async fn old_tls_is_refused() {
     assert_eq!((answer.first(), &answer[5..]), (Some(&0x15), &[2, 70][..]));
 }
 
+/// A directory as the kubelet mounts a Secret: files are symlinks through `..data`, which is swapped.
+struct Mount {
+    directory: TempDir,
+    generation: usize,
+}
+
+impl Mount {
+    fn new(authority: &Authority) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for file in ["tls.crt", "tls.key"] {
+            symlink(Path::new("..data").join(file), directory.path().join(file)).unwrap();
+        }
+        let mut mount = Self {
+            directory,
+            generation: 0,
+        };
+        mount.swap(|new| issue(authority, new, SystemTime::now()));
+        mount
+    }
+
+    /// Puts what `write` writes in the place of what is there.
+    fn swap(&mut self, write: impl FnOnce(&Path)) {
+        self.generation += 1;
+        let at = |name: String| self.directory.path().join(name);
+        let new = format!("..2026_{}", self.generation);
+        std::fs::create_dir(at(new.clone())).unwrap();
+        write(&at(new.clone()));
+        symlink(new, at("..data_tmp".to_owned())).unwrap();
+        std::fs::rename(at("..data_tmp".to_owned()), at("..data".to_owned())).unwrap();
+        let _ = std::fs::remove_dir_all(at(format!("..2026_{}", self.generation - 1)));
+    }
+
+    /// A server with this certificate, which looks for another one this often.
+    async fn serve(&self, every: Duration) -> Served {
+        let (mut config, directory) = config();
+        config.certificates = CertificateSource::Directory(self.directory.path().to_owned());
+        let mut app = App::new(config, Puppet::new()).unwrap();
+        app.certificates_every = every;
+        let puppet = app.judge.clone();
+        let running = serve_app(Arc::new(app)).await.unwrap();
+        Served {
+            running,
+            puppet,
+            directory,
+        }
+    }
+}
+
+/// How often a certificate could not be used, by the metrics.
+async fn certificate_errors(served: &Served) -> u64 {
+    let page = served.admin("/metrics").await.body;
+    let mut counts = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("lanekeeper_certificate_errors_total "));
+    counts.next().unwrap().parse().unwrap()
+}
+
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[tokio::test]
 async fn a_new_pair_is_served_after_the_symlink_swap_of_a_secret() {
-    let mount = tempfile::tempdir().unwrap();
-    let (old, new) = (authority_of(SystemTime::now()), authority_of(SystemTime::now()));
-    for (generation, authority) in [("..1", &old), ("..2", &new)] {
-        std::fs::create_dir(mount.path().join(generation)).unwrap();
-        issue(authority, &mount.path().join(generation), SystemTime::now());
+    let authority = || authority_of(SystemTime::now());
+    // Once found by looking now and then, and once by being told.
+    for every in [Duration::from_millis(1), NEVER] {
+        let (old, new) = (authority(), authority());
+        let mut mount = Mount::new(&old);
+        let served = mount.serve(every).await;
+        assert_eq!(served.running.ca_pem(), None);
+        assert!(is_trusted(&served, &old).await && !is_trusted(&served, &new).await);
+        let mut kept = Http1::over(served.connect(&Client::new(old.pem().as_bytes())).await.unwrap()).await;
+
+        mount.swap(|directory| issue(&new, directory, SystemTime::now()));
+        eventually(async || is_trusted(&served, &new).await).await;
+
+        assert!(!is_trusted(&served, &old).await);
+        // A connection that was there stays.
+        assert_eq!(
+            kept.send(post("/mutate/enforce", "review")).await.unwrap().status,
+            200
+        );
     }
-    symlink("..1", mount.path().join("..data")).unwrap();
-    for file in ["tls.crt", "tls.key"] {
-        symlink(Path::new("..data").join(file), mount.path().join(file)).unwrap();
-    }
+}
+
+#[tokio::test]
+async fn a_bad_pair_that_is_swapped_in_is_told_at_once_and_the_next_good_one_is_taken() {
+    let authority = authority_of(SystemTime::now());
+    let other = authority_of(SystemTime::now());
+    let mut mount = Mount::new(&authority);
+    let served = mount.serve(NEVER).await;
+
+    mount.swap(|directory| write_pair(directory, b"no certificate", b"no key"));
+    eventually(async || certificate_errors(&served).await > 0).await;
+    assert!(is_trusted(&served, &authority).await);
+
+    mount.swap(|directory| issue(&other, directory, SystemTime::now()));
+    eventually(async || is_trusted(&served, &other).await).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_removed_keeps_the_pair_and_one_of_its_name_is_taken_up() {
+    let authority = authority_of(SystemTime::now());
+    let other = authority_of(SystemTime::now());
+    let mount = Mount::new(&authority);
+    let served = mount.serve(Duration::from_millis(20)).await;
+    let path = mount.directory.path().to_owned();
+
+    std::fs::remove_dir_all(&path).unwrap();
+    eventually(async || certificate_errors(&served).await > 0).await;
+    assert!(is_trusted(&served, &authority).await);
+    assert_eq!(served.admin("/readyz").await.status, 200);
+
+    std::fs::create_dir(&path).unwrap();
+    issue(&other, &path, SystemTime::now());
+    eventually(async || is_trusted(&served, &other).await).await;
+}
+
+#[tokio::test]
+async fn a_new_client_authority_is_taken_up_at_once() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("client-ca.pem");
+    std::fs::write(&file, client_authority().pem()).unwrap();
     let (mut config, directory) = config();
-    config.certificates = CertificateSource::Directory(mount.path().to_owned());
+    config.client_ca = Some(file.clone());
     let mut app = App::new(config, Puppet::new()).unwrap();
-    app.certificates_every = Duration::from_millis(1);
-    let puppet = app.judge.clone();
-    let running = serve_app(Arc::new(app)).await.unwrap();
-    let served = Served {
-        running,
-        puppet,
-        directory,
-    };
-    assert_eq!(served.running.ca_pem(), None);
-    assert!(is_trusted(&served, &old).await && !is_trusted(&served, &new).await);
-    let mut kept = Http1::over(served.connect(&Client::new(old.pem().as_bytes())).await.unwrap()).await;
+    app.certificates_every = NEVER;
+    let app = Arc::new(app);
+    let running = serve_app(app.clone()).await.unwrap();
+    let in_use = app.certificates.tls().get_inner();
 
-    symlink("..2", mount.path().join("..data_tmp")).unwrap();
-    std::fs::rename(mount.path().join("..data_tmp"), mount.path().join("..data")).unwrap();
-    eventually(async || is_trusted(&served, &new).await).await;
+    // Written beside it and moved into its place.
+    let new = files.path().join("new");
+    std::fs::write(&new, client_authority().pem()).unwrap();
+    std::fs::rename(&new, &file).unwrap();
 
-    assert!(!is_trusted(&served, &old).await);
-    // A connection that was there stays.
-    assert_eq!(
-        kept.send(post("/mutate/enforce", "review")).await.unwrap().status,
-        200
-    );
+    eventually(async || !Arc::ptr_eq(&app.certificates.tls().get_inner(), &in_use)).await;
+    drop((running, directory));
+}
+
+#[test]
+fn how_long_a_certificate_is_still_valid_is_told_and_for_how_long_it_has_not_been() {
+    let directory = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let authority = Authority::new(now).unwrap();
+    issue(&authority, directory.path(), now);
+    let certificates = load(directory.path(), &Counter::default()).unwrap();
+    let left = certificates.seconds_left(now);
+    assert!((89 * 86_400..=91 * 86_400).contains(&left), "{left}");
+    let later = now + Duration::from_secs(left.unsigned_abs()) + DAY;
+    let past = -certificates.seconds_left(later);
+    assert!((86_399..=86_401).contains(&past), "{past}");
+}
+
+#[tokio::test]
+async fn the_metrics_tell_how_long_the_certificate_is_still_valid() {
+    let page = Served::new().await.admin("/metrics").await.body;
+    let mut seconds = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("lanekeeper_certificate_expiry_seconds "));
+    let seconds: i64 = seconds.next().unwrap().parse().unwrap();
+    assert!((89 * 86_400..=91 * 86_400).contains(&seconds), "{seconds}");
 }
 
 #[test]

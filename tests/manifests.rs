@@ -7,12 +7,15 @@ use std::fs;
 use std::path::Path;
 
 use lanekeeper::resource::Kind;
+use lanekeeper::server::Config;
 use serde_json::{Value, json};
 
 fn base(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("manifests/base")
-        .join(file);
+    manifest(&format!("base/{file}"))
+}
+
+fn manifest(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -211,6 +214,124 @@ fn webhooks_of_one_kind_differ_in_nothing_else() {
         let rest: BTreeSet<String> = rest.map(|fields| format!("{fields:?}")).collect();
         assert_eq!(rest.len(), 1, "{rest:#?}");
     }
+}
+
+/// The object of this kind in a file of the base.
+fn object(file: &str, kind: &str) -> Value {
+    let mut objects = documents(file).into_iter();
+    objects.find(|object| object["kind"] == kind).unwrap()
+}
+
+#[test]
+fn a_pod_is_given_the_time_that_the_server_takes_to_end_in_order() {
+    let deployment = object("deployment.yaml", "Deployment");
+    let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        .as_u64()
+        .unwrap();
+    let config = Config::default();
+    // The listeners' last answers, the log and the Lease: five seconds, and as many to spare.
+    let needed = (config.shutdown_delay + config.drain_timeout).as_secs() + 10;
+    assert!(grace >= needed, "{grace} s, and it takes {needed}");
+}
+
+#[test]
+fn the_network_policy_lets_in_the_ports_that_are_served_and_no_other() {
+    let deployment = object("deployment.yaml", "Deployment");
+    let template = &deployment["spec"]["template"];
+    let served: BTreeSet<u64> = template["spec"]["containers"][0]["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| port["containerPort"].as_u64().unwrap())
+        .collect();
+    let config = Config::default();
+    let of_code = [config.listen, config.admin_listen].map(|address| u64::from(address.port()));
+    assert_eq!(served, of_code.into());
+
+    let policy = object("network-policy.yaml", "NetworkPolicy");
+    let spec = &policy["spec"];
+    assert_eq!(spec["podSelector"], deployment["spec"]["selector"]);
+    assert_eq!(spec["policyTypes"], json!(["Ingress"]), "egress is not cut off");
+    let rules = spec["ingress"].as_array().unwrap();
+    let ports = |rule: &Value| -> Vec<u64> {
+        let ports = rule["ports"].as_array().unwrap().iter();
+        ports.map(|port| port["port"].as_u64().unwrap()).collect()
+    };
+    let let_in: Vec<u64> = rules.iter().flat_map(ports).collect();
+    assert_eq!(let_in, of_code);
+    // The API server's address is not known.
+    assert_eq!((&rules[0]["from"], rules.len()), (&Value::Null, 2));
+}
+
+#[test]
+fn the_namespace_has_a_quota_for_the_priority_that_the_pods_ask_for() {
+    let deployment = object("deployment.yaml", "Deployment");
+    let class = &deployment["spec"]["template"]["spec"]["priorityClassName"];
+    let quota = object("deployment.yaml", "ResourceQuota");
+    let selector = &quota["spec"]["scopeSelector"]["matchExpressions"];
+    assert_eq!(
+        selector,
+        &json!([{"scopeName": "PriorityClass", "operator": "In", "values": [class]}])
+    );
+    assert_eq!(
+        quota["metadata"]["namespace"],
+        deployment["metadata"]["namespace"]
+    );
+}
+
+#[test]
+fn the_certificate_of_cert_manager_is_for_the_service_and_in_the_secret_that_is_mounted() {
+    let issued: Vec<Value> =
+        serde_saphyr::from_multiple(&manifest("cert-manager/certificates.yaml")).unwrap();
+    let named = |kind: &str, name: &str| {
+        let mut of_kind = issued.iter().filter(|object| object["kind"] == kind);
+        of_kind
+            .find(|object| object["metadata"]["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    let service = object("service.yaml", "Service");
+    let metadata = &service["metadata"];
+    let host = format!(
+        "{}.{}.svc",
+        metadata["name"].as_str().unwrap(),
+        metadata["namespace"].as_str().unwrap()
+    );
+    let certificate = named("Certificate", "lanekeeper");
+    assert_eq!(certificate["spec"]["dnsNames"], json!([host]));
+    // Each is issued by one that is there, from the one that signs itself.
+    let mut at = certificate.clone();
+    let mut steps = 0;
+    while at["spec"]["selfSigned"].is_null() {
+        at = match at["kind"].as_str().unwrap() {
+            "Certificate" => named("Issuer", at["spec"]["issuerRef"]["name"].as_str().unwrap()),
+            _ => {
+                let secret = &at["spec"]["ca"]["secretName"];
+                let mut certificates = issued.iter().filter(|object| object["kind"] == "Certificate");
+                let found = certificates.find(|object| object["spec"]["secretName"] == *secret);
+                found.unwrap().clone()
+            }
+        };
+        steps += 1;
+        assert!(steps < 5, "they go round");
+    }
+
+    let patch: Value = serde_saphyr::from_str(&manifest("certificate-files/deployment.yaml")).unwrap();
+    let pod = &patch["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["volumes"][0]["secret"]["secretName"],
+        certificate["spec"]["secretName"]
+    );
+    let container = &pod["containers"][0];
+    assert_eq!(pod["volumes"][0]["name"], container["volumeMounts"][0]["name"]);
+    let directory = container["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    assert_eq!(
+        strings(&container["args"]),
+        ["serve".to_owned(), format!("--tls-cert-dir={directory}")]
+    );
+    let base = object("deployment.yaml", "Deployment");
+    let name = &base["spec"]["template"]["spec"]["containers"][0]["name"];
+    assert_eq!(&container["name"], name);
 }
 
 #[test]

@@ -374,7 +374,7 @@ impl Certificates {
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let own = match &self.recipe.source {
             Source::Directory(directory) => Some(directory.clone()),
-            Source::SelfMade { .. } => None,
+            Source::SelfMade { .. } | Source::Shared { .. } => None,
         };
         let of_clients = self.recipe.client_ca.as_deref().and_then(Path::parent);
         let here = |directory: &Path| {

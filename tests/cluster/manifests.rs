@@ -19,6 +19,23 @@ pub(crate) fn base() -> String {
     root().join("manifests/base").display().to_string()
 }
 
+/// A folder, which is gone with it, of a kustomization: the base with a component.
+fn with_component(component: &str) -> tempfile::TempDir {
+    // Kustomize takes relative paths only.
+    let target = root().join("target");
+    std::fs::create_dir_all(&target).unwrap();
+    let folder = tempfile::tempdir_in(target).unwrap();
+    let text = format!("resources: [../../manifests/base]\ncomponents: [../../manifests/{component}]\n");
+    std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    folder
+}
+
+/// What kustomize makes of a folder.
+fn rendered(plane: &ControlPlane, folder: &Path) -> Vec<Value> {
+    let text = run(plane, &format!("kustomize {}", folder.display()));
+    serde_saphyr::from_multiple(&text).unwrap()
+}
+
 /// An API server with Istio's definitions and namespace.
 fn plane() -> ControlPlane {
     let plane = ControlPlane::start();
@@ -72,12 +89,11 @@ fn without_its_own(mut object: Value) -> Value {
 }
 
 /// Whether kubectl finds nothing to change, by client-side and by server-side apply.
-fn assert_no_difference(plane: &ControlPlane) {
-    let base = base();
-    run(plane, &format!("diff -k {base}"));
+fn assert_no_difference(plane: &ControlPlane, folder: &str) {
+    run(plane, &format!("diff -k {folder}"));
     run(
         plane,
-        &format!("diff -k {base} --server-side --field-manager=gitops"),
+        &format!("diff -k {folder} --server-side --field-manager=gitops"),
     );
 }
 
@@ -105,7 +121,7 @@ async fn the_manifests_apply_without_drift() {
         &plane,
         &format!("apply -k {base} --server-side --field-manager=gitops --force-conflicts"),
     );
-    assert_no_difference(&plane);
+    assert_no_difference(&plane, &base);
 
     // Nothing is stored that is not written down.
     let written: Vec<Value> =
@@ -126,7 +142,9 @@ async fn the_manifests_apply_without_drift() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_get_in_and_stay_in() {
-    let (plane, base) = (plane(), base());
+    let plane = plane();
+    let folder = with_component("certificate-files");
+    let base = folder.path().display().to_string();
     run(&plane, &format!("apply -k {base}"));
     let dir = tempfile::tempdir().unwrap();
     let (ca, certificate, key) = (
@@ -191,7 +209,98 @@ async fn certificates_get_in_and_stay_in() {
         &plane,
         &format!("apply -k {base} --server-side --field-manager=gitops --force-conflicts"),
     );
-    assert_no_difference(&plane);
+    assert_no_difference(&plane, &base);
+}
+
+/// Installs cert-manager's definitions.
+fn install_cert_manager_crds(plane: &ControlPlane) {
+    for kind in ["certificates", "issuers"] {
+        let file = root().join(format!(".cache/control-plane/cert-manager-{kind}.yaml"));
+        assert!(
+            file.is_file(),
+            "{} is missing: run tests/control-plane/build.sh",
+            file.display()
+        );
+        plane.install_crds(&file);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_components_change_the_base_in_what_they_are_about_and_apply_without_drift() {
+    let plane = plane();
+    install_cert_manager_crds(&plane);
+    let base_objects = rendered(&plane, Path::new(&base()));
+    run(&plane, &format!("apply -f {}/namespace.yaml", base()));
+    for (component, adds) in [
+        ("certificate-files", &[][..]),
+        (
+            "cert-manager",
+            &[
+                "Certificate lanekeeper",
+                "Certificate lanekeeper-issuer",
+                "Issuer lanekeeper",
+                "Issuer lanekeeper-self-signed",
+            ],
+        ),
+    ] {
+        let folder = with_component(component);
+        let path = folder.path().display().to_string();
+        let objects = rendered(&plane, folder.path());
+        let title = |object: &Value| {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
+        };
+        let mut added: Vec<String> = objects.iter().map(title).collect();
+        added.retain(|object| !base_objects.iter().any(|of_base| title(of_base) == *object));
+        added.sort();
+        assert_eq!(added, adds, "{component}");
+        let mut changed: Vec<String> = base_objects
+            .iter()
+            .filter(|object| !objects.contains(object))
+            .map(title)
+            .collect();
+        changed.sort();
+        let deployment = objects
+            .iter()
+            .find(|object| object["kind"] == "Deployment")
+            .unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(
+            container["args"],
+            serde_json::json!(["serve", "--tls-cert-dir=/etc/lanekeeper/tls"])
+        );
+        let configurations = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+        for kind in configurations {
+            let configuration = objects.iter().find(|object| object["kind"] == kind).unwrap();
+            let annotation = &configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+            let certificate = (component == "cert-manager").then_some("lanekeeper-system/lanekeeper");
+            assert_eq!(annotation.as_str(), certificate, "{component}: {kind}");
+        }
+        changed.retain(|object| !object.starts_with("Deployment"));
+        let annotated: Vec<String> = configurations.map(|kind| format!("{kind} lanekeeper")).into();
+        assert_eq!(
+            changed,
+            if component == "cert-manager" {
+                annotated
+            } else {
+                Vec::new()
+            }
+        );
+
+        run(&plane, &format!("apply -k {path} --dry-run=server"));
+        let apply = format!("apply -k {path} --server-side --field-manager=gitops");
+        let applied = kubectl(&plane, &apply).expect_success();
+        assert!(!applied.stderr.contains("Warning"), "{applied}");
+        assert_no_difference(&plane, &path);
+    }
+    // The definitions refuse what is not in them.
+    let folder = with_component("cert-manager");
+    let text = run(&plane, &format!("kustomize {}", folder.path().display()));
+    let wrong = text.replace("secretName: lanekeeper-issuer", "secretNames: lanekeeper-issuer");
+    let refused = plane
+        .kubectl_stdin(&["apply", "--dry-run=server", "-f", "-"], &wrong)
+        .expect_failure();
+    assert!(refused.stderr.contains("secretNames"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

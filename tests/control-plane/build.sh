@@ -2,12 +2,13 @@
 #
 # Builds the control plane that the integration tests start: kube-apiserver,
 # kube-controller-manager and etcd (and kubectl, when none is on PATH), from the
-# Go modules that go.mod pins; and copies the schemas of Istio and Kubernetes from
-# their modules.
+# Go modules that go.mod pins; and copies the schemas of Istio, Kubernetes and
+# cert-manager from their modules.
 #
 #   .cache/control-plane/bin/                    the programs
 #   .cache/control-plane/istio-crds.yaml         Istio's CustomResourceDefinitions
 #   .cache/control-plane/kubernetes-swagger.json the OpenAPI of the built-in kinds
+#   .cache/control-plane/cert-manager-*.yaml     cert-manager's CustomResourceDefinitions
 #
 # What was built from the same go.mod and go.sum is kept. The first build costs
 # twelve minutes of CPU time. A program that the folder KUBEBUILDER_ASSETS holds
@@ -44,19 +45,33 @@ trap '[ -z "$scratch" ] || rm -f "$scratch"' EXIT
 
 # copy MODULE FILE NAME: puts a file of a module in place.
 copy() {
-    local module=$1 target="$cache/$3" source
+    local module=$1
     go mod download "$module"
-    source="$(go list -m -f '{{.Dir}}' "$module")/$2"
-    [ -r "$source" ] || fail "$source is missing: does this version of $module still hold it?"
+    place "$(go list -m -f '{{.Dir}}' "$module")/$2" "$3" "$module $(go list -m -f '{{.Version}}' "$module")"
+}
+
+# copy_alone MODULE@VERSION SUM FILE NAME: the same of a module that go.mod leaves out, because it would raise the
+# versions of what is built; SUM is what go.sum would have.
+copy_alone() {
+    local module=$1 sum=$2 found
+    found=$(cd "$cache" && go mod download -json "$module") || fail "go could not download $module: $found"
+    grep -qF "\"Sum\": \"$sum\"" <<<"$found" || fail "$module is not what it was: its sum is not $sum"
+    place "$(sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p' <<<"$found")/$3" "$4" "${module/@/ }"
+}
+
+# place SOURCE NAME MODULE: puts a file in place, unless it is there.
+place() {
+    local source=$1 target="$cache/$2"
+    [ -r "$source" ] || fail "$source is missing: does $3 still hold it?"
     if cmp -s "$source" "$target"; then
         return
     fi
-    scratch=$(mktemp "$cache/.$3.XXXXXX")
+    scratch=$(mktemp "$cache/.$2.XXXXXX")
     cat "$source" >"$scratch"
     chmod 0644 "$scratch"
     mv -f "$scratch" "$target"
     scratch=
-    say "$3 from $module $(go list -m -f '{{.Version}}' "$module")"
+    say "$2 from $3"
 }
 
 # build NAME PACKAGE: builds one program, unless it is there.
@@ -83,6 +98,10 @@ build() {
 
 copy istio.io/api kubernetes/customresourcedefinitions.gen.yaml istio-crds.yaml
 copy k8s.io/kubernetes api/openapi-spec/swagger.json kubernetes-swagger.json
+for kind in certificates issuers; do
+    copy_alone github.com/cert-manager/cert-manager@v1.21.2 h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68= \
+        "deploy/crds/cert-manager.io_$kind.yaml" "cert-manager-$kind.yaml"
+done
 
 # A module is built without its repository: the version that Kubernetes' own
 # build would stamp is given here, or the API server calls itself v0.0.0.

@@ -224,7 +224,7 @@ async fn a_new_client_authority_is_taken_up_at_once() {
 fn how_long_a_certificate_is_still_valid_is_told_and_for_how_long_it_has_not_been() {
     let directory = tempfile::tempdir().unwrap();
     let now = SystemTime::now();
-    let authority = Authority::new(now).unwrap();
+    let authority = authority_of(now);
     issue(&authority, directory.path(), now);
     let certificates = load(directory.path(), &Counter::default()).unwrap();
     let left = certificates.seconds_left(now);

@@ -33,11 +33,14 @@ log did not take, and that is there instead, counts. It is written while it is r
 Exit codes: 0 done, also if no decision is asked for, 2 a file cannot be read or has no decision in it.
 
 Examples:
-  lanekeeper decisions --denied --since 1h decisions.jsonl    who was refused in the last hour
+  lanekeeper decisions --denied --since 1h decisions.jsonl
+                                                who was refused in the last hour
   lanekeeper decisions --code LK101,LK3 -n cars -o wide decisions.jsonl
                                                 with the mode, the time it took, the id and the message
-  lanekeeper decisions --id 01J9Z3 --rotated decisions.jsonl  the decision of an audit annotation
-  lanekeeper decisions --summary --rotated decisions.jsonl    how many, of whom, and how fast
+  lanekeeper decisions --id 1a220851b0d-7 --rotated decisions.jsonl
+                                                the decision of an audit annotation
+  lanekeeper decisions --summary --rotated decisions.jsonl
+                                                how many, of whom, and how fast
   lanekeeper decisions -o json --user 'system:serviceaccount:argocd:*' decisions.jsonl | jq .message
   kubectl logs -n lanekeeper-system -l app.kubernetes.io/name=lanekeeper --tail=-1 | lanekeeper decisions -")]
 pub(super) struct Args {
@@ -201,7 +204,7 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     if seen.decisions == 0 && seen.foreign.count > 0 {
         complain("there is no decision; serve --audit-log writes them");
         has_problems = true;
-    } else if seen.taken == 0 && !args.summary {
+    } else if seen.taken == 0 && !has_problems && !args.summary {
         complain("note: no decision is as asked for");
     }
     Ok(exit_code(has_problems, false))

@@ -92,3 +92,62 @@ impl DirectoryWatch {
         let _ = timeout(LONGEST, until_quiet).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a change is told of, or nothing for a while.
+    async fn is_told(watch: &mut DirectoryWatch, within: Duration) -> bool {
+        timeout(within, watch.changed()).await.is_ok()
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn changes_are_told_of_and_reading_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "old").unwrap();
+        let mut watch = DirectoryWatch::new(vec![directory.path().to_owned()]);
+        watch.arm();
+        fs::read(&file).unwrap();
+        watch.arm();
+        assert!(!is_told(&mut watch, SHORT).await);
+
+        fs::write(&file, "new").unwrap();
+        assert!(is_told(&mut watch, LONG).await);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_takes_the_place_of_another_is_watched_once_it_is_armed_again() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = above.path().join("tls");
+        let mut watch = DirectoryWatch::new(vec![directory.clone()]);
+        watch.arm();
+        assert!(!is_told(&mut watch, SHORT).await, "it is not there yet");
+
+        for name in ["a", "b"] {
+            fs::create_dir(&directory).unwrap();
+            watch.arm();
+            fs::write(directory.join(name), "").unwrap();
+            assert!(is_told(&mut watch, LONG).await, "{name}");
+            fs::rename(&directory, above.path().join(name)).unwrap();
+            while is_told(&mut watch, SHORT).await {}
+        }
+    }
+
+    #[tokio::test]
+    async fn where_it_is_never_quiet_it_is_told_of_all_the_same() {
+        let mut watch = DirectoryWatch::new(Vec::new());
+        let sender = watch.sender.clone();
+        let noise = tokio::spawn(async move {
+            while sender.send(()).is_ok() {
+                tokio::time::sleep(QUIET / 5).await;
+            }
+        });
+        assert!(is_told(&mut watch, LONG).await);
+        noise.abort();
+    }
+}

@@ -69,7 +69,7 @@ use crate::routing::{
     Caller, EntryRoute, Groups, Lanes, VirtualHost, callers_of, entry_routes, reached, virtual_hosts,
 };
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{Shared, View};
 use crate::yaml::field;
 
 /// What a rule judges by.
@@ -100,12 +100,14 @@ impl<T> Default for Known<T> {
 }
 
 impl<T> Known<T> {
-    fn of(&self, vs: &VirtualService, work_out: impl FnOnce() -> Vec<T>) -> Rc<[T]> {
+    fn of(&self, view: &View<'_>, vs: &VirtualService, work_out: impl FnOnce() -> Vec<T>) -> Rc<[T]> {
         let object = vs.meta.reference(Kind::VirtualService);
+        let shared = || Shared::Routes(object.clone());
+        view.shares(shared);
         if let Some(known) = self.0.borrow().get(&object) {
             return Rc::clone(known);
         }
-        let all: Rc<[T]> = work_out().into();
+        let all: Rc<[T]> = view.sharing(shared, work_out).into();
         self.0.borrow_mut().insert(object, Rc::clone(&all));
         all
     }
@@ -142,17 +144,18 @@ impl<'v, 'w> Check<'v, 'w> {
 
     /// The routes of `vs` by which requests enter lane groups ([`entry_routes`]).
     pub fn entry_routes(&self, vs: &'w VirtualService) -> Rc<[EntryRoute<'v, 'w>]> {
-        self.entries.of(vs, || entry_routes(self.view, &self.groups, vs))
+        self.entries
+            .of(self.view, vs, || entry_routes(self.view, &self.groups, vs))
     }
 
     /// The lists of routes in which the routes of `vs` are tried ([`virtual_hosts`]).
     pub fn virtual_hosts(&self, vs: &'w VirtualService) -> Rc<[VirtualHost<'w>]> {
-        self.hosts.of(vs, || virtual_hosts(self.view, vs))
+        self.hosts.of(self.view, vs, || virtual_hosts(self.view, vs))
     }
 
     /// Who can reach the routes of `vs` ([`callers_of`]).
     pub fn callers_of(&self, vs: &'w VirtualService) -> Rc<[Caller]> {
-        self.callers.of(vs, || callers_of(self.view, vs))
+        self.callers.of(self.view, vs, || callers_of(self.view, vs))
     }
 
     /// All findings of `rules` on one object.

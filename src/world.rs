@@ -16,12 +16,14 @@
 //! just read afresh in between.
 
 mod ages;
+mod fact;
 mod host;
 mod index;
 mod key;
 mod read;
 mod view;
 
+pub use fact::{Fact, Shared, SharedFacts};
 pub use host::{Host, cluster_host, includes as host_includes, resolve};
 pub use index::{Settings, World};
 pub use key::{Key, qualified};

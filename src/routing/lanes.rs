@@ -19,7 +19,7 @@ use crate::resource::{
     Destination, HttpRoute, Labels, Resource, Service, Subset, VirtualService, WasmPlugin,
 };
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{Shared, View};
 
 /// A lane group, and which names the world knows as its lanes.
 #[derive(Debug)]
@@ -63,26 +63,30 @@ impl<'v, 'w> Groups<'v, 'w> {
 
     /// The group of the service that the full host `host` names.
     pub fn of_host(&self, host: &Symbol) -> Option<Rc<Lanes<'v, 'w>>> {
+        let shared = || Shared::GroupOf(host.clone());
+        self.view.shares(shared);
         if let Some(known) = self.of_hosts.borrow().get(host) {
             return known.clone();
         }
-        let found = self
-            .view
-            .service_of(host)
-            .and_then(|service| self.of_service(service));
+        let found = self.view.sharing(shared, || {
+            let service = self.view.service_of(host)?;
+            self.of_service(service)
+        });
         self.of_hosts.borrow_mut().insert(host.clone(), found.clone());
         found
     }
 
     /// The groups of a namespace.
     pub fn of_namespace(&self, namespace: &Symbol) -> Vec<Rc<Lanes<'v, 'w>>> {
+        let shared = || Shared::Groups(namespace.clone());
+        self.view.shares(shared);
         if let Some(known) = self.of_namespaces.borrow().get(namespace) {
             return known.clone();
         }
-        let found: Vec<_> = lanes_of(self.view, self.before, namespace)
-            .into_iter()
-            .map(Rc::new)
-            .collect();
+        let found = self
+            .view
+            .sharing(shared, || lanes_of(self.view, self.before, namespace));
+        let found: Vec<_> = found.into_iter().map(Rc::new).collect();
         self.of_namespaces
             .borrow_mut()
             .insert(namespace.clone(), found.clone());
@@ -188,6 +192,12 @@ pub fn is_lane_key(key: &str) -> bool {
 }
 
 impl<'w> Lanes<'_, 'w> {
+    /// Works out something that the group keeps: who asks for it rests on what the group does.
+    fn kept<T>(&self, work_out: impl FnOnce() -> T) -> T {
+        self.view
+            .sharing(|| Shared::Groups(self.group.namespace.clone()), work_out)
+    }
+
     /// Whether `name` is a lane of the group.
     pub fn contains(&self, name: &str) -> bool {
         if self
@@ -209,8 +219,9 @@ impl<'w> Lanes<'_, 'w> {
         if let Some(known) = self.known.borrow().get(&name) {
             return *known;
         }
-        let is_confirmed =
-            self.confirms(self.view, &name) || self.before.is_some_and(|before| self.confirms(before, &name));
+        let is_confirmed = self.kept(|| {
+            self.confirms(self.view, &name) || self.before.is_some_and(|before| self.confirms(before, &name))
+        });
         self.known.borrow_mut().insert(name, is_confirmed);
         is_confirmed
     }
@@ -220,22 +231,25 @@ impl<'w> Lanes<'_, 'w> {
         if let Some(lanes) = &self.group.lanes {
             return lanes;
         }
-        self.all.get_or_init(|| {
-            let views = [Some(self.view), self.before].into_iter().flatten();
-            let mut lanes: Vec<_> = views
-                .flat_map(|view| {
-                    let named = view.named_values(&self.group.namespace, &self.group.header);
-                    named
-                        .into_iter()
-                        .take(MOST)
-                        .filter(|name| self.is_confirmed(name))
-                })
-                .chain(self.group.default_lane.clone())
-                .collect();
-            lanes.sort();
-            lanes.dedup();
-            lanes
-        })
+        self.all.get_or_init(|| self.kept(|| self.confirmed()))
+    }
+
+    /// The names that are confirmed, and the default lane.
+    fn confirmed(&self) -> Vec<Symbol> {
+        let views = [Some(self.view), self.before].into_iter().flatten();
+        let mut lanes: Vec<_> = views
+            .flat_map(|view| {
+                let named = view.named_values(&self.group.namespace, &self.group.header);
+                named
+                    .into_iter()
+                    .take(MOST)
+                    .filter(|name| self.is_confirmed(name))
+            })
+            .chain(self.group.default_lane.clone())
+            .collect();
+        lanes.sort();
+        lanes.dedup();
+        lanes
     }
 
     /// The lane that `name` is a near miss of.
@@ -249,7 +263,9 @@ impl<'w> Lanes<'_, 'w> {
         if !self.group.is_implicit() {
             return self.group.entry.as_ref();
         }
-        self.entry.get_or_init(|| self.implied_entry()).as_ref()
+        self.entry
+            .get_or_init(|| self.kept(|| self.implied_entry()))
+            .as_ref()
     }
 
     fn implied_entry(&self) -> Option<Entry> {

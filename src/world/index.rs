@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
+use super::fact::Fact;
 use super::key::{Key, carrier_keys, keys};
 use crate::resource::{Kind, Labels, ObjectRef, Pod, Resource};
 use crate::symbol::Symbol;
@@ -153,6 +154,47 @@ impl World {
         }
     }
 
+    /// Adds what changes when the object that `reference` names changes as it is now: to be asked before the change and after it.
+    pub fn facts_of(&self, reference: &ObjectRef, facts: &mut HashSet<Fact>) {
+        facts.insert(Fact::Object(reference.clone()));
+        let id = self.ids.get(reference).copied();
+        if let Some(object) = id.and_then(|id| self.object(id)) {
+            for key in keys(object, &self.settings) {
+                self.add_facts(key, facts);
+            }
+        }
+        // Pods speak for themselves, or no more, when what owns them goes or comes.
+        let owned = if reference.kind == Kind::ReplicaSet || reference.kind.is_workload() {
+            self.owned_by(reference)
+        } else {
+            Vec::new()
+        };
+        let standing = owned
+            .into_iter()
+            .chain(id)
+            .filter(|id| self.standing.contains(id));
+        for pod in standing.filter_map(|id| self.object(id)).map(Resource::meta) {
+            let keys = carrier_keys(&pod.namespace, &pod.labels);
+            facts.extend(keys.into_iter().map(Fact::Key));
+        }
+    }
+
+    /// Adds what changes when an object with `key` does.
+    fn add_facts(&self, key: Key, facts: &mut HashSet<Fact>) {
+        match &key {
+            Key::Naming(namespace, header, _) => {
+                facts.insert(Fact::Named(namespace.clone(), header.clone()));
+                facts.insert(Fact::NamedHeaders(namespace.clone()));
+                facts.insert(Fact::Naming(header.clone()));
+            }
+            Key::In(Kind::Service, _) if self.postings.get(&key).is_some_and(|all| all.len() == 1) => {
+                facts.insert(Fact::WithServices);
+            }
+            _ => {}
+        }
+        facts.insert(Fact::Key(key));
+    }
+
     /// The objects that `key` leads to.
     pub(super) fn find(&self, key: &Key) -> impl Iterator<Item = &Resource> {
         self.postings
@@ -192,6 +234,35 @@ impl World {
             .filter(in_all)
             .filter_map(|id| self.object(*id))
             .collect()
+    }
+
+    /// A key that each of [`World::carriers`] has, which few others have.
+    pub(super) fn key_of_carriers(&self, namespace: Option<&Symbol>, selector: &Labels) -> Option<Key> {
+        let key = |(key, value): &(Symbol, Symbol)| match namespace {
+            Some(namespace) => Key::Carrier(namespace.clone(), key.clone(), value.clone()),
+            None => Key::CarrierAnywhere(key.clone(), value.clone()),
+        };
+        let count = |key: &Key| self.postings.get(key).map_or(0, Vec::len);
+        let rarest = selector.pairs().iter().map(key).min_by_key(count);
+        rarest.or_else(|| namespace.cloned().map(Key::CarrierIn))
+    }
+
+    /// What [`World::spoken_for_by`] rests on.
+    pub(super) fn facts_of_pods(&self, workload: &ObjectRef) -> Vec<Fact> {
+        let mut facts = vec![Fact::Key(Key::OwnedBy(workload.clone()))];
+        for object in self
+            .owned_by(workload)
+            .into_iter()
+            .filter_map(|id| self.object(id))
+        {
+            let meta = object.meta();
+            if object.kind() == Kind::ReplicaSet {
+                facts.push(Fact::Key(Key::OwnedBy(object.reference())));
+            } else if let Some(owner) = &meta.owner {
+                facts.extend(owner.reference(&meta.namespace).map(Fact::Object));
+            }
+        }
+        facts
     }
 
     /// The exact values of `header` that routes to services of `namespace` name, in the order of their text.

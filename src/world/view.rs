@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::fact::{Fact, Notes, Shared, SharedFacts};
 use super::index::speaker;
 use super::key::{Key, qualified};
 
@@ -63,6 +64,8 @@ pub struct View<'w> {
     rules: RefCell<HashMap<Symbol, KnownRules<'w>>>,
     /// The mesh configurations, which every look-up of a rule asks for.
     mesh: OnceCell<Vec<&'w MeshConfig>>,
+    /// What its answers rest on, where somebody wants to know; the reads are not recorded then.
+    notes: Option<Box<Notes>>,
 }
 
 /// What [`View::destination_rules_including`] has found for a host.
@@ -86,6 +89,7 @@ impl<'w> View<'w> {
             reads: RefCell::default(),
             rules: RefCell::default(),
             mesh: OnceCell::new(),
+            notes: None,
         }
     }
 
@@ -100,6 +104,7 @@ impl<'w> View<'w> {
             reads: RefCell::default(),
             rules: RefCell::default(),
             mesh: OnceCell::new(),
+            notes: None,
         }
     }
 
@@ -108,6 +113,49 @@ impl<'w> View<'w> {
     pub fn freeing(mut self, workload: Option<ObjectRef>) -> Self {
         self.freeing = workload;
         self
+    }
+
+    /// The view, which from now on notes what its answers rest on, except for the mesh configuration: on that everything does. For a
+    /// view of one world; what lies over it notes nothing.
+    #[must_use]
+    pub fn noting(mut self) -> Self {
+        self.notes = Some(Box::default());
+        self
+    }
+
+    /// What the answers since the last call rest on.
+    pub fn take_facts(&self) -> HashSet<Fact> {
+        self.notes
+            .as_ref()
+            .map(|notes| notes.take_own())
+            .unwrap_or_default()
+    }
+
+    /// What rests on what, of all that was shared.
+    pub fn take_shared_facts(&self) -> SharedFacts {
+        self.notes
+            .as_ref()
+            .map(|notes| notes.take_shared())
+            .unwrap_or_default()
+    }
+
+    /// Notes that an answer rests on something that is worked out once for several.
+    pub fn shares(&self, shared: impl FnOnce() -> Shared) {
+        self.note(|| Fact::Shared(shared()));
+    }
+
+    /// Works out something that is kept for others: what that rests on is noted for all of them.
+    pub fn sharing<T>(&self, shared: impl FnOnce() -> Shared, work_out: impl FnOnce() -> T) -> T {
+        match &self.notes {
+            Some(notes) => notes.within(shared(), work_out),
+            None => work_out(),
+        }
+    }
+
+    fn note(&self, fact: impl FnOnce() -> Fact) {
+        if let Some(notes) = &self.notes {
+            notes.note(fact());
+        }
     }
 
     /// What is fixed about the mesh.
@@ -159,6 +207,7 @@ impl<'w> View<'w> {
     }
 
     fn find_one(&self, reference: &ObjectRef) -> Option<&'w Resource> {
+        self.note(|| Fact::Object(reference.clone()));
         for (at, layer) in self.layers.iter().enumerate().rev() {
             if let Some(object) = layer.world.get(reference) {
                 return (!self.is_hidden(at, object)).then_some(object);
@@ -193,6 +242,7 @@ impl<'w> View<'w> {
 
     /// The namespaces that have a service, by name. Not to be read again: that would be every service there is.
     pub fn namespaces_with_services(&self) -> Vec<Symbol> {
+        self.note(|| Fact::WithServices);
         let mut namespaces: Vec<Symbol> = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
             let services = layer
@@ -268,6 +318,11 @@ impl<'w> View<'w> {
         let mut found = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
             let pods: Vec<&'w Resource> = if at == 0 {
+                if let Some(notes) = &self.notes {
+                    for fact in layer.world.facts_of_pods(&reference) {
+                        notes.note(fact);
+                    }
+                }
                 layer.world.spoken_for_by(&reference).collect()
             } else {
                 layer.world.objects().filter(is_its_own).collect()
@@ -305,6 +360,11 @@ impl<'w> View<'w> {
         let mut found = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
             let carriers = if at == 0 {
+                if let Some(notes) = &self.notes
+                    && let Some(key) = layer.world.key_of_carriers(namespace, selector)
+                {
+                    notes.note(Fact::Key(key));
+                }
                 let mut carriers = layer.world.carriers(namespace, selector);
                 for workload in self.gone() {
                     carriers.extend(layer.world.spoken_for_by(&workload).filter(is_chosen));
@@ -390,11 +450,15 @@ impl<'w> View<'w> {
         namespaces: &[&str],
     ) -> Vec<Vec<&'w DestinationRule>> {
         let mut rules = self.rules.borrow_mut();
+        let shared = || Shared::Rules(host.clone());
+        self.shares(shared);
         let known = rules.entry(host.clone()).or_insert_with(|| KnownRules {
-            by_host: host::with_wildcards(host)
-                .map(|host| self.rules_for(host))
-                .filter(|rules| !rules.is_empty())
-                .collect(),
+            by_host: self.sharing(shared, || {
+                host::with_wildcards(host)
+                    .map(|host| self.rules_for(host))
+                    .filter(|rules| !rules.is_empty())
+                    .collect()
+            }),
             recorded: Vec::new(),
         });
         for namespace in namespaces.iter().filter(|namespace| !namespace.is_empty()) {
@@ -523,6 +587,7 @@ impl<'w> View<'w> {
     /// The exact values of `header` that routes to services of `namespace` name, in the order of their text.
     pub fn named_values(&self, namespace: &Symbol, header: &Symbol) -> Vec<Symbol> {
         self.record(Read::List(Kind::VirtualService, namespace.clone()));
+        self.note(|| Fact::Named(namespace.clone(), header.clone()));
         let named = self
             .layers
             .iter()
@@ -538,6 +603,7 @@ impl<'w> View<'w> {
     /// The namespaces to whose services routes lead that name an exact value of `header`, in the order of their names;
     /// also those whose only such route a change takes away.
     pub fn namespaces_naming(&self, header: &Symbol) -> Vec<Symbol> {
+        self.note(|| Fact::Naming(header.clone()));
         let worlds = self.layers.iter().map(|layer| layer.world);
         let mut namespaces: Vec<Symbol> = worlds
             .flat_map(|world| world.namespaces_naming(header))
@@ -551,6 +617,7 @@ impl<'w> View<'w> {
     /// The headers that routes to services of `namespace` name with an exact value.
     pub fn named_headers(&self, namespace: &Symbol) -> Vec<Symbol> {
         self.record(Read::List(Kind::VirtualService, namespace.clone()));
+        self.note(|| Fact::NamedHeaders(namespace.clone()));
         let mut headers: Vec<_> = self
             .layers
             .iter()
@@ -775,6 +842,7 @@ impl<'w> View<'w> {
     }
 
     fn find(&self, key: &Key) -> Vec<&'w Resource> {
+        self.note(|| Fact::Key(key.clone()));
         let mut found = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
             found.extend(layer.world.find(key).filter(|object| !self.is_hidden(at, object)));
@@ -791,7 +859,9 @@ impl<'w> View<'w> {
     }
 
     fn record(&self, read: Read) {
-        self.reads.borrow_mut().insert(read);
+        if self.notes.is_none() {
+            self.reads.borrow_mut().insert(read);
+        }
     }
 }
 

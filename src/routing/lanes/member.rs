@@ -49,8 +49,8 @@ impl<'w> Lanes<'_, 'w> {
         }
         self.label
             .get_or_init(|| {
-                let views = [Some(self.view), self.before].into_iter().flatten();
-                views.into_iter().find_map(|view| self.told_by_routes(view))
+                let mut views = [Some(self.view), self.before].into_iter().flatten();
+                self.kept(|| views.find_map(|view| self.told_by_routes(view)))
             })
             .as_ref()
     }
@@ -93,8 +93,9 @@ impl<'w> Lanes<'_, 'w> {
             return *known;
         }
         let mut views = [Some(self.view), self.before].into_iter().flatten();
-        let takes_part =
-            views.any(|view| self.is_routed(view, &host) || self.has_lane_subset(view, &host, service));
+        let takes_part = self.kept(|| {
+            views.any(|view| self.is_routed(view, &host) || self.has_lane_subset(view, &host, service))
+        });
         self.members.borrow_mut().insert(host, takes_part);
         takes_part
     }

@@ -8,8 +8,10 @@ use std::str::FromStr;
 use globset::GlobSet;
 use serde::{Serialize, Serializer};
 
-use crate::resource::Annotations;
+use crate::resource::{Annotations, Kind, ObjectRef};
 use crate::rule::{Certainty, Finding, Level};
+use crate::symbol::Symbol;
+use crate::world::View;
 
 /// The annotation that lists the codes which do not count for an object.
 pub const ALLOW: &str = "lanekeeper.dev/allow";
@@ -111,6 +113,12 @@ impl Levels {
     }
 }
 
+/// The mode of a namespace by its label; `None` where it has not opted in, or is not known.
+pub fn mode_of(view: &View<'_>, namespace: &Symbol) -> Option<Mode> {
+    let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace))?;
+    namespace.meta().labels.get(ENFORCEMENT)?.parse().ok()
+}
+
 /// What the configuration says of levels and of who is who.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -146,6 +154,8 @@ pub enum Occasion<'a> {
     },
     /// At admission.
     Admission(&'a Admission),
+    /// In what runs.
+    Audit,
 }
 
 /// What of an admission request decides the level.
@@ -192,7 +202,7 @@ pub fn verdict(
 
     let is_protected = match occasion {
         Occasion::Admission(request) => request.is_delete && request.mode == Mode::Protect,
-        Occasion::Files { .. } => false,
+        Occasion::Files { .. } | Occasion::Audit => false,
     };
     let own = if is_protected && REFUSE_DELETION.contains(&finding.code) {
         Level::Deny
@@ -220,6 +230,8 @@ pub fn verdict(
                 most = Level::Warn;
             }
         }
+        // Nothing is refused here, so no mode makes it milder.
+        Occasion::Audit => {}
         Occasion::Admission(request) => {
             let enforces = |mode: Option<Mode>| mode.is_some_and(|mode| mode >= Mode::Enforce);
             let in_a_set = request.is_dry_run || request.by_set_applier;

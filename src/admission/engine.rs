@@ -90,7 +90,8 @@ impl Engine {
         *self.settings.write() = Arc::new(settings);
     }
 
-    fn settings(&self) -> Arc<Settings> {
+    /// The settings that count now.
+    pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read())
     }
 

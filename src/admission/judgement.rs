@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::resource::{Kind, ObjectRef, Resource};
+use crate::resource::{ObjectRef, Resource};
 use crate::rule::{Check, Finding, Level, Rule, Tally, affected};
-use crate::verdict::{Admission, ENFORCEMENT, Mode, Occasion, Settings, Standing, allow_of, verdict};
+use crate::verdict::{Admission, Occasion, Settings, Standing, allow_of, mode_of, verdict};
 use crate::world::{Layer, Read, Scope, View, World};
 
 /// A proposed change of one object.
@@ -75,7 +75,13 @@ pub fn judge(
         let object = view.get(&finding.object);
         let of_object = object.and_then(|object| allow_of(&object.meta().annotations));
         let annotations: Vec<_> = allow_of_requested.into_iter().chain(of_object).collect();
-        let mode = mode_of(view, finding, change, admission);
+        // The API server has chosen the request's own mode by the label of the moment; of others the world knows the label.
+        let namespace = &finding.object.namespace;
+        let mode = if *namespace == change.reference.namespace {
+            Some(admission.mode)
+        } else {
+            mode_of(view, namespace)
+        };
         let level = |annotations: &[(&str, Option<&str>)]| {
             let allows = annotations.iter().map(|(codes, _)| *codes).collect();
             verdict(finding, &Standing { mode, allows }, &occasion, settings)
@@ -131,15 +137,4 @@ pub(super) fn base_view<'w>(world: &'w World, fresh: Option<&'w (World, Vec<Read
         }),
         None => view,
     }
-}
-
-/// The mode of the namespace of a finding's object. The API server has chosen the request's own by the label of
-/// the moment; of others the world knows the label.
-fn mode_of(view: &View<'_>, finding: &Finding, change: &Change, admission: &Admission) -> Option<Mode> {
-    let namespace = &finding.object.namespace;
-    if *namespace == change.reference.namespace {
-        return Some(admission.mode);
-    }
-    let namespace = view.get(&ObjectRef::new(Kind::Namespace, "", namespace))?;
-    namespace.meta().labels.get(ENFORCEMENT)?.parse().ok()
 }

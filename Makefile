@@ -67,7 +67,7 @@ fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh
 
 .PHONY: bench
-bench: ## Measure decisions, the server beside a no-op route, and check on 28,000 objects
+bench: ## Measure decisions, the server beside a no-op route, check and the audit on 28,000 objects
 	cargo bench --locked
 
 .PHONY: generate

@@ -3,20 +3,23 @@
 //! ```text
 //!   View ──matrix──▶ RoutesComplete ─┐
 //!     ├──members' pods ─▶ WorkloadsReady ├──▶ Ready
-//!     └──LK501──▶ FilterInstalled ───┘
+//!     ├──LK501──▶ FilterInstalled ───┤
+//!   Report of the audit ──▶ RulesHold ───┘
 //! ```
 //!
-//! It follows from the view alone. When it is written, and by whom, is the cluster's business.
+//! It follows from the view and the audit's report alone. When it is written, and by whom, is the cluster's business.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use crate::audit::Report;
 use crate::matrix::{self, Matrix, Reached};
 use crate::report::number;
 use crate::resource::{Condition, ConditionStatus, Kind, LaneGroup, LaneGroupStatus, ObjectRef, Resource};
 use crate::routing::Lanes;
 use crate::rule::{Check, Rule, find};
 use crate::symbol::Symbol;
+use crate::verdict::{ENFORCEMENT, mode_of};
 use crate::world::{View, World};
 
 /// The condition that is the sum of the others.
@@ -68,8 +71,9 @@ pub struct Status {
     pub workloads: i32,
 }
 
-/// What runs of a group that is written down; `None` if the view does not have it, or it is being deleted.
-pub fn of(view: &View<'_>, group: &ObjectRef) -> Option<Status> {
+/// What runs of a group that is written down, and what the audit has `audited` in its namespace, if there is one; `None` if the view
+/// does not have the group, or it is being deleted.
+pub fn of(view: &View<'_>, group: &ObjectRef, audited: Option<&Report>) -> Option<Status> {
     let written = match view.get(group)? {
         Resource::LaneGroup(written) if !written.meta.deleting => written,
         _ => return None,
@@ -82,6 +86,7 @@ pub fn of(view: &View<'_>, group: &ObjectRef) -> Option<Status> {
         routes(&matrix),
         workloads(view, &members),
         filter(&check, &lanes, &members),
+        rules(view, &group.namespace, audited),
     ];
     let is_whole = |at: usize| {
         matrix
@@ -221,6 +226,32 @@ fn filter<'w>(check: &Check<'_, 'w>, lanes: &Lanes<'_, 'w>, members: &[&'w Resou
     Finding::new(about, ConditionStatus::True, "FilterSelected", message)
 }
 
+/// Whether the audit reports nothing in the namespace that would refuse a change. Of a namespace that has not opted in it reports nothing.
+fn rules(view: &View<'_>, namespace: &Symbol, audited: Option<&Report>) -> Finding {
+    let about = "RulesHold";
+    let unknown =
+        |reason, message: &str| Finding::new(about, ConditionStatus::Unknown, reason, message.to_owned());
+    if mode_of(view, namespace).is_none() {
+        let message = format!("the namespace has no label {ENFORCEMENT}: nothing is reported of it");
+        return unknown("NotOptedIn", &message);
+    }
+    let Some(report) = audited else {
+        return unknown("NotAudited", "no audit has run");
+    };
+    let broken: Vec<String> = report
+        .denied_in(namespace)
+        .map(|finding| {
+            let (object, message) = (&finding.object, &finding.message);
+            format!("{} {} {}: {message}", finding.code, object.kind, object.name)
+        })
+        .collect();
+    if broken.is_empty() {
+        let message = "no rule that refuses changes is broken in the namespace".to_owned();
+        return Finding::new(about, ConditionStatus::True, "NothingFound", message);
+    }
+    Finding::new(about, ConditionStatus::False, "RuleBroken", first_few(&broken))
+}
+
 /// What the conditions come to: the first that does not hold says why. What is not known is held against nobody.
 fn sum(parts: &[Finding]) -> Finding {
     let about = READY;
@@ -297,6 +328,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::audit::Reported;
+    use crate::rule::Level;
     use crate::world::Settings;
 
     fn object(kind: Kind, name: &str, spec: &Value) -> Resource {
@@ -315,6 +348,7 @@ mod tests {
         let status = of(
             &View::new(world),
             &ObjectRef::new(Kind::LaneGroup, "shop", "shop"),
+            None,
         )
         .unwrap();
         let told = status
@@ -335,11 +369,50 @@ mod tests {
                 (False, "NoServices"),
                 (False, "NoServices"),
                 (False, "NoWorkloads"),
-                (Unknown, "NoFilter")
+                (Unknown, "NoFilter"),
+                (Unknown, "NotOptedIn")
             ]
         );
         assert_eq!((status.generation, status.lanes, status.ready_lanes), (7, 1, 0));
         assert_eq!(status.findings[0].about, READY);
+    }
+
+    #[test]
+    fn what_refuses_changes_in_the_groups_namespace_is_held_against_it() {
+        let labels = json!({"lanekeeper.dev/enforcement": "warn"});
+        let namespace = json!({"metadata": {"name": "shop", "labels": labels}});
+        let world = shop(vec![Resource::parse(Kind::Namespace, namespace).unwrap()]);
+        let one = |namespace: &str, level| Reported {
+            finding: crate::rule::Finding::new(
+                find("LK101").unwrap(),
+                ObjectRef::new(Kind::DestinationRule, namespace, "cart"),
+                "spec",
+            )
+            .says("nothing is behind it", ""),
+            level,
+        };
+        let rules = |audited: Option<&Report>| {
+            let group = ObjectRef::new(Kind::LaneGroup, "shop", "shop");
+            let status = of(&View::new(&world), &group, audited).unwrap();
+            status
+                .findings
+                .into_iter()
+                .find(|one| one.about == "RulesHold")
+                .unwrap()
+        };
+        let told = |audited| {
+            let rules = rules(audited);
+            (rules.status, rules.reason)
+        };
+        assert_eq!(told(None), (ConditionStatus::Unknown, "NotAudited"));
+        let harmless = Report::new(vec![one("shop", Level::Warn), one("pay", Level::Deny)], [].into());
+        assert_eq!(told(Some(&harmless)), (ConditionStatus::True, "NothingFound"));
+        let broken = Report::new(vec![one("shop", Level::Deny)], [].into());
+        assert_eq!(told(Some(&broken)), (ConditionStatus::False, "RuleBroken"));
+        assert_eq!(
+            rules(Some(&broken)).message,
+            "LK101 DestinationRule cart: nothing is behind it"
+        );
     }
 
     #[test]
@@ -357,7 +430,7 @@ mod tests {
             .iter()
             .map(|one| one.last_transition_time)
             .collect();
-        assert_eq!(times, [at(1), at(1), at(3), at(1)]);
+        assert_eq!(times, [at(1), at(1), at(3), at(1), at(1)]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn is_to_read(rule: &Value) -> bool {
 }
 
 #[test]
-fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
+fn the_rights_are_those_to_read_every_kind_and_to_write_events_and_the_status() {
     let documents = documents("rbac.yaml");
     let roles: Vec<&Value> = documents
         .iter()
@@ -89,6 +89,7 @@ fn the_rights_are_those_to_read_every_kind_and_to_write_the_status() {
             {"apiGroups": ["admissionregistration.k8s.io"],
                 "resources": ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"],
                 "resourceNames": ["lanekeeper"], "verbs": ["get", "list", "patch", "watch"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "list"]},
             {"apiGroups": ["lanekeeper.dev"], "resources": ["lanegroups/status"], "verbs": ["patch"]},
         ])
     );

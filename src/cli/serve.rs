@@ -18,7 +18,10 @@ use self::reload::{Content, errors_counter, follow};
 use self::size::Size;
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
-use crate::cluster::{Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter, connect, watch};
+use crate::cluster::{
+    AuditMetrics, Auditor, Audits, Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter,
+    Teller, Watches, connect, watch,
+};
 use crate::config::Config;
 use crate::files;
 use crate::server::{self, CertificateSource, LogTarget, serve};
@@ -112,6 +115,13 @@ pub(super) struct Args {
     /// The namespace of objects in --manifests that name none
     #[arg(short, long, default_value = "default")]
     namespace: String,
+    /// How often everything that runs is judged, in seconds; what changes is judged at once
+    #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = ["manifests", "no_audit"])]
+    audit_interval: u64,
+    /// Judge only what is asked for, not what runs
+    #[arg(long, conflicts_with = "manifests")]
+    no_audit: bool,
     /// Write no status of lane groups
     #[arg(long, conflicts_with = "manifests")]
     no_status: bool,
@@ -222,42 +232,13 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         shutdown_delay: Duration::from_secs(args.shutdown_delay),
         ..server::Config::default()
     };
-    let (engine, cluster) = if is_embedded {
-        (
-            Engine::new(Arc::new(RwLock::new(world_of_files(args, &config)?)), settings).on_files(),
-            None,
-        )
+    let (engine, tasks) = if is_embedded {
+        let world = Arc::new(RwLock::new(world_of_files(args, &config)?));
+        (Arc::new(Engine::new(world, settings).on_files()), None)
     } else {
-        let mesh = args.configuration.mesh(&config);
-        let client = connect(&args.access.connection()).await?;
-        let world = Arc::new(RwLock::new(World::new(mesh.clone())));
-        let watches = watch(client.clone(), Arc::clone(&world));
-        let progress = Arc::clone(watches.progress());
-        let fresh = Fresh::new(client.clone(), Arc::clone(&progress), mesh);
-        let election = Election::start(client.clone(), &args.own_namespace(), Arc::clone(&progress));
-        let writer = (!args.no_status).then(|| {
-            let (world, progress) = (Arc::clone(&world), Arc::clone(&progress));
-            StatusWriter::start(client.clone(), world, progress, election.leading())
-        });
-        let authority = match args.shared_authority() {
-            Some(config) => {
-                let (names, life) = (config.names(), config.leaf_life);
-                let authority = SharedAuthority::start(client, config, election.leading()).await?;
-                let shared = authority.shared();
-                server.certificates = CertificateSource::Shared { names, life, shared };
-                Some(authority)
-            }
-            None => None,
-        };
-        let pending = move || progress.pending().iter().map(ToString::to_string).collect();
-        (
-            Engine::new(world, settings)
-                .confirming(Arc::new(fresh))
-                .ready_when(pending),
-            Some((watches, election, writer, authority)),
-        )
+        let (engine, tasks) = on_cluster(args, &config, settings, &mut server).await?;
+        (engine, Some(tasks))
     };
-    let engine = Arc::new(engine);
     if let Some(content) = content {
         let errors = errors_counter(&mut server.registry);
         let (args, engine) = (args.clone(), Arc::clone(&engine));
@@ -278,13 +259,90 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
     running.until_signal().await?;
-    if let Some((watches, election, writer, authority)) = cluster {
-        // Who gives the lead back has to have ended what only the leader does.
-        drop((writer, authority));
-        election.end().await;
-        drop(watches);
+    if let Some(tasks) = tasks {
+        tasks.end().await;
     }
     Ok(())
+}
+
+/// What runs beside the server on a cluster.
+struct Tasks {
+    watches: Watches,
+    election: Election,
+    auditor: Option<Auditor>,
+    teller: Option<Teller>,
+    writer: Option<StatusWriter>,
+    authority: Option<SharedAuthority>,
+}
+
+impl Tasks {
+    async fn end(self) {
+        // Who gives the lead back has to have ended what only the leader does.
+        drop((self.writer, self.teller, self.authority));
+        self.election.end().await;
+        drop((self.auditor, self.watches));
+    }
+}
+
+/// The engine on the world that a cluster has, and what keeps both in step and tells of them.
+async fn on_cluster(
+    args: &Args,
+    config: &Config,
+    settings: Settings,
+    server: &mut server::Config,
+) -> anyhow::Result<(Arc<Engine>, Tasks)> {
+    let mesh = args.configuration.mesh(config);
+    let client = connect(&args.access.connection()).await?;
+    let world = Arc::new(RwLock::new(World::new(mesh.clone())));
+    let changes = Arc::default();
+    let watches = watch(client.clone(), Arc::clone(&world), Arc::clone(&changes));
+    let progress = Arc::clone(watches.progress());
+    let fresh = Fresh::new(client.clone(), Arc::clone(&progress), mesh);
+    let unsynced = Arc::clone(&progress);
+    let pending = move || unsynced.pending().iter().map(ToString::to_string).collect();
+    let engine = Engine::new(Arc::clone(&world), settings)
+        .confirming(Arc::new(fresh))
+        .ready_when(pending);
+    let engine = Arc::new(engine);
+    let election = Election::start(client.clone(), &args.own_namespace(), Arc::clone(&progress));
+    let metrics = (!args.no_audit).then(|| Arc::new(AuditMetrics::new(&mut server.registry)));
+    let auditor = metrics.clone().map(|metrics| {
+        let engine = Arc::clone(&engine);
+        Auditor::start(Audits {
+            world: Arc::clone(&world),
+            changes,
+            progress: Arc::clone(&progress),
+            settings: move || engine.settings(),
+            interval: Duration::from_secs(args.audit_interval),
+            metrics,
+        })
+    });
+    let audited = auditor.as_ref().map(Auditor::audited);
+    let teller = audited.clone().zip(metrics).map(|(audited, metrics)| {
+        let progress = Arc::clone(&progress);
+        Teller::start(client.clone(), progress, audited, election.leading(), metrics)
+    });
+    let writer = (!args.no_status)
+        .then(|| StatusWriter::start(client.clone(), world, progress, election.leading(), audited));
+    let authority = match args.shared_authority() {
+        Some(config) => {
+            let (names, life) = (config.names(), config.leaf_life);
+            let authority = SharedAuthority::start(client, config, election.leading()).await?;
+            let shared = authority.shared();
+            server.certificates = CertificateSource::Shared { names, life, shared };
+            Some(authority)
+        }
+        None => None,
+    };
+    let tasks = Tasks {
+        watches,
+        election,
+        auditor,
+        teller,
+        writer,
+        authority,
+    };
+    Ok((engine, tasks))
 }
 
 /// The world of `--manifests`: whole, or not at all. A world with gaps would refuse what is right.

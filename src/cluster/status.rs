@@ -1,7 +1,7 @@
 //! Writes the status of lane groups: one replica does, and only what has changed.
 //!
 //! ```text
-//!   World ──changed, and quiet again──▶ status::of ──differs from what is there──▶ apply to /status
+//!   World, Report ──changed, and quiet again──▶ status::of ──differs from what is there──▶ apply to /status
 //! ```
 
 use std::collections::HashMap;
@@ -18,9 +18,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use super::MANAGER;
+use super::audit::Audited;
 use super::look::api_resource;
 use super::progress::Progress;
 use super::watch::with_causes;
+use crate::audit::Report;
 use crate::resource::{Kind, LaneGroupStatus, ObjectRef};
 use crate::status::{self, Status};
 use crate::world::{View, World};
@@ -51,12 +53,14 @@ impl StatusWriter {
         world: Arc<RwLock<World>>,
         progress: Arc<Progress>,
         leading: watch::Receiver<bool>,
+        audited: Option<watch::Receiver<Audited>>,
     ) -> Self {
         let writer = Writer {
             client,
             world,
             progress,
             leading,
+            audited,
             known: HashMap::new(),
             told: None,
         };
@@ -76,11 +80,22 @@ struct Known {
     compared: Instant,
 }
 
+/// What the status was made of.
+#[derive(Clone, PartialEq)]
+struct Basis {
+    /// The version of the world.
+    version: u64,
+    /// What the audit reports.
+    report: Option<Arc<Report>>,
+}
+
 struct Writer {
     client: Client,
     world: Arc<RwLock<World>>,
     progress: Arc<Progress>,
     leading: watch::Receiver<bool>,
+    /// What the audit reports, where one runs.
+    audited: Option<watch::Receiver<Audited>>,
     known: HashMap<ObjectRef, Known>,
     /// The failure that the log has told, while it lasts.
     told: Option<String>,
@@ -100,23 +115,23 @@ impl Writer {
 
     /// Writes for as long as this one leads.
     async fn lead(&mut self) {
-        // The version that was written of, and where that failed the reason to try again.
-        let mut done: Option<u64> = None;
-        let mut seen = self.world.read().version();
+        // What was written of; nothing where that failed, and so a reason to try again.
+        let mut done: Option<Basis> = None;
+        let mut seen = self.basis();
         let mut waiting = Instant::now();
         let mut compared = Instant::now();
         while *self.leading.borrow() {
-            let version = self.world.read().version();
-            let is_new = done != Some(version);
-            let is_quiet = version == seen || waiting.elapsed() >= LONGEST;
+            let basis = self.basis();
+            let is_new = done.as_ref() != Some(&basis);
+            let is_quiet = basis == seen || waiting.elapsed() >= LONGEST;
             if !is_new {
                 waiting = Instant::now();
             }
-            seen = version;
+            seen = basis.clone();
             if (is_new && is_quiet) || compared.elapsed() >= COMPARE {
                 compared = Instant::now();
-                let all = self.write_all().await;
-                done = all.then_some(version);
+                let all = self.write_all(basis.report.clone()).await;
+                done = all.then_some(basis);
                 // It takes no more than half of the time.
                 sleep(compared.elapsed()).await;
                 waiting = Instant::now();
@@ -128,8 +143,16 @@ impl Writer {
         }
     }
 
+    /// What the status is made of.
+    fn basis(&self) -> Basis {
+        Basis {
+            version: self.world.read().version(),
+            report: self.audited.as_ref().and_then(|audited| audited.borrow().clone()),
+        }
+    }
+
     /// Brings the status of every group up to date. Whether nothing failed.
-    async fn write_all(&mut self) -> bool {
+    async fn write_all(&mut self, report: Option<Arc<Report>>) -> bool {
         let world = Arc::clone(&self.world);
         // A world of its own: who waits to write to the shared one makes decisions wait, too.
         let Ok(world) = spawn_blocking(move || copy_of(&world)).await else {
@@ -140,8 +163,9 @@ impl Writer {
         self.known.retain(|group, _| groups.contains(group));
         let mut all = true;
         for group in groups {
-            let (world, of) = (Arc::clone(&world), group.clone());
-            let computed = spawn_blocking(move || status::of(&View::new(&world), &of)).await;
+            let (world, of, report) = (Arc::clone(&world), group.clone(), report.clone());
+            let computed =
+                spawn_blocking(move || status::of(&View::new(&world), &of, report.as_deref())).await;
             let Ok(Some(computed)) = computed else { continue };
             if !*self.leading.borrow() {
                 return false;

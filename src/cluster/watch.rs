@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use kube::runtime::watcher::{self, Event, ListSemantic, watcher};
 use kube::{Api, Client};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::look::{Found, api_resource, look};
 use super::object::{RawObject, is_metadata_enough};
 use super::progress::Progress;
+use crate::audit::Changes;
 use crate::resource::{Kind, ObjectRef};
 use crate::world::World;
 
@@ -57,12 +58,13 @@ impl Watches {
 }
 
 /// Keeps `world` in step with the API server: every kind of [`Kind::ALL`] in any version that is served. Has to
-/// be called within a Tokio runtime.
-pub fn watch(client: Client, world: Arc<RwLock<World>>) -> Watches {
+/// be called within a Tokio runtime. What it changes is in `changes` too.
+pub fn watch(client: Client, world: Arc<RwLock<World>>, changes: Arc<Mutex<Changes>>) -> Watches {
     let progress = Arc::new(Progress::default());
     let mut supervisor = Supervisor {
         client,
         world,
+        changes,
         progress: Arc::clone(&progress),
         running: BTreeMap::new(),
     };
@@ -95,6 +97,7 @@ impl Drop for Task {
 struct Supervisor {
     client: Client,
     world: Arc<RwLock<World>>,
+    changes: Arc<Mutex<Changes>>,
     progress: Arc<Progress>,
     running: BTreeMap<Kind, Running>,
 }
@@ -157,7 +160,9 @@ impl Supervisor {
             self.start(kind, version);
         } else {
             tracing::info!(%kind, "not served any more");
-            self.world.write().clear(kind);
+            let (mut world, now) = (self.world.write(), std::time::Instant::now());
+            self.changes.lock().retain(&mut world, kind, now, |_| false);
+            drop(world);
             self.progress.is_not_served(kind);
         }
     }
@@ -168,6 +173,7 @@ impl Supervisor {
         let reflection = Reflection {
             kind,
             world: Arc::clone(&self.world),
+            changes: Arc::clone(&self.changes),
             progress: Arc::clone(&self.progress),
             listed: HashSet::new(),
             told: None,
@@ -266,6 +272,8 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 struct Reflection {
     kind: Kind,
     world: Arc<RwLock<World>>,
+    /// Locked after the world.
+    changes: Arc<Mutex<Changes>>,
     progress: Arc<Progress>,
     /// What the list has held so far.
     listed: HashSet<ObjectRef>,
@@ -285,9 +293,9 @@ impl Reflection {
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
-                self.world
-                    .write()
-                    .retain(self.kind, |reference| listed.contains(reference));
+                self.change(|changes, world, now| {
+                    changes.retain(world, self.kind, now, |reference| listed.contains(reference));
+                });
                 tracing::debug!(kind = %self.kind, objects = listed.len(), "in step");
                 self.progress.has_synced(self.kind);
                 self.told = None;
@@ -298,7 +306,8 @@ impl Reflection {
             }
             Event::Delete(object) => {
                 self.told = None;
-                self.world.write().remove(&object.reference(self.kind));
+                let reference = object.reference(self.kind);
+                self.change(|changes, world, now| changes.remove(world, &reference, now));
             }
         }
     }
@@ -308,12 +317,18 @@ impl Reflection {
     fn put<const METADATA_ONLY: bool>(&self, object: &RawObject<METADATA_ONLY>) -> Option<ObjectRef> {
         let reference = object.reference(self.kind);
         if let Some(resource) = object.parse(self.kind) {
-            self.world.write().apply(resource);
+            self.change(|changes, world, now| changes.apply(world, resource, now));
             Some(reference)
         } else {
-            self.world.write().remove(&reference);
+            self.change(|changes, world, now| changes.remove(world, &reference, now));
             None
         }
+    }
+
+    /// Changes the world, and what is known of its changes: both at once for who reads the world.
+    fn change<T>(&self, change: impl FnOnce(&mut Changes, &mut World, std::time::Instant) -> T) -> T {
+        let mut world = self.world.write();
+        change(&mut self.changes.lock(), &mut world, std::time::Instant::now())
     }
 
     /// Takes note of a failure; the log tells it once.
@@ -370,6 +385,7 @@ mod tests {
         Reflection {
             kind: Kind::VirtualService,
             world: Arc::new(RwLock::new(World::new(Settings::default()))),
+            changes: Arc::default(),
             progress: Arc::default(),
             listed: HashSet::new(),
             told: None,

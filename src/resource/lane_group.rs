@@ -131,7 +131,7 @@ pub enum TraceFormat {
 pub struct LaneGroupStatus {
     /// The generation of the spec that this is about.
     pub observed_generation: i64,
-    /// Ready, and what it takes: `RoutesComplete`, `WorkloadsReady`, `FilterInstalled`.
+    /// Ready, and what it takes: `RoutesComplete`, `WorkloadsReady`, `FilterInstalled`, `RulesHold`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// How many services have lanes.

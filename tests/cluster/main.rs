@@ -13,6 +13,7 @@ mod command;
 mod control_plane;
 mod cuttable;
 
+mod audit;
 mod authority;
 mod check;
 mod conditions;
@@ -20,6 +21,7 @@ mod connection;
 mod kinds;
 mod manifests;
 mod rights;
+mod serving;
 mod status;
 
 use std::collections::BTreeSet;
@@ -48,7 +50,7 @@ impl Watched {
 
     /// Watches onto a world that may not be empty.
     async fn onto(world: Arc<RwLock<World>>, kubeconfig: &Path) -> Self {
-        let watches = watch(client(kubeconfig).await, Arc::clone(&world));
+        let watches = watch(client(kubeconfig).await, Arc::clone(&world), Arc::default());
         Self { world, watches }
     }
 

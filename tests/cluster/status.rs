@@ -1,51 +1,14 @@
 //! The status of lane groups: who writes it, when, and what it says.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, eventually};
+use crate::serving::{NAMESPACE, Serve, condition, example, group, lease, object, plane, until};
 use crate::{apply, run};
 
-const NAMESPACE: &str = "cars-aswatson-dev";
 const SERVICES: [&str; 3] = ["cars-aggregator", "cars-api-portal", "cars-rti-adapter"];
-
-/// An API server with Lanekeeper's rights, the good examples, and a group of them.
-fn plane() -> ControlPlane {
-    let plane = ControlPlane::start();
-    plane.install_istio_crds();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/base");
-    plane.install_crds(&base.join("crd.yaml"));
-    run(&plane, "create namespace istio-system");
-    for file in ["namespace.yaml", "rbac.yaml"] {
-        run(&plane, &format!("apply -f {}", base.join(file).display()));
-    }
-    run(&plane, &format!("apply -f {}", example("cars").display()));
-    apply(&plane, &group("W3C"));
-    plane
-}
-
-fn example(path: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path)
-}
-
-fn group(trace: &str) -> String {
-    format!(
-        "apiVersion: lanekeeper.dev/v1alpha1
-kind: LaneGroup
-metadata: {{namespace: {NAMESPACE}, name: cars}}
-spec:
-  header: bu
-  entry: {{header: buid, gateways: [cars]}}
-  workloads: {{matchLabels: {{app.kubernetes.io/part-of: cars}}}}
-  lanes: [wtchk, wicph]
-  defaultLane: wtchk
-  trace: {trace}
-"
-    )
-}
 
 /// A pod of the Deployment `name`, as its `ReplicaSet` makes it, ready or not.
 fn pod(plane: &ControlPlane, name: &str, lane: &str, is_ready: bool) {
@@ -64,92 +27,6 @@ fn pod(plane: &ControlPlane, name: &str, lane: &str, is_ready: bool) {
             "patch pod {name}-{lane}-5d9f-x -n {NAMESPACE} --subresource=status --type=merge -p {status}"
         ),
     );
-}
-
-/// `serve` as the `ServiceAccount` of the manifests; killed when dropped.
-struct Serve(
-    Child,
-    #[allow(dead_code, reason = "it goes with the process")] tempfile::TempDir,
-);
-
-impl Serve {
-    fn start(plane: &ControlPlane, host: &str) -> Self {
-        let token = run(plane, "create token lanekeeper --namespace=lanekeeper-system");
-        let dir = tempfile::tempdir().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_lanekeeper"))
-            .args([
-                "serve",
-                "--listen=127.0.0.1:0",
-                "--admin-listen=127.0.0.1:0",
-                "--shutdown-delay=0",
-            ])
-            .args(["--ca-file=ca.crt", "--audit-log=decisions.jsonl", "--kubeconfig"])
-            .arg(plane.kubeconfig_for_token(token.trim()))
-            .env("HOSTNAME", host)
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self(child, dir)
-    }
-
-    /// Ends it in order.
-    fn stop(mut self) {
-        let pid = self.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn object(plane: &ControlPlane) -> Value {
-    let object = run(plane, &format!("get lanegroup cars -n {NAMESPACE} -o json"));
-    serde_json::from_str(&object).unwrap()
-}
-
-fn condition(object: &Value, about: &str) -> Value {
-    let conditions = object["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let of = conditions
-        .into_iter()
-        .find(|condition| condition["type"] == about);
-    of.unwrap_or_default()
-}
-
-/// Waits until a condition has this status and reason, and gives the object.
-#[track_caller]
-fn until(plane: &ControlPlane, about: &str, status: &str, reason: &str) -> Value {
-    let mut last = Value::Null;
-    let what = format!("{about} is {status}, {reason}");
-    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        eventually(&what, || {
-            last = object(plane);
-            let found = condition(&last, about);
-            (found["status"] == status && found["reason"] == reason).then(|| last.clone())
-        })
-    }));
-    found.unwrap_or_else(|_| panic!("not {what}, but {:#}", last["status"]))
-}
-
-fn lease(plane: &ControlPlane, field: &str) -> String {
-    run(
-        plane,
-        &format!("get lease lanekeeper -n lanekeeper-system --output=jsonpath={{.spec.{field}}}"),
-    )
 }
 
 #[test]

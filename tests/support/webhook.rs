@@ -71,7 +71,7 @@ impl Webhook {
         let world = Arc::new(RwLock::new(World::new(MeshSettings::default())));
         let running = runtime.block_on(async {
             let client = plane.client(&kubeconfig).await;
-            let watches = watch(client.clone(), Arc::clone(&world));
+            let watches = watch(client.clone(), Arc::clone(&world), Arc::default());
             let progress = Arc::clone(watches.progress());
             tokio::time::timeout(Duration::from_secs(60), progress.until_synced())
                 .await

@@ -379,13 +379,13 @@ mod tests {
         let mut running = Running::of([namespace("warn"), service(), rule(&["other"]), routes("green")]);
         assert_eq!(running.told(0), NONE);
         assert_eq!(running.audit.found().count(), 1);
-        let later = running.start + PATIENCE;
-        assert!(!running.audit.is_due(later - Duration::from_secs(1)) && running.audit.is_due(later));
+        let at = |second| running.start + Duration::from_secs(second);
+        assert!(!running.audit.is_due(at(59)) && running.audit.is_due(at(60)));
         // A change meanwhile does not make it young again.
         running.put(rule(&["blue"]));
         assert_eq!(running.told(59), NONE);
         assert_eq!(running.told(60), ["new deny green"]);
-        assert!(!running.audit.is_due(later));
+        assert!(!running.audit.is_due(running.start + PATIENCE));
         // Who never heard of it need not hear that it is mended.
         let mut quiet = Running::of([namespace("warn"), service(), rule(&["other"]), routes("green")]);
         assert_eq!(quiet.told(0), NONE);

@@ -371,15 +371,13 @@ impl Running {
 
     /// Puts an object into the world as a watch does.
     fn put(&mut self, reference: &ObjectRef, json: Value) {
-        match parse(reference.kind, &json).filter(|object| object.reference() == *reference) {
-            Some(object) => {
-                self.changes.apply(self.world.get_mut(), object, self.time);
-                self.now.insert(reference.clone(), json);
-            }
-            None => {
-                self.changes.remove(self.world.get_mut(), reference, self.time);
-                self.now.remove(reference);
-            }
+        let parsed = parse(reference.kind, &json).filter(|object| object.reference() == *reference);
+        if let Some(object) = parsed {
+            self.changes.apply(self.world.get_mut(), object, self.time);
+            self.now.insert(reference.clone(), json);
+        } else {
+            self.changes.remove(self.world.get_mut(), reference, self.time);
+            self.now.remove(reference);
         }
     }
 

@@ -48,6 +48,7 @@ impl Changes {
     }
 
     /// Takes the changes out, so that new ones can be told apart.
+    #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::replace(self, Self::none())
     }
@@ -172,7 +173,7 @@ mod tests {
         let (mut world, mut changes) = (World::new(Settings::default()), Changes::none());
         let now = Instant::now();
         assert!(changes.apply(&mut world, service("cart", 80), now));
-        changes.take();
+        drop(changes.take());
         assert!(!changes.apply(&mut world, service("cart", 80), now));
         assert!(!changes.remove(&mut world, &ObjectRef::new(Kind::Service, "shop", "pay"), now));
         assert!(!changes.are_due(now + LONGEST));

@@ -458,7 +458,8 @@ fn shortened(note: String) -> String {
 
 /// The first so many bytes, or a few less: a character is not cut.
 fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+    let fits = (0..=most.min(text.len())).rev().find_map(|end| text.get(..end));
+    fits.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -499,19 +500,19 @@ mod tests {
 
     #[test]
     fn what_was_told_is_read_from_the_events_in_their_order() {
-        let (blue, green, red) = (one("blue", "m"), one("green", "m"), one("red", "m"));
+        let (blue, green, white) = (one("blue", "m"), one("green", "m"), one("white", "m"));
         // As a list has them: by name, not by time.
         let events = [
             written(&blue, false, 20),
             written(&blue, true, 10),
             written(&green, true, 30),
             written(&green, false, 20),
-            written(&red, true, 5),
+            written(&white, true, 5),
             Event::default(),
         ];
         let told = told_by(&events);
         let identities: Vec<_> = told.keys().cloned().collect();
-        assert_eq!(identities, [green.finding.identity(), red.finding.identity()]);
+        assert_eq!(identities, [green.finding.identity(), white.finding.identity()]);
         let read = &told[&green.finding.identity()];
         assert_eq!(read.on.as_deref(), Some("1"));
         assert_eq!(

@@ -245,11 +245,11 @@ spec:
         eventually("nothing is wrong", || {
             (!serve.metrics().contains(r#"code="LK103""#)).then_some(())
         });
-        let (renamed, routed) = (rule("cart-greens"), routes(", subset: cart-green"));
+        let (new_rule, new_routes) = (rule("cart-greens"), routes(", subset: cart-green"));
         let (first, second) = if is_rule_first {
-            (&renamed, &routed)
+            (&new_rule, &new_routes)
         } else {
-            (&routed, &renamed)
+            (&new_routes, &new_rule)
         };
         let since = std::thread::scope(|scope| {
             let first = scope.spawn(|| apply(&plane, first));

@@ -1,6 +1,10 @@
 //! `serve` as the `ServiceAccount` of the manifests, on an API server with the good examples and a lane group of them.
 
-#![allow(unreachable_pub, reason = "test support")]
+#![allow(
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "test support; a failed test shows the log, whose folder goes away with it"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -172,5 +176,5 @@ pub fn until(plane: &ControlPlane, about: &str, status: &str, reason: &str) -> V
 
 pub fn lease(plane: &ControlPlane, field: &str) -> String {
     let line = &format!("get lease lanekeeper -n lanekeeper-system --output=jsonpath={{.spec.{field}}}");
-    kubectl(plane, &line).stdout
+    kubectl(plane, line).stdout
 }

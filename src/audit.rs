@@ -3,7 +3,7 @@
 //! ```text
 //!   watches ─▶ Changes: the facts that each change alters ──Audit::touch──▶ objects whose judgement rests on one of them
 //!                                                                                        │ in slices, under the world's lock
-//!   Told: what is new, what is resolved ◀── Report: what is reported now ◀── verdict ◀── rule
+//!                          Report: what is reported now ◀── verdict ◀── rule ◀──────────┘
 //! ```
 //!
 //! Each judgement notes what it rests on ([`View::noting`]), and a change tells what it alters ([`World::facts_of`]): what has a fact in
@@ -14,7 +14,7 @@ mod footing;
 mod report;
 
 pub use changes::Changes;
-pub use report::{Report, Reported, Told};
+pub use report::{Report, Reported};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,15 +100,8 @@ impl Audit {
         self.found.values().flatten().any(|found| found.is_due(now))
     }
 
-    /// Judges what the changes concern, all of it where they say so or other settings count now, and tells what is new and what is
-    /// resolved.
-    pub fn pass(
-        &mut self,
-        world: &RwLock<World>,
-        changes: &Changes,
-        settings: &Arc<Settings>,
-        now: Instant,
-    ) -> Vec<Told> {
+    /// Judges what the changes concern, all of it where they say so or other settings count now, and makes the report anew.
+    pub fn pass(&mut self, world: &RwLock<World>, changes: &Changes, settings: &Arc<Settings>, now: Instant) {
         let known = self.settings.as_ref();
         let is_same = known.is_some_and(|known| Arc::ptr_eq(known, settings));
         self.settings = Some(Arc::clone(settings));
@@ -158,8 +151,8 @@ impl Audit {
                 std::thread::sleep(took);
             }
         }
-        let resolved = pool.settle(&mut self.found, now);
-        self.tell(resolved, now)
+        pool.settle(&mut self.found, now);
+        self.make_report(now);
     }
 
     fn is_judged(&self, kind: Kind) -> bool {
@@ -223,11 +216,10 @@ impl Audit {
         found
     }
 
-    /// Makes the report anew, and tells what is in it for the first time, or no more.
-    fn tell(&mut self, resolved: Vec<Found>, now: Instant) -> Vec<Told> {
-        let mut told: Vec<Told> = resolved.into_iter().filter_map(Found::told_as_resolved).collect();
+    /// Makes the report of what is found, where that is another one now.
+    fn make_report(&mut self, now: Instant) {
         for found in self.found.values_mut().flatten() {
-            told.extend(found.report_when_due(now));
+            found.report_when_due(now);
         }
         let (reported, waiting): (Vec<&Found>, Vec<&Found>) = self
             .found
@@ -240,7 +232,6 @@ impl Audit {
         if *self.report != report {
             self.report = Arc::new(report);
         }
-        told
     }
 }
 
@@ -341,20 +332,27 @@ mod tests {
             assert!(self.changes.remove(self.world.get_mut(), &reference, self.start));
         }
 
-        /// What is told after so many seconds: `new deny green`, with the subset.
+        /// What is new and what is resolved after so many seconds: `new deny green`, with the subset.
         fn told(&mut self, second: u64) -> Vec<String> {
+            let before = Arc::clone(self.audit.report());
             let now = self.start + Duration::from_secs(second);
             let changes = self.changes.take();
-            let told = self.audit.pass(&self.world, &changes, &self.settings, now);
-            let text = |told: &Told| {
-                let (state, one) = match told {
-                    Told::New(one) => ("new", one),
-                    Told::Resolved(one) => ("resolved", one),
-                };
+            self.audit.pass(&self.world, &changes, &self.settings, now);
+            let text = |state: &str, one: &Reported| {
                 let subset = one.finding.subject.subset.clone().unwrap_or_default();
                 format!("{state} {} {subset}", one.level)
             };
-            told.iter().map(text).collect()
+            let less = |state: &'static str, a: &Report, b: &Report| {
+                let has = |one: &Reported| {
+                    b.all()
+                        .iter()
+                        .any(|other| other.finding.identity() == one.finding.identity())
+                };
+                let only = a.all().iter().filter(|one| !has(one));
+                only.map(|one| text(state, one)).collect::<Vec<_>>()
+            };
+            let after = self.audit.report();
+            [less("resolved", &before, after), less("new", after, &before)].concat()
         }
     }
 

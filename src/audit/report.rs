@@ -17,15 +17,6 @@ pub struct Reported {
     pub level: Level,
 }
 
-/// A finding that is reported from now on, or no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// It is new.
-    New(Reported),
-    /// It is not found any more.
-    Resolved(Reported),
-}
-
 /// All that is reported at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -73,10 +64,8 @@ impl Found {
         !self.is_reported && (!is_patient || now.saturating_duration_since(self.since) >= PATIENCE)
     }
 
-    pub(super) fn report_when_due(&mut self, now: Instant) -> Option<Told> {
-        let is_due = self.is_due(now);
-        self.is_reported |= is_due;
-        is_due.then(|| Told::New(self.one.clone()))
+    pub(super) fn report_when_due(&mut self, now: Instant) {
+        self.is_reported |= self.is_due(now);
     }
 
     pub(super) fn one(&self) -> &Reported {
@@ -85,10 +74,6 @@ impl Found {
 
     pub(super) fn is_reported(&self) -> bool {
         self.is_reported
-    }
-
-    pub(super) fn told_as_resolved(self) -> Option<Told> {
-        self.is_reported.then_some(Told::Resolved(self.one))
     }
 }
 
@@ -116,8 +101,8 @@ impl Pool {
         }
     }
 
-    /// Puts down what is found now, and returns what is no more.
-    pub(super) fn settle(mut self, into: &mut BTreeMap<ObjectRef, Vec<Found>>, now: Instant) -> Vec<Found> {
+    /// Puts down what is found now.
+    pub(super) fn settle(mut self, into: &mut BTreeMap<ObjectRef, Vec<Found>>, now: Instant) {
         for found in self.were.values_mut() {
             // What is reported goes on before what waits.
             found.sort_by_key(|found| (found.is_reported, std::cmp::Reverse(found.since)));
@@ -135,6 +120,5 @@ impl Pool {
             });
             into.insert(object, found.collect());
         }
-        self.were.into_values().flatten().collect()
     }
 }

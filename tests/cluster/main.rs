@@ -11,6 +11,7 @@
 mod command;
 #[path = "../support/control_plane.rs"]
 mod control_plane;
+#[path = "../support/cuttable.rs"]
 mod cuttable;
 
 mod audit;

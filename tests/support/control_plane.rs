@@ -37,7 +37,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -118,7 +118,8 @@ rules:
 pub struct ControlPlane {
     // Fields are dropped in this order: callers before the called, the folder last.
     controller_manager: OnceLock<Component>,
-    api_server: Component,
+    /// Another one after a restart.
+    api_server: Mutex<Component>,
     etcd: Component,
     port: u16,
     kubectl: PathBuf,
@@ -151,19 +152,58 @@ impl ControlPlane {
 
         let plane = Self {
             controller_manager: OnceLock::new(),
-            api_server,
+            api_server: Mutex::new(api_server),
             etcd,
             port,
             kubectl: program("kubectl"),
             calls: AtomicUsize::new(0),
             dir,
         };
-        // The server creates the system's namespaces on its own time, after it calls itself ready.
-        plane.api_server.until("ready", || {
-            plane.kubectl(&["get", "--raw=/readyz"]).status.success()
-                && plane.finds(&["namespace", "default"])
-        });
+        plane.until_ready();
         plane
+    }
+
+    /// Returns when the API server is ready.
+    fn until_ready(&self) {
+        // The server creates the system's namespaces on its own time, after it calls itself ready.
+        self.api_server().until("ready", || {
+            self.kubectl(&["get", "--raw=/readyz"]).status.success() && self.finds(&["namespace", "default"])
+        });
+    }
+
+    fn api_server(&self) -> MutexGuard<'_, Component> {
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the API server by a signal (`TERM` lets it end in order, `KILL` does not) and starts another one
+    /// on the same port and the same etcd after a while; returns when it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When the one does not end or the other does not come up.
+    pub fn restart_api_server(&self, signal: &str, away: Duration) {
+        {
+            let mut api_server = self.api_server();
+            api_server.signal(signal);
+            api_server.ended();
+            thread::sleep(away);
+            let number = self.calls.fetch_add(1, Ordering::Relaxed);
+            let mut command = mortal(&program("kube-apiserver"));
+            command.args(api_server_args(self.dir.path(), self.port));
+            *api_server = Component::run(&format!("kube-apiserver-{number}"), self.dir.path(), command);
+            api_server.until("serving", || api_server.log_contains("Serving securely on"));
+        }
+        self.until_ready();
+    }
+
+    /// Stops etcd where it is (the API server's requests to it hang) until [`Self::resume_etcd`].
+    pub fn pause_etcd(&self) {
+        self.etcd.signal("STOP");
+    }
+
+    /// Lets etcd go on.
+    pub fn resume_etcd(&self) {
+        self.etcd.signal("CONT");
     }
 
     /// Starts kube-controller-manager with every controller that needs no cloud and no node, each
@@ -348,7 +388,20 @@ impl ControlPlane {
 
     /// The end of the API server's log: what it says of webhooks that it could not call.
     pub fn api_server_log(&self) -> String {
-        self.api_server.log_tail(200)
+        self.api_server().log_tail(200)
+    }
+
+    /// All that API servers have logged here, those before a restart included.
+    pub fn api_server_logs(&self) -> String {
+        let entries = fs::read_dir(self.dir.path()).expect("the temporary folder");
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        let is_log = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("kube-apiserver") && name.ends_with(".log")
+        };
+        let logs = paths.filter(is_log).filter_map(|path| fs::read(path).ok());
+        logs.map(|log| String::from_utf8_lossy(&log).into_owned())
+            .collect()
     }
 
     /// Whether `kubectl get` with these arguments finds what it is asked for.
@@ -375,7 +428,7 @@ impl Drop for ControlPlane {
     fn drop(&mut self) {
         // The folder goes away with the failed test: what the server said of it must be shown now.
         if thread::panicking() {
-            eprintln!("{}", self.api_server.log_tail(20));
+            eprintln!("{}", self.api_server().log_tail(20));
         }
     }
 }
@@ -502,6 +555,41 @@ impl Component {
         }
     }
 
+    /// Sends the program a signal by its name, such as `TERM`.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended already.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.lock().expect("no thread panics with this lock").id();
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), pid.to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success(), "no signal {name} for {}", self.name);
+    }
+
+    /// Waits for the end of the program.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end within two minutes.
+    pub fn ended(&self) -> ExitStatus {
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            if let Some(status) = self.exited() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} does not end\n{}",
+                self.name,
+                self.log_tail(40)
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// How the program ended, if it did.
     fn exited(&self) -> Option<ExitStatus> {
         self.child
@@ -523,7 +611,8 @@ impl Component {
         format!("--- end of {}'s log\n{}\n---", self.name, last.join("\n"))
     }
 
-    fn read_log(&self) -> String {
+    /// All that it has logged.
+    pub fn read_log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 }
@@ -683,7 +772,7 @@ fn file_stem(name: &str) -> String {
 }
 
 /// A port of the loopback address that is free now.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .expect("a free port")
@@ -726,7 +815,7 @@ fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
 
 /// A command for `program`, which the kernel kills when the thread that starts it is gone, where
 /// there is a tool to ask for that.
-fn mortal(program: &Path) -> Command {
+pub fn mortal(program: &Path) -> Command {
     static SETPRIV: OnceLock<bool> = OnceLock::new();
     const ARGS: [&str; 2] = ["--pdeathsig", "KILL"];
     // There are programs of this name without this option.

@@ -18,8 +18,8 @@ pub(crate) struct Cuttable {
 }
 
 impl Cuttable {
-    /// A line that is whole.
-    pub(crate) async fn to(plane: &ControlPlane) -> Self {
+    /// A line that is whole, for who signs in as a kubeconfig says.
+    pub(crate) async fn to(plane: &ControlPlane, kubeconfig: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = plane.url().trim_start_matches("https://").to_owned();
@@ -27,8 +27,8 @@ impl Cuttable {
         tokio::spawn(pass_on(listener, server, state));
 
         let dir = tempfile::tempdir().unwrap();
+        let direct = fs::read_to_string(kubeconfig).unwrap();
         let kubeconfig = dir.path().join("kubeconfig");
-        let direct = fs::read_to_string(plane.kubeconfig_path()).unwrap();
         fs::write(
             &kubeconfig,
             direct.replace(&plane.url(), &format!("https://127.0.0.1:{port}")),
@@ -41,7 +41,7 @@ impl Cuttable {
         }
     }
 
-    /// The administrator's kubeconfig, along this line.
+    /// The kubeconfig, along this line.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }

@@ -1,0 +1,78 @@
+//! Reviews while both replicas restart, certificates and the decision log rotate, and the API server restarts.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::decisions::{assert_each_once, count, now};
+use crate::load::Load;
+use crate::site::{By, Site};
+use crate::{long_or, turn};
+
+/// Writes a second; with both webhooks of a `VirtualService`, some 200 reviews.
+const WRITES: u32 = 160;
+
+/// Restarts everything under load, and asserts that nobody has felt it.
+fn restart_everything(site: &mut Site, is_server_too: bool) {
+    let what = if is_server_too {
+        "with the API server"
+    } else {
+        "replicas alone"
+    };
+    let reviews_before = count(site);
+    let started = Instant::now();
+    let load = Load::start(site, WRITES);
+    thread::sleep(long_or(Duration::from_secs(10), Duration::from_secs(1)));
+    let mut away = Vec::new();
+    for replica in 0..2 {
+        site.certificates.rotate();
+        thread::sleep(long_or(Duration::from_secs(11), Duration::ZERO));
+        site.restart_replica(replica);
+        if is_server_too && replica == 0 {
+            let from = now();
+            load.server_is_away(true);
+            // A server that ends in order waits a minute for the watches that it has.
+            let signal = long_or("TERM", "KILL");
+            site.plane.restart_api_server(signal, Duration::from_millis(500));
+            // The replicas' watches come back within their longest wait.
+            thread::sleep(Duration::from_secs(6));
+            load.server_is_away(false);
+            away.push((from, now()));
+        }
+    }
+    site.certificates.rotate();
+    site.until_certificate_is_served();
+    let writes = long_or(WRITES as usize * 120, 0);
+    while load.writes() < writes {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let outcome = load.end(site, what);
+    let reviews = count(site) - reviews_before;
+    eprintln!("{what}: {reviews} reviews in {:.1?}", started.elapsed());
+    assert!(
+        outcome.allowed > 100 && outcome.denied > 30,
+        "too little was written: {outcome:?}"
+    );
+    if !is_server_too {
+        assert_eq!(outcome.unconfirmed, 0, "the API server was there all the time");
+    }
+    assert_each_once(site, &away);
+    site.assert_protocol();
+}
+
+fn run(by: By) {
+    let _turn = turn();
+    let mut site = Site::start(by);
+    restart_everything(&mut site, false);
+    assert_eq!(site.balancer.nowhere(), 0, "a replica was always ready");
+    restart_everything(&mut site, true);
+}
+
+#[test]
+fn restarts_and_rotations_lose_nothing_over_http2() {
+    run(By::Address);
+}
+
+#[test]
+fn restarts_and_rotations_lose_nothing_over_http1() {
+    run(By::Name);
+}

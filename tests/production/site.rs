@@ -1,0 +1,294 @@
+//! A cluster with Lanekeeper in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+use crate::asking::ask;
+use crate::balancer::Balancer;
+use crate::certificates::Certificates;
+use crate::control_plane::{ControlPlane, eventually};
+use crate::crowd::trusting;
+use crate::objects::{GUARDED, OPEN};
+use crate::replica::Replica;
+
+/// How the API server is told where the webhook is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// By an address of this machine: it speaks HTTP/2.
+    Address,
+    /// By a name: it speaks HTTP/1.1. With its final dot, `localhost` is not the word that the API server looks for,
+    /// but the same host for the resolver and for certificates, whatever else `/etc/hosts` has.
+    Name,
+}
+
+impl By {
+    const fn host(self) -> &'static str {
+        match self {
+            Self::Address => "127.0.0.1",
+            Self::Name => "localhost.",
+        }
+    }
+}
+
+/// A control plane, two replicas under the rights of the manifests, and a balancer before them.
+pub(crate) struct Site {
+    // Fields are dropped in this order: callers before the called.
+    pub(crate) plane: ControlPlane,
+    pub(crate) balancer: Balancer,
+    pub(crate) replicas: [Replica; 2],
+    pub(crate) certificates: Certificates,
+    pub(crate) runtime: Runtime,
+    by: By,
+    _folder: TempDir,
+}
+
+impl Site {
+    /// Installs the manifests, starts the replicas, and registers them.
+    pub(crate) fn start(by: By) -> Self {
+        Self::with_kubeconfigs(by, |_, _, own| [own.to_owned(), own.to_owned()])
+    }
+
+    /// The same, where the replicas reach the API server by kubeconfigs that are made of their own one.
+    pub(crate) fn with_kubeconfigs(
+        by: By,
+        kubeconfigs: impl FnOnce(&Runtime, &ControlPlane, &Path) -> [PathBuf; 2],
+    ) -> Self {
+        let plane = ControlPlane::start();
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/base");
+        plane.install_istio_crds();
+        plane.install_crds(&base.join("crd.yaml"));
+        let apply = |text: &str| {
+            plane.kubectl_stdin(&["apply", "-f", "-"], text).expect_success();
+        };
+        apply(r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}"#);
+        for file in ["namespace.yaml", "rbac.yaml"] {
+            apply(&fs::read_to_string(base.join(file)).unwrap());
+        }
+        for (name, mode) in [(OPEN, "enforce"), (GUARDED, "protect")] {
+            let labels = json!({"lanekeeper.dev/enforcement": mode});
+            let metadata = json!({"name": name, "labels": labels});
+            apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string());
+        }
+        let token = plane
+            .kubectl(&["create", "token", "lanekeeper", "--namespace=lanekeeper-system"])
+            .expect_success()
+            .stdout;
+        let kubeconfig = plane.kubeconfig_for_token(token.trim());
+
+        let runtime = Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::in_folder(&folder.path().join("tls"));
+        let kubeconfigs = kubeconfigs(&runtime, &plane, &kubeconfig);
+        let mut names = ["one", "two"].into_iter();
+        let replicas = kubeconfigs.map(|kubeconfig| {
+            let arguments = vec![
+                format!("--kubeconfig={}", kubeconfig.display()),
+                format!("--tls-cert-dir={}", folder.path().join("tls").display()),
+                format!("--shutdown-delay={}", crate::long_or(5, 1)),
+            ];
+            Replica::start(names.next().unwrap(), folder.path(), arguments)
+        });
+        let endpoints: Vec<_> = replicas.iter().map(Replica::endpoint).collect();
+        let balancer = runtime.block_on(Balancer::before(&endpoints));
+        let site = Self {
+            plane,
+            balancer,
+            replicas,
+            certificates,
+            runtime,
+            by,
+            _folder: folder,
+        };
+        site.until_ready();
+        let port = site.balancer.port();
+        site.register(|_| port);
+        site
+    }
+
+    /// Returns when both replicas are ready and the balancer knows.
+    pub(crate) fn until_ready(&self) {
+        eventually("both replicas are ready", || {
+            self.balancer.ready().iter().all(|ready| *ready).then_some(())
+        });
+    }
+
+    /// Restarts a replica, and returns when it is ready again.
+    pub(crate) fn restart_replica(&self, at: usize) {
+        self.until_ready();
+        self.replicas[at].restart();
+        self.until_ready();
+    }
+
+    /// Returns when both replicas serve the certificate that is in their folder.
+    pub(crate) fn until_certificate_is_served(&self) {
+        let expected = CertificateDer::from_pem_slice(self.certificates.current().as_bytes()).unwrap();
+        let tls = trusting(&self.certificates.authority());
+        for replica in &self.replicas {
+            eventually("the new certificate is served", || {
+                let address = replica.endpoint().webhook;
+                let served = self.runtime.block_on(async {
+                    let stream = TcpStream::connect(address).await.ok()?;
+                    let name = ServerName::try_from("localhost").unwrap();
+                    let stream = tls.connect(name, stream).await.ok()?;
+                    let (_, session) = stream.get_ref();
+                    Some(session.peer_certificates()?.first()?.clone().into_owned())
+                });
+                (served.as_ref() == Some(&expected)).then_some(())
+            });
+        }
+    }
+
+    /// Registers the webhooks of the manifests by URL, each rule at the port that `port_for` gives its resources, and
+    /// returns when the API server calls them.
+    pub(crate) fn register(&self, port_for: impl Fn(&str) -> u16) {
+        let authority = STANDARD.encode(self.certificates.authority());
+        for file in ["validating-webhook.yaml", "mutating-webhook.yaml"] {
+            let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("manifests/base")
+                .join(file);
+            let text = fs::read_to_string(manifest).unwrap();
+            let configuration: Value = serde_saphyr::from_str(&text).unwrap();
+            let mut by_port: Vec<(u16, Value)> = Vec::new();
+            for port in ports(&configuration, &port_for) {
+                let mut part = configuration.clone();
+                if !by_port.is_empty() {
+                    part["metadata"]["name"] = json!(format!("lanekeeper-{port}"));
+                }
+                let webhooks = part["webhooks"].as_array_mut().unwrap();
+                for webhook in &mut *webhooks {
+                    self.lead(webhook, port, &authority);
+                    keep(webhook, |resource| port_for(resource) == port);
+                }
+                webhooks.retain(|webhook| !webhook["rules"].as_array().unwrap().is_empty());
+                by_port.push((port, part));
+            }
+            for (_, part) in by_port {
+                let part = part.to_string();
+                self.plane
+                    .kubectl_stdin(&["apply", "-f", "-"], &part)
+                    .expect_success();
+            }
+        }
+        self.until_called(port_for);
+    }
+
+    /// Leads a webhook to a port of this machine.
+    fn lead(&self, webhook: &mut Value, port: u16, authority: &str) {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+        let url = format!("https://{}:{port}{path}", self.by.host());
+        webhook["clientConfig"] = json!({"url": url, "caBundle": authority});
+    }
+
+    /// Returns when changes are judged, each by who is registered for its kind.
+    fn until_called(&self, port_for: impl Fn(&str) -> u16) {
+        for (kind, resource, spec, webhooks) in [
+            (
+                "VirtualService",
+                "virtualservices",
+                json!({"hosts": ["probe"]}),
+                &["mutate", "validate"][..],
+            ),
+            (
+                "DestinationRule",
+                "destinationrules",
+                json!({"host": "probe"}),
+                &["validate"][..],
+            ),
+        ] {
+            let mut number = 0;
+            eventually(&format!("the API server calls the webhooks for a {kind}"), || {
+                // A name for each try: what the API server did before it knew of the webhooks is none of it.
+                number += 1;
+                let name = format!("probe-{}-{number}", port_for(resource));
+                let probe = json!({"apiVersion": "networking.istio.io/v1", "kind": kind, "spec": spec,
+                    "metadata": {"name": name, "namespace": OPEN}});
+                self.plane
+                    .kubectl_stdin(&["apply", "--dry-run=server", "-f", "-"], &probe.to_string())
+                    .expect_success();
+                let made: Vec<Vec<Value>> = self.replicas.iter().map(Replica::decisions).collect();
+                webhooks
+                    .iter()
+                    .all(|webhook| {
+                        let by = self.replicas.iter().zip(&made).filter(|(_, made)| {
+                            made.iter()
+                                .any(|decision| decision["webhook"] == *webhook && decision["name"] == *name)
+                        });
+                        let by: Vec<u16> = by.map(|(replica, _)| replica.endpoint().webhook.port()).collect();
+                        let port = port_for(resource);
+                        by.len() == 1 && (port == self.balancer.port() || by == [port])
+                    })
+                    .then_some(())
+            });
+        }
+    }
+
+    /// What both replicas have decided.
+    pub(crate) fn decisions(&self) -> Vec<Value> {
+        self.replicas.iter().flat_map(Replica::decisions).collect()
+    }
+
+    /// Proves which protocol was spoken: all connections have offered it, and HTTP/2 is chosen where it is offered.
+    pub(crate) fn assert_protocol(&self) {
+        let (http2, http1) = self.balancer.offers();
+        match self.by {
+            By::Address => assert!(
+                http2 > 0 && http1 == 0,
+                "{http2} offers of HTTP/2, {http1} of HTTP/1.1 only"
+            ),
+            By::Name => assert!(
+                http1 > 0 && http2 == 0,
+                "{http2} offers of HTTP/2, {http1} of HTTP/1.1 only"
+            ),
+        }
+    }
+
+    /// What a replica says of an object that is created, asked past the API server.
+    pub(crate) fn ask(&self, replica: usize, object: &Value) -> Value {
+        let tls = trusting(&self.certificates.authority());
+        let address = self.replicas[replica].endpoint().webhook;
+        self.runtime.block_on(ask(address, &tls, object))
+    }
+
+    /// A client of the API server for the administrator.
+    pub(crate) fn client(&self) -> kube::Client {
+        let kubeconfig = self.plane.kubeconfig_path();
+        self.runtime.block_on(self.plane.client(&kubeconfig))
+    }
+
+    /// Applies an object as the administrator, which has to succeed.
+    pub(crate) fn apply(&self, object: &Value) {
+        self.plane
+            .kubectl_stdin(&["apply", "-f", "-"], &object.to_string())
+            .expect_success();
+    }
+}
+
+/// The ports that the rules of a configuration are spread over.
+fn ports(configuration: &Value, port_for: impl Fn(&str) -> u16) -> Vec<u16> {
+    let webhooks = configuration["webhooks"].as_array().unwrap().iter();
+    let rules = webhooks.flat_map(|webhook| webhook["rules"].as_array().unwrap());
+    let resources = rules.flat_map(|rule| rule["resources"].as_array().unwrap());
+    let ports = resources.map(|resource| port_for(resource.as_str().unwrap()));
+    ports
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+/// Keeps of a webhook's rules what is about certain resources.
+fn keep(webhook: &mut Value, is_kept: impl Fn(&str) -> bool) {
+    let rules = webhook["rules"].as_array_mut().unwrap();
+    for rule in &mut *rules {
+        let resources = rule["resources"].as_array_mut().unwrap();
+        resources.retain(|resource| is_kept(resource.as_str().unwrap()));
+    }
+    rules.retain(|rule| !rule["resources"].as_array().unwrap().is_empty());
+}

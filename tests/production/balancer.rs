@@ -1,12 +1,13 @@
 //! What kube-proxy is to a Service.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
 
 /// How often the replicas are asked whether they are ready.
@@ -23,8 +24,11 @@ pub(crate) struct Endpoint {
 }
 
 /// Gives each new connection to the next replica that is ready. Connections that are made stay where they are.
+///
+/// It is reached by a port of this machine, or by a socket in the file system as the proxy that the API server asks
+/// for every connection to a Service (`EgressSelectorConfiguration`, "HTTPConnect").
 pub(crate) struct Balancer {
-    address: SocketAddr,
+    port: u16,
     state: Arc<State>,
 }
 
@@ -38,12 +42,10 @@ struct State {
 
 impl Balancer {
     /// Has to be called within a runtime, and ends with it.
-    pub(crate) async fn before(endpoints: &[Endpoint]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+    pub(crate) async fn before(endpoints: &[Endpoint], socket: &Path) -> Self {
+        let endpoints = endpoints.iter();
         let state = Arc::new(State {
             endpoints: endpoints
-                .iter()
                 .map(|endpoint| (*endpoint, AtomicBool::new(false)))
                 .collect(),
             next: AtomicUsize::new(0),
@@ -51,22 +53,41 @@ impl Balancer {
             http1: AtomicUsize::new(0),
             nowhere: AtomicUsize::new(0),
         });
-        for at in 0..endpoints.len() {
+        for at in 0..state.endpoints.len() {
             let state = Arc::clone(&state);
             tokio::spawn(async move { state.follow(at).await });
         }
-        let accepting = Arc::clone(&state);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let state = Arc::clone(&accepting);
-                tokio::spawn(async move { state.pass_on(client).await });
+                client.set_nodelay(true).ok();
+                let state = Arc::clone(&shared);
+                tokio::spawn(async move { state.pass_on(client, None).await });
             }
         });
-        Self { address, state }
+        let listener = UnixListener::bind(socket).unwrap();
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let state = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    // It says which Service it means, and waits; there is one.
+                    let mut asked = Vec::new();
+                    while !asked.ends_with(b"\r\n\r\n") {
+                        asked.push(client.read_u8().await?);
+                    }
+                    state.pass_on(client, Some("HTTP/1.1 200 OK\r\n\r\n")).await;
+                    std::io::Result::Ok(())
+                });
+            }
+        });
+        Self { port, state }
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.address.port()
+        self.port
     }
 
     /// Which replicas get new connections.
@@ -99,24 +120,27 @@ impl State {
         }
     }
 
-    async fn pass_on(&self, mut client: TcpStream) {
-        let mut first = [0; 4096];
-        let length = client.peek(&mut first).await.unwrap_or(0);
-        let offers_http2 = first[..length]
-            .windows(OFFERS_HTTP2.len())
-            .any(|part| part == OFFERS_HTTP2);
-        let count = if offers_http2 { &self.http2 } else { &self.http1 };
-        count.fetch_add(1, Ordering::SeqCst);
-
+    /// Passes a connection on, once it has said `welcome` to who waits for that.
+    async fn pass_on(&self, mut client: impl AsyncRead + AsyncWrite + Unpin, welcome: Option<&str>) {
         let Some(mut server) = self.connect().await else {
             self.nowhere.fetch_add(1, Ordering::SeqCst);
             return;
         };
-        for stream in [&client, &server] {
-            let _ = stream.set_nodelay(true);
-        }
+        server.set_nodelay(true).ok();
+        let pass = async {
+            client.write_all(welcome.unwrap_or_default().as_bytes()).await?;
+            let mut first = [0; 4096];
+            let length = client.read(&mut first).await?;
+            let offers_http2 = first[..length]
+                .windows(OFFERS_HTTP2.len())
+                .any(|part| part == OFFERS_HTTP2);
+            let count = if offers_http2 { &self.http2 } else { &self.http1 };
+            count.fetch_add(1, Ordering::SeqCst);
+            server.write_all(&first[..length]).await?;
+            tokio::io::copy_bidirectional(&mut client, &mut server).await
+        };
         // Whichever way it ends, both ends learn of it.
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        let _ = pass.await;
     }
 
     async fn connect(&self) -> Option<TcpStream> {

@@ -37,9 +37,9 @@ impl Certificates {
 
     /// Puts a new pair in the place of the old one.
     pub(crate) fn rotate(&mut self) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names = ["localhost", "127.0.0.1", "lanekeeper.lanekeeper-system.svc"];
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names)
+        let certificate = CertificateParams::new(names.map(str::to_owned))
             .unwrap()
             .signed_by(&key, &self.authority)
             .unwrap();

@@ -93,5 +93,5 @@ fn of_two_at_once_one_is_denied_or_both_are_found_over_http2() {
 
 #[test]
 fn of_two_at_once_one_is_denied_or_both_are_found_over_http1() {
-    run(By::Name);
+    run(By::Service);
 }

@@ -148,5 +148,5 @@ fn faults_of_the_control_plane_are_outlived_over_http2() {
 
 #[test]
 fn faults_of_the_control_plane_are_outlived_over_http1() {
-    run(By::Name);
+    run(By::Service);
 }

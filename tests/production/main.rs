@@ -8,9 +8,9 @@
 //!                └──────────────── the same ones, each once ──────────┘
 //! ```
 //!
-//! Each scenario runs twice: registered by an address of this machine, where the API server speaks HTTP/2, and by a
-//! name, where it speaks HTTP/1.1 (`isLocalHost` in `k8s.io/apiserver/pkg/util/webhook/client.go`), as it does to a
-//! Service. `LANEKEEPER_LONG=1` makes them as long as they have to be to tell of production; else they take seconds.
+//! Scenarios run twice: registered by an address of this machine, where the API server speaks HTTP/2, and by the
+//! Service, where it speaks HTTP/1.1 (`k8s.io/apiserver/pkg/util/webhook/client.go`). `LANEKEEPER_LONG=1` makes them as
+//! long as they have to be to tell of production; else they take seconds.
 
 #![allow(
     clippy::expect_used,

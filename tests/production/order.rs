@@ -76,5 +76,5 @@ fn what_one_replica_allowed_the_other_counts_on_over_http2() {
 
 #[test]
 fn what_one_replica_allowed_the_other_counts_on_over_http1() {
-    run(By::Name);
+    run(By::Service);
 }

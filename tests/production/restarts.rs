@@ -74,5 +74,5 @@ fn restarts_and_rotations_lose_nothing_over_http2() {
 
 #[test]
 fn restarts_and_rotations_lose_nothing_over_http1() {
-    run(By::Name);
+    run(By::Service);
 }

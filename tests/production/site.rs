@@ -24,18 +24,16 @@ use crate::replica::Replica;
 pub(crate) enum By {
     /// By an address of this machine: it speaks HTTP/2.
     Address,
-    /// By a name: it speaks HTTP/1.1. With its final dot, `localhost` is not the word that the API server looks for,
-    /// but the same host for the resolver and for certificates, whatever else `/etc/hosts` has.
-    Name,
+    /// By the Service of the manifests: it speaks HTTP/1.1.
+    Service,
 }
 
-impl By {
-    const fn host(self) -> &'static str {
-        match self {
-            Self::Address => "127.0.0.1",
-            Self::Name => "localhost.",
-        }
-    }
+/// Has the API server ask a socket for each connection to a Service, which nothing else leads anywhere here.
+fn egress(socket: &Path) -> String {
+    let connection = json!({"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": socket}}});
+    json!({"apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": connection}]})
+    .to_string()
 }
 
 /// A control plane, two replicas under the rights of the manifests, and a balancer before them.
@@ -61,7 +59,11 @@ impl Site {
         by: By,
         kubeconfigs: impl FnOnce(&Runtime, &ControlPlane, &Path) -> [PathBuf; 2],
     ) -> Self {
-        let plane = ControlPlane::start();
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, configuration) = (folder.path().join("balancer"), folder.path().join("egress.yaml"));
+        fs::write(&configuration, egress(&socket)).unwrap();
+        let flag = format!("--egress-selector-config-file={}", configuration.display());
+        let plane = ControlPlane::with_flags(vec![flag]);
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/base");
         plane.install_istio_crds();
         plane.install_crds(&base.join("crd.yaml"));
@@ -69,7 +71,7 @@ impl Site {
             plane.kubectl_stdin(&["apply", "-f", "-"], text).expect_success();
         };
         apply(r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}"#);
-        for file in ["namespace.yaml", "rbac.yaml"] {
+        for file in ["namespace.yaml", "rbac.yaml", "service.yaml"] {
             apply(&fs::read_to_string(base.join(file)).unwrap());
         }
         for (name, mode) in [(OPEN, "enforce"), (GUARDED, "protect")] {
@@ -84,7 +86,6 @@ impl Site {
         let kubeconfig = plane.kubeconfig_for_token(token.trim());
 
         let runtime = Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::in_folder(&folder.path().join("tls"));
         let kubeconfigs = kubeconfigs(&runtime, &plane, &kubeconfig);
         let mut names = ["one", "two"].into_iter();
@@ -97,7 +98,7 @@ impl Site {
             Replica::start(names.next().unwrap(), folder.path(), arguments)
         });
         let endpoints: Vec<_> = replicas.iter().map(Replica::endpoint).collect();
-        let balancer = runtime.block_on(Balancer::before(&endpoints));
+        let balancer = runtime.block_on(Balancer::before(&endpoints, &socket));
         let site = Self {
             plane,
             balancer,
@@ -146,7 +147,7 @@ impl Site {
         }
     }
 
-    /// Registers the webhooks of the manifests by URL, each rule at the port that `port_for` gives its resources, and
+    /// Registers the webhooks of the manifests, each rule at the port that `port_for` gives its resources, and
     /// returns when the API server calls them.
     pub(crate) fn register(&self, port_for: impl Fn(&str) -> u16) {
         let authority = STANDARD.encode(self.certificates.authority());
@@ -180,11 +181,14 @@ impl Site {
         self.until_called(port_for);
     }
 
-    /// Leads a webhook to a port of this machine.
+    /// Leads a webhook to the Service, or to a port of this machine.
     fn lead(&self, webhook: &mut Value, port: u16, authority: &str) {
-        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
-        let url = format!("https://{}:{port}{path}", self.by.host());
-        webhook["clientConfig"] = json!({"url": url, "caBundle": authority});
+        if self.by == By::Address || port != self.balancer.port() {
+            let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
+            let url = format!("https://127.0.0.1:{port}{path}");
+            webhook["clientConfig"] = json!({"url": url});
+        }
+        webhook["clientConfig"]["caBundle"] = json!(authority);
     }
 
     /// Returns when changes are judged, each by who is registered for its kind.
@@ -243,7 +247,7 @@ impl Site {
                 http2 > 0 && http1 == 0,
                 "{http2} offers of HTTP/2, {http1} of HTTP/1.1 only"
             ),
-            By::Name => assert!(
+            By::Service => assert!(
                 http1 > 0 && http2 == 0,
                 "{http2} offers of HTTP/2, {http1} of HTTP/1.1 only"
             ),

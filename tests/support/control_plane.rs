@@ -122,6 +122,8 @@ pub struct ControlPlane {
     api_server: Mutex<Component>,
     etcd: Component,
     port: u16,
+    /// What the API server is told beside.
+    flags: Vec<String>,
     kubectl: PathBuf,
     /// Numbers the files and folders that calls make.
     calls: AtomicUsize,
@@ -136,6 +138,15 @@ impl ControlPlane {
     ///
     /// When a component is missing or does not come up; the message holds the end of its log.
     pub fn start() -> Self {
+        Self::with_flags(Vec::new())
+    }
+
+    /// The same with more flags for the API server.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub fn with_flags(flags: Vec<String>) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("lk-")
             .tempdir()
@@ -143,7 +154,7 @@ impl ControlPlane {
         write_settings(dir.path());
 
         let etcd = start_etcd(dir.path());
-        let (api_server, port) = start_api_server(dir.path());
+        let (api_server, port) = start_api_server(dir.path(), &flags);
         for account in &Account::ALL {
             let path = kubeconfig_of(dir.path(), account);
             let user = format!("token: {}", account.token());
@@ -155,6 +166,7 @@ impl ControlPlane {
             api_server: Mutex::new(api_server),
             etcd,
             port,
+            flags,
             kubectl: program("kubectl"),
             calls: AtomicUsize::new(0),
             dir,
@@ -189,7 +201,7 @@ impl ControlPlane {
             thread::sleep(away);
             let number = self.calls.fetch_add(1, Ordering::Relaxed);
             let mut command = mortal(&program("kube-apiserver"));
-            command.args(api_server_args(self.dir.path(), self.port));
+            command.args(api_server_args(self.dir.path(), self.port, &self.flags));
             *api_server = Component::run(&format!("kube-apiserver-{number}"), self.dir.path(), command);
             api_server.until("serving", || api_server.log_contains("Serving securely on"));
         }
@@ -668,11 +680,11 @@ fn start_etcd(dir: &Path) -> Component {
 }
 
 /// Starts the API server on a free port, and returns when it serves there.
-fn start_api_server(dir: &Path) -> (Component, u16) {
+fn start_api_server(dir: &Path, flags: &[String]) -> (Component, u16) {
     // Between choosing a port and binding it, another process may take it.
     for _ in 0..5 {
         let port = free_port();
-        let component = Component::spawn("kube-apiserver", dir, &api_server_args(dir, port));
+        let component = Component::spawn("kube-apiserver", dir, &api_server_args(dir, port, flags));
         let mut taken = false;
         component.until("serving", || {
             taken = component.log_contains("address already in use");
@@ -685,8 +697,8 @@ fn start_api_server(dir: &Path) -> (Component, u16) {
     panic!("five free ports in a row were taken by others before kube-apiserver had them");
 }
 
-fn api_server_args(dir: &Path, port: u16) -> Vec<String> {
-    vec![
+fn api_server_args(dir: &Path, port: u16, flags: &[String]) -> Vec<String> {
+    let own = vec![
         format!("--etcd-servers={}", etcd_url(dir)),
         flag_path("cert-dir", &certificates(dir)),
         "--bind-address=127.0.0.1".into(),
@@ -706,7 +718,8 @@ fn api_server_args(dir: &Path, port: u16) -> Vec<String> {
         "--allow-privileged=true".into(),
         flag_path("audit-policy-file", &audit_policy(dir)),
         flag_path("audit-log-path", &audit_log(dir)),
-    ]
+    ];
+    [own, flags.to_vec()].concat()
 }
 
 fn etcd_url(dir: &Path) -> String {

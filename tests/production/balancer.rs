@@ -23,10 +23,15 @@ pub(crate) struct Endpoint {
     pub(crate) admin: SocketAddr,
 }
 
+/// The Service's port at which it leads to one replica alone.
+pub(crate) fn service_port(replica: usize) -> u16 {
+    [1001, 1002][replica]
+}
+
 /// Gives each new connection to the next replica that is ready. Connections that are made stay where they are.
 ///
 /// It is reached by a port of this machine, or by a socket in the file system as the proxy that the API server asks
-/// for every connection to a Service (`EgressSelectorConfiguration`, "HTTPConnect").
+/// for every connection to a Service (`EgressSelectorConfiguration`).
 pub(crate) struct Balancer {
     port: u16,
     state: Arc<State>,
@@ -64,7 +69,7 @@ impl Balancer {
             while let Ok((client, _)) = listener.accept().await {
                 client.set_nodelay(true).ok();
                 let state = Arc::clone(&shared);
-                tokio::spawn(async move { state.pass_on(client, None).await });
+                tokio::spawn(async move { state.pass_on(client, None, "").await });
             }
         });
         let listener = UnixListener::bind(socket).unwrap();
@@ -73,12 +78,17 @@ impl Balancer {
             while let Ok((mut client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    // It says which Service it means, and waits; there is one.
+                    // It says which address it means, and waits.
                     let mut asked = Vec::new();
                     while !asked.ends_with(b"\r\n\r\n") {
                         asked.push(client.read_u8().await?);
                     }
-                    state.pass_on(client, Some("HTTP/1.1 200 OK\r\n\r\n")).await;
+                    let only = (0..state.endpoints.len()).find(|at| {
+                        let address = format!(":{} HTTP/1.1\r\n", service_port(*at));
+                        String::from_utf8_lossy(&asked).contains(&address)
+                    });
+                    let welcome = "HTTP/1.1 200 OK\r\n\r\n";
+                    state.pass_on(client, only, welcome).await;
                     std::io::Result::Ok(())
                 });
             }
@@ -120,15 +130,20 @@ impl State {
         }
     }
 
-    /// Passes a connection on, once it has said `welcome` to who waits for that.
-    async fn pass_on(&self, mut client: impl AsyncRead + AsyncWrite + Unpin, welcome: Option<&str>) {
-        let Some(mut server) = self.connect().await else {
+    /// Passes a connection on, to `only` one of the replicas or to the next that is ready, once it has said `welcome`.
+    async fn pass_on(
+        &self,
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        only: Option<usize>,
+        welcome: &str,
+    ) {
+        let Some(mut server) = self.connect(only).await else {
             self.nowhere.fetch_add(1, Ordering::SeqCst);
             return;
         };
         server.set_nodelay(true).ok();
         let pass = async {
-            client.write_all(welcome.unwrap_or_default().as_bytes()).await?;
+            client.write_all(welcome.as_bytes()).await?;
             let mut first = [0; 4096];
             let length = client.read(&mut first).await?;
             let offers_http2 = first[..length]
@@ -143,7 +158,10 @@ impl State {
         let _ = pass.await;
     }
 
-    async fn connect(&self) -> Option<TcpStream> {
+    async fn connect(&self, only: Option<usize>) -> Option<TcpStream> {
+        if let Some(only) = only {
+            return TcpStream::connect(self.endpoints[only].0.webhook).await.ok();
+        }
         let ready: Vec<&Endpoint> = self
             .endpoints
             .iter()

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use crate::control_plane::eventually;
 use crate::load::{Answer, Write};
+use crate::long_or;
 use crate::objects::{Kind, OPEN, deployment, destination_rule, route, service, subsets, virtual_service};
 use crate::replica::check;
-use crate::site::{By, Site};
-use crate::{long_or, turn};
+use crate::site::Site;
 
 /// One takes the subset away, the other routes to it; which of them is a little earlier changes from round to round.
-fn run(by: By) {
-    let _turn = turn();
-    let site = Site::start(by);
+pub(crate) fn run(site: &Site) {
     site.apply(&service(OPEN, "portal"));
     for lane in ["a", "b"] {
         site.apply(&deployment(OPEN, "portal", lane));
@@ -84,14 +82,4 @@ fn run(by: By) {
     let (is_clean, found) = check(&kubeconfig, OPEN);
     assert!(is_clean, "{found}");
     eprintln!("two at once, {rounds} times: one was denied {denied} times, both passed {passed} times");
-}
-
-#[test]
-fn of_two_at_once_one_is_denied_or_both_are_found_over_http2() {
-    run(By::Address);
-}
-
-#[test]
-fn of_two_at_once_one_is_denied_or_both_are_found_over_http1() {
-    run(By::Service);
 }

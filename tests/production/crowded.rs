@@ -52,7 +52,7 @@ fn others_are_answered_beside_many_idle_and_slow_connections() {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        assert!(crowd.size() > (IDLE + SLOW) / 2, "{} have stayed", crowd.size());
+        assert!(crowd.size() > IDLE, "{} are there", crowd.size());
         drop(crowd);
     });
 

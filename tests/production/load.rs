@@ -154,7 +154,7 @@ struct State {
     pace: tokio::sync::Mutex<Interval>,
     is_over: AtomicBool,
     /// Whether the API server is away from those that ask it: what fails now is none of the webhook's failures, and
-    /// what has to be denied may pass with a warning. Read-held by a write that would do harm then.
+    /// what has to be denied may pass with a warning. Read-held by each write.
     is_server_away: RwLock<bool>,
     outcome: Mutex<Outcome>,
     writes: AtomicUsize,
@@ -231,7 +231,7 @@ impl Load {
         self.state.writes.load(Ordering::SeqCst)
     }
 
-    /// Says whether the API server is away from now on, once no write is under way that must not pass.
+    /// Says whether the API server is away from now on, at a moment when no write is under way.
     pub(crate) fn server_is_away(&self, is_away: bool) {
         *self.state.is_server_away.blocking_write() = is_away;
     }
@@ -284,30 +284,10 @@ impl State {
             for right in life(namespace, &host) {
                 self.write(&right, Expected::Allowed).await;
                 if let Some(wrong) = wrongs.pop_front() {
-                    self.try_to_break(&wrong).await;
+                    self.write(&wrong, Expected::Denied).await;
                 }
             }
             round += 1;
-        }
-    }
-
-    /// Writes what has to be denied; if it would do harm, only while it will be.
-    async fn try_to_break(&self, wrong: &Write) {
-        let is_harmless = wrong.method == Method::POST;
-        if is_harmless {
-            return self.write(wrong, Expected::Denied).await;
-        }
-        let is_away = self.is_server_away.read().await;
-        if !*is_away {
-            self.write(wrong, Expected::Denied).await;
-        }
-    }
-
-    fn is_away(&self) -> bool {
-        match self.is_server_away.try_read() {
-            Ok(is_away) => *is_away,
-            // It is about to be.
-            Err(_) => true,
         }
     }
 
@@ -316,12 +296,18 @@ impl State {
         let mut tries = 0;
         loop {
             self.pace.lock().await.tick().await;
-            let was_away = self.is_away();
+            let is_away = self.is_server_away.read().await;
+            // What has to be denied may pass then: not what would break something for good.
+            if *is_away && expected == Expected::Denied && write.method != Method::POST {
+                return;
+            }
             let started = Instant::now();
             let answer = write.send(&self.client).await;
-            let is_away = was_away || self.is_away();
             tries += 1;
-            if is_away && self.is_for_another_try(write, &answer, tries).await {
+            if *is_away && is_the_servers_own(write, &answer, tries) {
+                self.outcome.lock().retried += 1;
+                drop(is_away);
+                tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
             self.writes.fetch_add(1, Ordering::SeqCst);
@@ -330,38 +316,33 @@ impl State {
             match (&answer, expected) {
                 (Answer::Allowed, Expected::Allowed) => outcome.allowed += 1,
                 (Answer::Denied(_), Expected::Denied) => outcome.denied += 1,
-                (Answer::Unconfirmed, Expected::Denied) if is_away => outcome.unconfirmed += 1,
-                (Answer::Unconfirmed, Expected::Allowed) if is_away => outcome.allowed += 1,
+                (Answer::Unconfirmed, Expected::Denied) if *is_away => outcome.unconfirmed += 1,
+                (Answer::Unconfirmed, Expected::Allowed) if *is_away => outcome.allowed += 1,
                 // An earlier try has done it.
-                (Answer::Failed(why), Expected::Allowed) if tries > 1 && is_done(write, why) => {
-                    outcome.allowed += 1
-                }
-                (Answer::Failed(why), Expected::Denied) if tries > 1 && is_done(write, why) => {
-                    outcome.unconfirmed += 1
-                }
+                (Answer::Failed(why), _) if tries > 1 && is_done(write, why) => match expected {
+                    Expected::Allowed => outcome.allowed += 1,
+                    Expected::Denied => outcome.unconfirmed += 1,
+                },
                 _ => {
                     outcome.wrong += 1;
                     if outcome.shown.len() < SHOWN {
-                        outcome
-                            .shown
-                            .push(format!("{write}\n  has to be {expected:?} and is {answer:?}"));
+                        let shown = format!("{write}\n  has to be {expected:?} and is {answer:?}");
+                        outcome.shown.push(shown);
                     }
                 }
             }
             return;
         }
     }
+}
 
-    /// Whether an answer is the API server's own failure. That it could not call the webhook is none.
-    async fn is_for_another_try(&self, write: &Write, answer: &Answer, tries: usize) -> bool {
-        let Answer::Failed(why) = answer else { return false };
-        if why.contains("failed calling webhook") || (tries > 1 && is_done(write, why)) {
-            return false;
-        }
-        self.outcome.lock().retried += 1;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        true
-    }
+/// Whether an answer is the API server's own failure. That it could not call the webhook is none.
+fn is_the_servers_own(write: &Write, answer: &Answer, tries: usize) -> bool {
+    let Answer::Failed(why) = answer else {
+        return false;
+    };
+    let is_done = tries > 1 && is_done(write, why);
+    !is_done && !why.contains("failed calling webhook")
 }
 
 /// What the API server has logged, without the denials that it had to pass on.

@@ -35,6 +35,7 @@ mod crowded;
 mod decisions;
 mod faults;
 mod load;
+mod meetings;
 mod objects;
 mod order;
 mod replica;

@@ -2,28 +2,21 @@
 
 use crate::control_plane::eventually;
 use crate::load::{Answer, Write};
+use crate::long_or;
 use crate::objects::{Kind, OPEN, deployment, destination_rule, service, virtual_service};
-use crate::site::{By, Site};
-use crate::{long_or, turn};
+use crate::site::{Site, Whom};
 
 /// A `DestinationRule` through one replica and, when it is there, a `VirtualService` that needs it through the other.
-fn run(by: By) {
-    let _turn = turn();
-    let site = Site::start(by);
-    let port = |replica: usize| site.replicas[replica].endpoint().webhook.port();
-    site.register(|resource| port(usize::from(resource != "destinationrules")));
-    site.apply(&service(OPEN, "portal"));
-    site.apply(&deployment(OPEN, "portal", "a"));
+pub(crate) fn run(site: &Site) {
+    site.register(|resource| Whom::Only(usize::from(resource != "destinationrules")));
+    site.apply(&service(OPEN, "ordered"));
+    site.apply(&deployment(OPEN, "ordered", "a"));
     let client = site.client();
     // A rule that is there before, so that a route to a subset that it does not have is denied and not only told of.
-    site.apply(&destination_rule(OPEN, "portal", &["a"]));
-    let wrong = Write::create(
-        Kind::VirtualService,
-        virtual_service(OPEN, "wrong", "portal", "none"),
-    );
+    site.apply(&destination_rule(OPEN, "ordered", &["a"]));
     eventually("the second replica denies what is wrong", || {
-        let answer = site.runtime.block_on(wrong.send(&client));
-        matches!(answer, Answer::Denied(_)).then_some(())
+        let answer = site.ask(1, &virtual_service(OPEN, "asked", "ordered", "none"));
+        (answer["allowed"] == false).then_some(())
     });
 
     let rounds = long_or(1000, 40);
@@ -31,12 +24,12 @@ fn run(by: By) {
     site.runtime.block_on(async {
         for round in 0..rounds {
             let lane = format!("lane-{round}");
-            let deployed = Write::create(Kind::Deployment, deployment(OPEN, "portal", &lane));
-            let spec = crate::objects::subsets("portal", &["a", &lane]);
-            let rule = Write::edit(Kind::DestinationRule, OPEN, "portal", &spec);
+            let deployed = Write::create(Kind::Deployment, deployment(OPEN, "ordered", &lane));
+            let spec = crate::objects::subsets("ordered", &["a", &lane]);
+            let rule = Write::edit(Kind::DestinationRule, OPEN, "ordered", &spec);
             let route = Write::create(
                 Kind::VirtualService,
-                virtual_service(OPEN, &lane, "portal", &lane),
+                virtual_service(OPEN, &lane, "ordered", &lane),
             );
             let clear = Write::delete(Kind::VirtualService, OPEN, &lane);
             for write in [deployed, rule, route, clear] {
@@ -67,14 +60,4 @@ fn run(by: By) {
         "{}",
         has(&two, "VirtualService")
     );
-}
-
-#[test]
-fn what_one_replica_allowed_the_other_counts_on_over_http2() {
-    run(By::Address);
-}
-
-#[test]
-fn what_one_replica_allowed_the_other_counts_on_over_http1() {
-    run(By::Service);
 }

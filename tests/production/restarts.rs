@@ -28,13 +28,13 @@ fn restart_everything(site: &mut Site, is_server_too: bool) {
         thread::sleep(long_or(Duration::from_secs(11), Duration::ZERO));
         site.restart_replica(replica);
         if is_server_too && replica == 0 {
-            let from = now();
             load.server_is_away(true);
+            let from = now();
             // A server that ends in order waits a minute for the watches that it has.
             let signal = long_or("TERM", "KILL");
             site.plane.restart_api_server(signal, Duration::from_millis(500));
-            // The replicas' watches come back within their longest wait.
-            thread::sleep(Duration::from_secs(6));
+            // The replicas find out which of their connections have died.
+            thread::sleep(Duration::from_secs(3));
             load.server_is_away(false);
             away.push((from, now()));
         }

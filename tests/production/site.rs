@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::asking::ask;
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, service_port};
 use crate::certificates::Certificates;
 use crate::control_plane::{ControlPlane, eventually};
 use crate::crowd::trusting;
@@ -26,6 +26,15 @@ pub(crate) enum By {
     Address,
     /// By the Service of the manifests: it speaks HTTP/1.1.
     Service,
+}
+
+/// Who is asked about a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// Whoever is ready.
+    Any,
+    /// One replica alone.
+    Only(usize),
 }
 
 /// Has the API server ask a socket for each connection to a Service, which nothing else leads anywhere here.
@@ -74,6 +83,19 @@ impl Site {
         for file in ["namespace.yaml", "rbac.yaml", "service.yaml"] {
             apply(&fs::read_to_string(base.join(file)).unwrap());
         }
+        let ports =
+            [0, 1].map(|replica| json!({"name": format!("only-{replica}"), "port": service_port(replica)}));
+        let ports = json!({"spec": {"ports": ports}}).to_string();
+        plane
+            .kubectl(&[
+                "patch",
+                "service",
+                "lanekeeper",
+                "--namespace=lanekeeper-system",
+                "-p",
+                &ports,
+            ])
+            .expect_success();
         for (name, mode) in [(OPEN, "enforce"), (GUARDED, "protect")] {
             let labels = json!({"lanekeeper.dev/enforcement": mode});
             let metadata = json!({"name": name, "labels": labels});
@@ -109,8 +131,7 @@ impl Site {
             _folder: folder,
         };
         site.until_ready();
-        let port = site.balancer.port();
-        site.register(|_| port);
+        site.register(|_| Whom::Any);
         site
     }
 
@@ -147,9 +168,9 @@ impl Site {
         }
     }
 
-    /// Registers the webhooks of the manifests, each rule at the port that `port_for` gives its resources, and
-    /// returns when the API server calls them.
-    pub(crate) fn register(&self, port_for: impl Fn(&str) -> u16) {
+    /// Registers the webhooks of the manifests, each resource at who `whom` gives for it, and returns when the API
+    /// server calls them.
+    pub(crate) fn register(&self, whom: impl Fn(&str) -> Whom) {
         let authority = STANDARD.encode(self.certificates.authority());
         for file in ["validating-webhook.yaml", "mutating-webhook.yaml"] {
             let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -157,42 +178,43 @@ impl Site {
                 .join(file);
             let text = fs::read_to_string(manifest).unwrap();
             let configuration: Value = serde_saphyr::from_str(&text).unwrap();
-            let mut by_port: Vec<(u16, Value)> = Vec::new();
-            for port in ports(&configuration, &port_for) {
+            for who in [Whom::Any, Whom::Only(0), Whom::Only(1)] {
                 let mut part = configuration.clone();
-                if !by_port.is_empty() {
-                    part["metadata"]["name"] = json!(format!("lanekeeper-{port}"));
+                if let Whom::Only(replica) = who {
+                    part["metadata"]["name"] = json!(format!("lanekeeper-{replica}"));
                 }
                 let webhooks = part["webhooks"].as_array_mut().unwrap();
                 for webhook in &mut *webhooks {
-                    self.lead(webhook, port, &authority);
-                    keep(webhook, |resource| port_for(resource) == port);
+                    self.lead(webhook, who);
+                    webhook["clientConfig"]["caBundle"] = json!(authority);
+                    keep(webhook, |resource| whom(resource) == who);
                 }
                 webhooks.retain(|webhook| !webhook["rules"].as_array().unwrap().is_empty());
-                by_port.push((port, part));
-            }
-            for (_, part) in by_port {
-                let part = part.to_string();
-                self.plane
-                    .kubectl_stdin(&["apply", "-f", "-"], &part)
-                    .expect_success();
+                self.apply(&part);
             }
         }
-        self.until_called(port_for);
+        self.until_called(whom);
     }
 
-    /// Leads a webhook to the Service, or to a port of this machine.
-    fn lead(&self, webhook: &mut Value, port: u16, authority: &str) {
-        if self.by == By::Address || port != self.balancer.port() {
-            let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap();
-            let url = format!("https://127.0.0.1:{port}{path}");
-            webhook["clientConfig"] = json!({"url": url});
+    /// Leads a webhook to a port of this machine, where it is not to stay with its Service.
+    fn lead(&self, webhook: &mut Value, who: Whom) {
+        let config = &mut webhook["clientConfig"];
+        match (self.by, who) {
+            (By::Address, who) => {
+                let port = match who {
+                    Whom::Any => self.balancer.port(),
+                    Whom::Only(replica) => self.replicas[replica].endpoint().webhook.port(),
+                };
+                let path = config["service"]["path"].as_str().unwrap();
+                *config = json!({"url": format!("https://127.0.0.1:{port}{path}")});
+            }
+            (By::Service, Whom::Any) => {}
+            (By::Service, Whom::Only(replica)) => config["service"]["port"] = json!(service_port(replica)),
         }
-        webhook["clientConfig"]["caBundle"] = json!(authority);
     }
 
     /// Returns when changes are judged, each by who is registered for its kind.
-    fn until_called(&self, port_for: impl Fn(&str) -> u16) {
+    fn until_called(&self, whom: impl Fn(&str) -> Whom) {
         for (kind, resource, spec, webhooks) in [
             (
                 "VirtualService",
@@ -211,25 +233,25 @@ impl Site {
             eventually(&format!("the API server calls the webhooks for a {kind}"), || {
                 // A name for each try: what the API server did before it knew of the webhooks is none of it.
                 number += 1;
-                let name = format!("probe-{}-{number}", port_for(resource));
+                let name = format!("probe-{}-{number}", self.decisions().len());
                 let probe = json!({"apiVersion": "networking.istio.io/v1", "kind": kind, "spec": spec,
-                    "metadata": {"name": name, "namespace": OPEN}});
+                        "metadata": {"name": name, "namespace": OPEN}});
                 self.plane
                     .kubectl_stdin(&["apply", "--dry-run=server", "-f", "-"], &probe.to_string())
                     .expect_success();
-                let made: Vec<Vec<Value>> = self.replicas.iter().map(Replica::decisions).collect();
-                webhooks
-                    .iter()
-                    .all(|webhook| {
-                        let by = self.replicas.iter().zip(&made).filter(|(_, made)| {
-                            made.iter()
-                                .any(|decision| decision["webhook"] == *webhook && decision["name"] == *name)
-                        });
-                        let by: Vec<u16> = by.map(|(replica, _)| replica.endpoint().webhook.port()).collect();
-                        let port = port_for(resource);
-                        by.len() == 1 && (port == self.balancer.port() || by == [port])
-                    })
-                    .then_some(())
+                let made = self.replicas.each_ref().map(Replica::decisions);
+                let is_as_told = |webhook: &&str| {
+                    let by = made.each_ref().map(|made| {
+                        let is_it =
+                            |decision: &&Value| decision["webhook"] == **webhook && decision["name"] == *name;
+                        made.iter().filter(is_it).count()
+                    });
+                    match whom(resource) {
+                        Whom::Any => by.iter().sum::<usize>() == 1,
+                        Whom::Only(replica) => by[replica] == 1 && by[1 - replica] == 0,
+                    }
+                };
+                webhooks.iter().all(is_as_told).then_some(())
             });
         }
     }
@@ -273,18 +295,6 @@ impl Site {
             .kubectl_stdin(&["apply", "-f", "-"], &object.to_string())
             .expect_success();
     }
-}
-
-/// The ports that the rules of a configuration are spread over.
-fn ports(configuration: &Value, port_for: impl Fn(&str) -> u16) -> Vec<u16> {
-    let webhooks = configuration["webhooks"].as_array().unwrap().iter();
-    let rules = webhooks.flat_map(|webhook| webhook["rules"].as_array().unwrap());
-    let resources = rules.flat_map(|rule| rule["resources"].as_array().unwrap());
-    let ports = resources.map(|resource| port_for(resource.as_str().unwrap()));
-    ports
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .collect()
 }
 
 /// Keeps of a webhook's rules what is about certain resources.

@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::asking::ask;
 use crate::balancer::{Balancer, service_port};
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Mounted};
 use crate::control_plane::{ControlPlane, eventually};
-use crate::crowd::trusting;
+use crate::crowd::{connect, trusting};
 use crate::objects::{GUARDED, OPEN};
 use crate::replica::Replica;
 
@@ -60,12 +59,25 @@ pub(crate) struct Site {
 impl Site {
     /// Installs the manifests, starts the replicas, and registers them.
     pub(crate) fn start(by: By) -> Self {
-        Self::with_kubeconfigs(by, |_, _, own| [own.to_owned(), own.to_owned()])
+        Self::with(by, false, |_, _, own| [own.to_owned(), own.to_owned()])
+    }
+
+    /// The same, where the replicas keep an authority themselves.
+    pub(crate) fn sharing_an_authority(by: By) -> Self {
+        Self::with(by, true, |_, _, own| [own.to_owned(), own.to_owned()])
     }
 
     /// The same, where the replicas reach the API server by kubeconfigs that are made of their own one.
     pub(crate) fn with_kubeconfigs(
         by: By,
+        kubeconfigs: impl FnOnce(&Runtime, &ControlPlane, &Path) -> [PathBuf; 2],
+    ) -> Self {
+        Self::with(by, false, kubeconfigs)
+    }
+
+    fn with(
+        by: By,
+        is_shared: bool,
         kubeconfigs: impl FnOnce(&Runtime, &ControlPlane, &Path) -> [PathBuf; 2],
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -108,15 +120,17 @@ impl Site {
         let kubeconfig = plane.kubeconfig_for_token(token.trim());
 
         let runtime = Runtime::new().unwrap();
-        let certificates = Certificates::in_folder(&folder.path().join("tls"));
+        let certificates = if is_shared {
+            Certificates::Shared
+        } else {
+            Certificates::Mounted(Box::new(Mounted::in_folder(&folder.path().join("tls"))))
+        };
         let kubeconfigs = kubeconfigs(&runtime, &plane, &kubeconfig);
         let mut names = ["one", "two"].into_iter();
         let replicas = kubeconfigs.map(|kubeconfig| {
-            let arguments = vec![
-                format!("--kubeconfig={}", kubeconfig.display()),
-                format!("--tls-cert-dir={}", folder.path().join("tls").display()),
-                format!("--shutdown-delay={}", crate::long_or(5, 1)),
-            ];
+            let mut arguments = certificates.arguments();
+            arguments.push(format!("--kubeconfig={}", kubeconfig.display()));
+            arguments.push(format!("--shutdown-delay={}", crate::long_or(5, 1)));
             Replica::start(names.next().unwrap(), folder.path(), arguments)
         });
         let endpoints: Vec<_> = replicas.iter().map(Replica::endpoint).collect();
@@ -130,8 +144,10 @@ impl Site {
             by,
             _folder: folder,
         };
+        // Who keeps the authority is ready when the webhooks have it.
+        site.apply_webhooks(|_| Whom::Any);
         site.until_ready();
-        site.register(|_| Whom::Any);
+        site.until_called(|_| Whom::Any);
         site
     }
 
@@ -149,29 +165,48 @@ impl Site {
         self.until_ready();
     }
 
-    /// Returns when both replicas serve the certificate that is in their folder.
-    pub(crate) fn until_certificate_is_served(&self) {
-        let expected = CertificateDer::from_pem_slice(self.certificates.current().as_bytes()).unwrap();
-        let tls = trusting(&self.certificates.authority());
-        for replica in &self.replicas {
-            eventually("the new certificate is served", || {
-                let address = replica.endpoint().webhook;
-                let served = self.runtime.block_on(async {
-                    let stream = TcpStream::connect(address).await.ok()?;
-                    let name = ServerName::try_from("localhost").unwrap();
-                    let stream = tls.connect(name, stream).await.ok()?;
-                    let (_, session) = stream.get_ref();
-                    Some(session.peer_certificates()?.first()?.clone().into_owned())
-                });
-                (served.as_ref() == Some(&expected)).then_some(())
-            });
-        }
+    /// What clients of the replicas have to trust, as PEM.
+    fn authority(&self) -> String {
+        self.certificates.authority().unwrap_or_else(|| {
+            let bundle = ["get", "validatingwebhookconfiguration", "lanekeeper"];
+            let path = "--output=jsonpath={.webhooks[0].clientConfig.caBundle}";
+            let bundle = self
+                .plane
+                .kubectl(&[&bundle[..], &[path]].concat())
+                .expect_success();
+            String::from_utf8(STANDARD.decode(bundle.stdout).unwrap()).unwrap()
+        })
+    }
+
+    /// The certificates that the replicas serve.
+    pub(crate) fn served(&self) -> [CertificateDer<'static>; 2] {
+        let tls = trusting(&self.authority());
+        self.replicas.each_ref().map(|replica| {
+            self.runtime.block_on(async {
+                let stream = connect(replica.endpoint().webhook, &tls).await.unwrap();
+                let (_, session) = stream.get_ref();
+                session.peer_certificates().unwrap()[0].clone().into_owned()
+            })
+        })
+    }
+
+    /// Returns when each replica serves another certificate.
+    pub(crate) fn until_others_are_served(&self, before: &[CertificateDer<'static>; 2]) {
+        eventually("new certificates are served", || {
+            let now = self.served();
+            (now[0] != before[0] && now[1] != before[1]).then_some(())
+        });
     }
 
     /// Registers the webhooks of the manifests, each resource at who `whom` gives for it, and returns when the API
     /// server calls them.
     pub(crate) fn register(&self, whom: impl Fn(&str) -> Whom) {
-        let authority = STANDARD.encode(self.certificates.authority());
+        self.apply_webhooks(&whom);
+        self.until_called(whom);
+    }
+
+    fn apply_webhooks(&self, whom: impl Fn(&str) -> Whom) {
+        let authority = self.certificates.authority();
         for file in ["validating-webhook.yaml", "mutating-webhook.yaml"] {
             let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("manifests/base")
@@ -186,14 +221,15 @@ impl Site {
                 let webhooks = part["webhooks"].as_array_mut().unwrap();
                 for webhook in &mut *webhooks {
                     self.lead(webhook, who);
-                    webhook["clientConfig"]["caBundle"] = json!(authority);
+                    if let Some(authority) = &authority {
+                        webhook["clientConfig"]["caBundle"] = json!(STANDARD.encode(authority));
+                    }
                     keep(webhook, |resource| whom(resource) == who);
                 }
                 webhooks.retain(|webhook| !webhook["rules"].as_array().unwrap().is_empty());
                 self.apply(&part);
             }
         }
-        self.until_called(whom);
     }
 
     /// Leads a webhook to a port of this machine, where it is not to stay with its Service.
@@ -278,7 +314,7 @@ impl Site {
 
     /// What a replica says of an object that is created, asked past the API server.
     pub(crate) fn ask(&self, replica: usize, object: &Value) -> Value {
-        let tls = trusting(&self.certificates.authority());
+        let tls = trusting(&self.authority());
         let address = self.replicas[replica].endpoint().webhook;
         self.runtime.block_on(ask(address, &tls, object))
     }

@@ -95,11 +95,13 @@ pub async fn connect(address: SocketAddr, tls: &TlsConnector) -> io::Result<TlsS
     tls.connect(name, stream).await
 }
 
-/// What trusts the certificates of an authority, given as PEM.
-pub fn trusting(authority: &str) -> TlsConnector {
+/// What trusts the certificates of these authorities, given as PEM.
+pub fn trusting(authorities: &str) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(authority.as_bytes()).expect("a certificate");
-    roots.add(authority).expect("an authority");
+    for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        let authority = authority.expect("a certificate");
+        roots.add(authority).expect("an authority");
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -781,6 +781,21 @@ async fn a_denial_says_what_the_api_server_shows_and_a_program_reads() {
 }
 
 #[tokio::test]
+async fn replicas_that_start_at_once_give_no_id_twice() {
+    let world = Arc::new(RwLock::new(World::new(world::Settings::default())));
+    let engines: Vec<_> = (0..100)
+        .map(|_| Engine::new(Arc::clone(&world), Settings::default()))
+        .collect();
+    let mut ids = BTreeSet::new();
+    for engine in &engines {
+        let body = create(&routes(&[to_lane("wicph")])).body();
+        let answer = Judge::validate(engine, Mode::Enforce, body, None).await;
+        ids.insert(answer.record.unwrap().decision);
+    }
+    assert_eq!(ids.len(), engines.len(), "{ids:?}");
+}
+
+#[tokio::test]
 async fn warnings_are_no_longer_than_what_the_api_server_takes() {
     let long = "x".repeat(300);
     let reply = Cluster::new()

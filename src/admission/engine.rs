@@ -1,6 +1,7 @@
 //! Reads a review, judges it, reads afresh before it refuses, and answers.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,7 +38,8 @@ pub struct Engine {
     has_synced: AtomicBool,
     knows_the_old: bool,
     decisions: AtomicU64,
-    started: u128,
+    /// What the ids of this process begin with.
+    id: u128,
 }
 
 impl Engine {
@@ -52,7 +54,7 @@ impl Engine {
             has_synced: AtomicBool::new(false),
             knows_the_old: false,
             decisions: AtomicU64::new(0),
-            started: u128::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
+            id: process_id(),
         }
     }
 
@@ -107,7 +109,7 @@ impl Engine {
     /// An id that no other decision of this process has, and hardly one of another.
     fn decision_id(&self) -> String {
         let number = self.decisions.fetch_add(1, Ordering::Relaxed);
-        format!("{:x}-{number:x}", self.started)
+        format!("{:x}-{number:x}", self.id)
     }
 
     fn judge(
@@ -378,6 +380,14 @@ impl Engine {
             frees_pods: false,
         }))
     }
+}
+
+/// The time in milliseconds, so that ids are in the order of the processes, and a number by chance: replicas are
+/// started at the same moment.
+fn process_id() -> u128 {
+    let time = u128::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+    let chance = RandomState::new().build_hasher().finish();
+    time << 32 | u128::from(chance) >> 32
 }
 
 /// What of a request decides the level of what is found.

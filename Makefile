@@ -35,6 +35,7 @@ control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the
 .PHONY: test-long
 test-long: control-plane fuzz wasm ## Rounds, loads and fuzzing that take long; run by hand
 	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
+	LANEKEEPER_LONG=1 cargo test --release --locked --test production -- --nocapture
 	wasm/tests/envoy/run.sh --memory 1000000
 
 .PHONY: wasm

@@ -7,6 +7,9 @@
 //!
 //! The client is in the same process, on threads of its own, and shares the machine with the server: a rate is what
 //! both together manage, and the ratio flatters the slower route.
+//!
+//! Then `/validate` takes turns with itself: alone, and beside 500 idle connections and 100 that send a request byte by
+//! byte.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +17,8 @@
     reason = "a benchmark fails by a panic that says why"
 )]
 
+#[path = "../tests/support/crowd.rs"]
+mod crowd;
 mod measure;
 mod world;
 
@@ -26,6 +31,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use axum::routing::post;
 use bytes::Bytes;
+use crowd::{Crowd, trusting};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -34,14 +40,13 @@ use lanekeeper::server::{Config, LogTarget, serve};
 use lanekeeper::verdict::Settings;
 use measure::{Times, is_quick, median, micros, print};
 use parking_lot::RwLock;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use world::Shape;
 
 const CONNECTIONS: usize = 8;
+const IDLE: usize = 500;
+const SLOW: usize = 100;
 const PATHS: [&str; 2] = ["/noop", "/validate/enforce"];
 
 /// One turn of one route.
@@ -83,24 +88,53 @@ fn main() {
         .map(|_| PATHS.map(|path| turn(path, duration)))
         .collect();
 
-    let ratio_of_rates = median(all.iter().map(|[noop, validate]| validate.rate / noop.rate));
-    let ratio_at = |all: &mut Vec<[Turn; 2]>, percent| {
-        let ratios = all.iter_mut().map(|[noop, validate]| {
-            let noop = noop.times.percentile(percent).as_secs_f64();
-            validate.times.percentile(percent).as_secs_f64() / noop
+    compare(
+        &format!(
+            "TLS, keep-alive, {CONNECTIONS} connections, {pods} pods, body of {} bytes",
+            reviews[0].len()
+        ),
+        PATHS,
+        &mut all,
+    );
+
+    let mut all: Vec<[Turn; 2]> = (0..turns)
+        .map(|_| {
+            let alone = turn(PATHS[1], duration);
+            let crowd = client.block_on(Crowd::around(address, &tls, IDLE, SLOW));
+            let beside = turn(PATHS[1], duration);
+            drop(crowd);
+            [alone, beside]
+        })
+        .collect();
+    compare(
+        &format!("the same beside {IDLE} idle and {SLOW} slow connections"),
+        ["alone", "beside"],
+        &mut all,
+    );
+    running.stop();
+    server.block_on(running.ended()).unwrap();
+}
+
+/// Prints what came of turns that two took one after the other, and the middle one of their ratios.
+fn compare(title: &str, names: [&str; 2], all: &mut [[Turn; 2]]) {
+    let ratio_of_rates = median(all.iter().map(|[first, second]| second.rate / first.rate));
+    let mut ratio_at = |percent| {
+        let ratios = all.iter_mut().map(|[first, second]| {
+            let first = first.times.percentile(percent).as_secs_f64();
+            second.times.percentile(percent).as_secs_f64() / first
         });
         median(ratios.collect::<Vec<_>>())
     };
-    let (ratio50, ratio99) = (ratio_at(&mut all, 50), ratio_at(&mut all, 99));
+    let (ratio50, ratio99) = (ratio_at(50), ratio_at(99));
     let mut rows = Vec::new();
-    for (at, path) in PATHS.iter().enumerate() {
+    for (at, name) in names.iter().enumerate() {
         let rate = median(all.iter().map(|turn| turn[at].rate));
         let mut together = Times::default();
-        for turn in &all {
+        for turn in &*all {
             together.extend(turn[at].times.clone());
         }
         rows.push(vec![
-            (*path).to_owned(),
+            (*name).to_owned(),
             format!("{rate:.0}"),
             micros(together.percentile(50)),
             micros(together.percentile(99)),
@@ -114,17 +148,7 @@ fn main() {
         format!("{ratio99:.2}"),
         String::new(),
     ]);
-    let title = format!(
-        "TLS, keep-alive, {CONNECTIONS} connections, {pods} pods, body of {} bytes",
-        reviews[0].len()
-    );
-    print(
-        &title,
-        &["route", "reviews/s", "p50 µs", "p99 µs", "samples"],
-        &rows,
-    );
-    running.stop();
-    server.block_on(running.ended()).unwrap();
+    print(title, &["", "reviews/s", "p50 µs", "p99 µs", "samples"], &rows);
 }
 
 /// Admits, and does nothing else.
@@ -135,20 +159,6 @@ async fn admit(body: Bytes) -> ([(header::HeaderName, &'static str); 1], String)
         request.uid
     );
     ([(header::CONTENT_TYPE, "application/json")], answer)
-}
-
-fn trusting(authority: &str) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
 }
 
 /// Asks one route over all connections for a while.
@@ -180,12 +190,7 @@ async fn turn(
 }
 
 async fn connect(address: SocketAddr, tls: &TlsConnector) -> SendRequest<Body> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let stream = tls
-        .connect(ServerName::try_from("localhost").unwrap(), stream)
-        .await
-        .unwrap();
+    let stream = crowd::connect(address, tls).await.unwrap();
     let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender

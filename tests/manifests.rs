@@ -304,14 +304,13 @@ fn the_certificate_of_cert_manager_is_for_the_service_and_in_the_secret_that_is_
     let mut at = certificate.clone();
     let mut steps = 0;
     while at["spec"]["selfSigned"].is_null() {
-        at = match at["kind"].as_str().unwrap() {
-            "Certificate" => named("Issuer", at["spec"]["issuerRef"]["name"].as_str().unwrap()),
-            _ => {
-                let secret = &at["spec"]["ca"]["secretName"];
-                let mut certificates = issued.iter().filter(|object| object["kind"] == "Certificate");
-                let found = certificates.find(|object| object["spec"]["secretName"] == *secret);
-                found.unwrap().clone()
-            }
+        at = if at["kind"] == "Certificate" {
+            named("Issuer", at["spec"]["issuerRef"]["name"].as_str().unwrap())
+        } else {
+            let secret = &at["spec"]["ca"]["secretName"];
+            let mut certificates = issued.iter().filter(|object| object["kind"] == "Certificate");
+            let found = certificates.find(|object| object["spec"]["secretName"] == *secret);
+            found.unwrap().clone()
         };
         steps += 1;
         assert!(steps < 5, "they go round");

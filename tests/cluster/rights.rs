@@ -65,14 +65,14 @@ fn all_missing(roles: &[Value]) -> Vec<Missing> {
 fn without(role: &Value, at: usize, missing: Option<&Missing>) -> Value {
     let mut rules = role["rules"].as_array().unwrap().clone();
     if let Some(missing) = missing.filter(|missing| missing.role == at) {
-        let rule = rules.remove(missing.rule);
+        let removed = rules.remove(missing.rule);
         let others = |key: &str, one: &str| -> Vec<Value> {
-            let all = rule[key].as_array().unwrap().iter();
+            let all = removed[key].as_array().unwrap().iter();
             all.filter(|text| *text != one).cloned().collect()
         };
-        let mut same_verbs = rule.clone();
+        let mut same_verbs = removed.clone();
         same_verbs["resources"] = others("resources", &missing.resource).into();
-        let mut other_verbs = rule.clone();
+        let mut other_verbs = removed.clone();
         other_verbs["resources"] = json!([missing.resource]);
         other_verbs["verbs"] = others("verbs", &missing.verb).into();
         let is_empty = |rule: &Value| {
@@ -106,8 +106,8 @@ impl Replica {
     ) -> Self {
         let mut objects = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})];
         for (at, role) in roles.iter().enumerate() {
-            let mut rules = without(role, at, missing.as_ref());
-            for rule in rules.as_array_mut().unwrap() {
+            let mut granted = without(role, at, missing.as_ref());
+            for rule in granted.as_array_mut().unwrap() {
                 if rule["apiGroups"] == json!(["admissionregistration.k8s.io"]) {
                     rule["resourceNames"] = json!([name]);
                 }
@@ -120,7 +120,7 @@ impl Replica {
             }
             let kind = role["kind"].as_str().unwrap();
             objects.push(
-                json!({"apiVersion": role["apiVersion"], "kind": kind, "metadata": metadata, "rules": rules}),
+                json!({"apiVersion": role["apiVersion"], "kind": kind, "metadata": metadata, "rules": granted}),
             );
             objects.push(
                 json!({"apiVersion": role["apiVersion"], "kind": format!("{kind}Binding"),

@@ -25,7 +25,7 @@ pub(crate) struct Endpoint {
 
 /// The Service's port at which it leads to one replica alone.
 pub(crate) fn service_port(replica: usize) -> u16 {
-    [1001, 1002][replica]
+    1001 + u16::try_from(replica).unwrap()
 }
 
 /// Gives each new connection to the next replica that is ready. Connections that are made stay where they are.

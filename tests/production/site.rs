@@ -37,7 +37,7 @@ pub(crate) enum Whom {
 }
 
 /// Has the API server ask a socket for each connection to a Service, which nothing else leads anywhere here.
-fn egress(socket: &Path) -> String {
+pub(crate) fn egress(socket: &Path) -> String {
     let connection = json!({"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": socket}}});
     json!({"apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
         "egressSelections": [{"name": "cluster", "connection": connection}]})

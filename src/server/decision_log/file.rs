@@ -76,16 +76,15 @@ impl LogFile {
         }
     }
 
-    /// Takes the lock of the file; whether it has it.
+    /// Takes the lock of the file, or finds that there are none on its file system; whether no other process has it.
     fn lock(&self) -> bool {
         let until = Instant::now() + LOCK_PATIENCE;
         loop {
             match self.file.try_lock() {
-                Ok(()) => return true,
                 Err(fs::TryLockError::WouldBlock) if Instant::now() < until => {
                     thread::sleep(Duration::from_millis(1));
                 }
-                Err(_) => return false,
+                tried => return !matches!(tried, Err(fs::TryLockError::WouldBlock)),
             }
         }
     }
@@ -155,13 +154,13 @@ impl LogFile {
     }
 
     /// Writes a line, unless the file is to be rotated or was just moved away: then it is to be tried again.
-    fn try_append(&mut self, line: &[u8], is_locked: bool) -> io::Result<bool> {
+    fn try_append(&mut self, line: &[u8], is_alone: bool) -> io::Result<bool> {
         let path = self.follow()?;
         if path == Held::Turned {
             return Ok(false);
         }
         let held = self.file.metadata()?;
-        if is_locked && path == Held::Named && self.is_due(&held, line) {
+        if is_alone && path == Held::Named && self.is_due(&held, line) {
             self.rotation_failed = None;
             match self.rotate() {
                 Ok(()) => return Ok(false),
@@ -181,8 +180,8 @@ impl LogFile {
 impl Sink for LogFile {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         loop {
-            let is_locked = self.lock();
-            let written = self.try_append(line, is_locked);
+            let is_alone = self.lock();
+            let written = self.try_append(line, is_alone);
             // Of a file that it has turned from, the lock is gone with it.
             let _ = self.file.unlock();
             if written? {

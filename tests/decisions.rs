@@ -518,7 +518,7 @@ fn a_disk_that_is_full_in_the_middle_of_a_line_and_has_room_again_spoils_no_othe
     server.submit(&[&example(DENIED)]).ends_with(1);
 
     let run = decisions(&folder, &["-o", "json", "log"]).ends_with(0);
-    let whole = full.iter().filter(|byte| **byte == b'\n').count();
+    let whole = String::from_utf8_lossy(&full).matches('\n').count();
     assert_eq!(
         run.stdout.lines().count(),
         whole + 2,

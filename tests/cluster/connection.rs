@@ -1,6 +1,7 @@
 //! Connections that are lost, refused, or past the watch's cache.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lanekeeper::admission::FreshReads as _;
 use lanekeeper::resource::Labels;
@@ -35,7 +36,7 @@ fn knows_the_change(watched: &Watched) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_is_made_up_for() {
     let plane = plane();
-    let line = Cuttable::to(&plane, &plane.kubeconfig_path()).await;
+    let line = Cuttable::to(&plane, &plane.kubeconfig_path(), Duration::ZERO).await;
     let watched = Watched::start(line.kubeconfig()).await;
     watched.synced().await;
 
@@ -63,7 +64,7 @@ async fn a_lost_connection_is_made_up_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fresh_reads_see_what_the_watch_does_not_know_yet() {
     let plane = plane();
-    let line = Cuttable::to(&plane, &plane.kubeconfig_path()).await;
+    let line = Cuttable::to(&plane, &plane.kubeconfig_path(), Duration::ZERO).await;
     let watched = Watched::start(line.kubeconfig()).await;
     watched.synced().await;
     line.cut();

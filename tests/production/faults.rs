@@ -71,7 +71,7 @@ fn run(by: By) {
     let _turn = turn();
     let mut line = None;
     let site = Site::with_kubeconfigs(by, |runtime, plane, own| {
-        let cuttable = runtime.block_on(Cuttable::to(plane, own));
+        let cuttable = runtime.block_on(Cuttable::to(plane, own, Duration::ZERO));
         let along = cuttable.kubeconfig().to_owned();
         line = Some(cuttable);
         [own.to_owned(), along]

@@ -28,7 +28,7 @@ use crate::objects::{
 use crate::site::Site;
 
 /// How many write at once.
-const WORKERS: usize = 16;
+const WORKERS: usize = 8;
 
 /// The host that nothing may break.
 const STABLE: &str = "stable";
@@ -88,16 +88,18 @@ impl Write {
             Err(error) => return Answer::Failed(format!("no answer: {}", with_causes(&error))),
         };
         let status = response.status();
-        let is_unconfirmed = response.headers().get_all(header::WARNING).iter().any(|warning| {
-            String::from_utf8_lossy(warning.as_bytes()).contains("could not read the cluster afresh")
-        });
+        let unconfirmed = response
+            .headers()
+            .get_all(header::WARNING)
+            .iter()
+            .map(|warning| String::from_utf8_lossy(warning.as_bytes()).into_owned())
+            .find(|warning| warning.contains("could not read the cluster afresh"));
         let body = match response.into_body().collect().await {
             Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
             Err(error) => return Answer::Failed(format!("{status} and half an answer: {error}")),
         };
         match status.as_u16() {
-            200..300 if is_unconfirmed => Answer::Unconfirmed,
-            200..300 => Answer::Allowed,
+            200..300 => unconfirmed.map_or(Answer::Allowed, Answer::Unconfirmed),
             403 if body.contains(".lanekeeper.dev\\\" denied the request") => Answer::Denied(message(&body)),
             code => Answer::Failed(format!("{code} {}", message(&body))),
         }
@@ -129,8 +131,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Allowed,
-    /// Allowed because what would have denied it could not be read afresh, as a warning has told.
-    Unconfirmed,
+    /// Allowed because what would have denied it could not be read afresh; the warning that tells why.
+    Unconfirmed(String),
     Denied(String),
     Failed(String),
 }
@@ -316,8 +318,8 @@ impl State {
             match (&answer, expected) {
                 (Answer::Allowed, Expected::Allowed) => outcome.allowed += 1,
                 (Answer::Denied(_), Expected::Denied) => outcome.denied += 1,
-                (Answer::Unconfirmed, Expected::Denied) if *is_away => outcome.unconfirmed += 1,
-                (Answer::Unconfirmed, Expected::Allowed) if *is_away => outcome.allowed += 1,
+                (Answer::Unconfirmed(_), Expected::Denied) if *is_away => outcome.unconfirmed += 1,
+                (Answer::Unconfirmed(_), Expected::Allowed) if *is_away => outcome.allowed += 1,
                 // An earlier try has done it.
                 (Answer::Failed(why), _) if tries > 1 && is_done(write, why) => match expected {
                     Expected::Allowed => outcome.allowed += 1,

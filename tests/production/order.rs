@@ -1,4 +1,4 @@
-//! What one replica has allowed, and the other one needs at once.
+//! What one replica has allowed, and the other one needs at once, before its watches have it.
 
 use crate::control_plane::eventually;
 use crate::load::{Answer, Write};
@@ -42,7 +42,7 @@ pub(crate) fn run(site: &Site) {
     });
     assert!(
         wrong.is_empty(),
-        "{} of {rounds}:\n{}",
+        "{} wrong answers in {rounds} rounds:\n{}",
         wrong.len(),
         wrong.iter().take(5).cloned().collect::<Vec<_>>().join("\n")
     );

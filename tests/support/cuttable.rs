@@ -1,10 +1,13 @@
 //! A line to the API server that a test cuts and mends.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -18,13 +21,13 @@ pub(crate) struct Cuttable {
 }
 
 impl Cuttable {
-    /// A line that is whole, for who signs in as a kubeconfig says.
-    pub(crate) async fn to(plane: &ControlPlane, kubeconfig: &Path) -> Self {
+    /// A line that is whole, for who signs in as a kubeconfig says; what the API server says comes `late`.
+    pub(crate) async fn to(plane: &ControlPlane, kubeconfig: &Path, late: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = plane.url().trim_start_matches("https://").to_owned();
         let (whole, state) = watch::channel(true);
-        tokio::spawn(pass_on(listener, server, state));
+        tokio::spawn(pass_on(listener, server, state, late));
 
         let dir = tempfile::tempdir().unwrap();
         let direct = fs::read_to_string(kubeconfig).unwrap();
@@ -57,7 +60,7 @@ impl Cuttable {
     }
 }
 
-async fn pass_on(listener: TcpListener, server: String, state: watch::Receiver<bool>) {
+async fn pass_on(listener: TcpListener, server: String, state: watch::Receiver<bool>, late: Duration) {
     while let Ok((mut client, _)) = listener.accept().await {
         let (server, mut state) = (server.clone(), state.clone());
         tokio::spawn(async move {
@@ -67,10 +70,29 @@ async fn pass_on(listener: TcpListener, server: String, state: watch::Receiver<b
             let Ok(mut upstream) = TcpStream::connect(server).await else {
                 return;
             };
+            let (mut from_client, mut to_client) = client.split();
+            let (mut from_server, mut to_server) = upstream.split();
             tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+                _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                _ = copy_late(&mut from_server, &mut to_client, late) => {}
                 _ = state.wait_for(|whole| !whole) => {}
             }
         });
+    }
+}
+
+async fn copy_late(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    late: Duration,
+) -> io::Result<()> {
+    let mut bytes = vec![0; 256 * 1024];
+    loop {
+        let length = from.read(&mut bytes).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(late).await;
+        to.write_all(&bytes[..length]).await?;
     }
 }

@@ -357,11 +357,11 @@ impl Answers {
         let (mut carriers, mut others) = (BTreeMap::new(), BTreeMap::new());
         let [for_carriers, rest @ ..] = QUESTIONS;
         for_carriers(view, &mut |question, answer| {
-            drop(carriers.insert(question, answer))
+            drop(carriers.insert(question, answer));
         });
         for ask in rest {
             ask(view, &mut |question, answer| {
-                drop(others.insert(question, answer))
+                drop(others.insert(question, answer));
             });
         }
         Self { carriers, others }

@@ -332,8 +332,13 @@ async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
         match refreshed {
             Ok(Refresh::Replaced) => tracing::info!("new connections get the new certificate"),
             Ok(Refresh::Unchanged) => {}
-            // Not at once again.
-            Ok(Refresh::Failed) | Err(_) => tokio::time::sleep(RENEWALS_EVERY).await,
+            Ok(Refresh::Failed) | Err(_) => {
+                // Not at once again, unless there is something new to look at.
+                tokio::select! {
+                    () = tokio::time::sleep(RENEWALS_EVERY) => {}
+                    () = files.changed() => continue,
+                }
+            }
         }
         let renewal = app.certificates.until_renewal(SystemTime::now());
         let look = renewal.map_or(app.certificates_every, |renewal| {
@@ -342,8 +347,8 @@ async fn watch_certificates<J: Judge>(app: Arc<App<J>>) {
         });
         tokio::select! {
             () = tokio::time::sleep(look) => {}
-            () = files.changed() => {}
             () = app.certificates.authority_changed() => {}
+            () = files.changed() => {}
         }
     }
 }

@@ -141,7 +141,12 @@ impl Work {
                 "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}});
             let bound = self
                 .pods
-                .create_subresource::<_, serde_json::Value>("binding", &name, &PostParams::default(), &binding)
+                .create_subresource::<_, serde_json::Value>(
+                    "binding",
+                    &name,
+                    &PostParams::default(),
+                    &binding,
+                )
                 .await;
             if bound.is_err() {
                 return;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
@@ -52,6 +51,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A command with this program in the place of the one that is installed.
+fn own_program(line: &str) -> String {
+    match line.strip_prefix("lanekeeper ") {
+        Some(arguments) => format!("\"$LANEKEEPER\" {arguments}"),
+        None => line.to_owned(),
+    }
+}
+
 /// The cluster, and the checkout at whose top commands are typed.
 struct Cluster {
     plane: ControlPlane,
@@ -64,10 +71,7 @@ impl Cluster {
     /// Types a command.
     fn typed(&self, line: &str) -> KubectlOutput {
         let output = Command::new("sh")
-            .args([
-                "-c",
-                &line.replacen("lanekeeper decisions", "\"$LANEKEEPER\" decisions", 1),
-            ])
+            .args(["-c", &own_program(line)])
             .env("KUBECONFIG", self.plane.kubeconfig_path())
             .env("LANEKEEPER", env!("CARGO_BIN_EXE_lanekeeper"))
             .env("HOME", self.checkout.path())
@@ -111,164 +115,202 @@ impl Cluster {
 fn the_page_leads_from_install_to_removal() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
-    let (socket, configuration) = (folder.path().join("balancer"), folder.path().join("egress.yaml"));
-    fs::write(&configuration, egress(&socket)).unwrap();
-    let flag = format!("--egress-selector-config-file={}", configuration.display());
-    let plane = ControlPlane::with_flags(vec![flag]);
-    plane.install_istio_crds();
-    plane.start_controller_manager();
-    let checkout = tempfile::tempdir().unwrap();
-    copy(&root().join("manifests"), &checkout.path().join("manifests"));
-    let cluster = Cluster {
-        plane,
-        checkout,
-        written: folder.path().join("pods"),
-    };
-    fs::create_dir(&cluster.written).unwrap();
-    for name in ["istio-system", "cars"] {
-        cluster
-            .apply(
-                &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
-                &[],
-            )
-            .expect_success();
-    }
-    for object in [
-        service("cars", "portal"),
-        deployment("cars", "portal", "wtchk"),
-        deployment("cars", "portal", "wicph"),
-        destination_rule("cars", "portal", &["wtchk", "wicph"]),
-        // What is wrong before anybody looks.
-        virtual_service("cars", "old", "portal", "wtcph"),
-    ] {
-        cluster.apply(&object, &[]).expect_success();
+    let visit = Visit::new(folder.path());
+    let _node = visit.installs();
+    visit.opts_in();
+    visit.opts_out_and_in_again();
+    visit.looks_at_it();
+    visit.upgrades_while_changes_go_on();
+    visit.changes_a_key_that_others_know();
+    visit.removes_it();
+}
+
+/// An administrator's visit to the page.
+struct Visit {
+    cluster: Cluster,
+    commands: BTreeMap<String, Vec<String>>,
+    runtime: Runtime,
+    /// The socket at which the API server asks for connections to Services.
+    socket: PathBuf,
+}
+
+impl Visit {
+    /// A cluster with lanes, one of which is broken before anybody looks.
+    fn new(folder: &Path) -> Self {
+        let (socket, configuration) = (folder.join("balancer"), folder.join("egress.yaml"));
+        fs::write(&configuration, egress(&socket)).unwrap();
+        let flag = format!("--egress-selector-config-file={}", configuration.display());
+        let plane = ControlPlane::with_flags(vec![flag]);
+        plane.install_istio_crds();
+        plane.start_controller_manager();
+        let checkout = tempfile::tempdir().unwrap();
+        copy(&root().join("manifests"), &checkout.path().join("manifests"));
+        let cluster = Cluster {
+            plane,
+            checkout,
+            written: folder.join("pods"),
+        };
+        fs::create_dir(&cluster.written).unwrap();
+        let namespace =
+            |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        for object in [
+            namespace("istio-system"),
+            namespace("cars"),
+            service("cars", "portal"),
+            deployment("cars", "portal", "wtchk"),
+            deployment("cars", "portal", "wicph"),
+            destination_rule("cars", "portal", &["wtchk", "wicph"]),
+            virtual_service("cars", "old", "portal", "wtcph"),
+        ] {
+            cluster.apply(&object, &[]).expect_success();
+        }
+        Self {
+            cluster,
+            commands: commands(),
+            runtime: Runtime::new().unwrap(),
+            socket,
+        }
     }
 
-    let commands = commands();
-    let under = |heading: &str| -> Vec<&str> { commands[heading].iter().map(String::as_str).collect() };
-    let follow = |lines: &[&str]| -> Vec<KubectlOutput> {
+    /// The commands under a heading.
+    fn under(&self, heading: &str) -> &[String] {
+        &self.commands[heading]
+    }
+
+    /// Types commands, which have to succeed.
+    fn follow(&self, lines: &[String]) -> Vec<KubectlOutput> {
+        let lines = lines.iter();
         lines
-            .iter()
-            .map(|line| cluster.typed(line).expect_success())
+            .map(|line| self.cluster.typed(line).expect_success())
             .collect()
-    };
+    }
 
-    // Install: the first command makes the ServiceAccount that the node's pods sign in as.
-    let install = under("Install");
-    follow(&install[..1]);
-    let token = cluster
-        .typed(&format!(
-            "kubectl create token lanekeeper --namespace {NAMESPACE} --duration 3h"
-        ))
-        .expect_success();
-    let kubeconfig = cluster.plane.kubeconfig_for_token(token.stdout.trim());
-    let runtime = Runtime::new().unwrap();
-    let client = runtime.block_on(cluster.plane.client(&cluster.plane.kubeconfig_path()));
-    let node = Node::start(&runtime, client, &kubeconfig, &cluster.written);
-    let _balancer = runtime.block_on(Balancer::before(node.endpoints(), &socket));
-    follow(&install[1..]);
+    /// The first command makes the account that the node's pods sign in as.
+    fn installs(&self) -> (Node, Balancer) {
+        let install = self.under("Install");
+        self.follow(&install[..1]);
+        let token = format!("kubectl create token lanekeeper --namespace {NAMESPACE} --duration 3h");
+        let token = self.cluster.typed(&token).expect_success().stdout;
+        let plane = &self.cluster.plane;
+        let kubeconfig = plane.kubeconfig_for_token(token.trim());
+        let client = self.runtime.block_on(plane.client(&plane.kubeconfig_path()));
+        let node = Node::start(&self.runtime, client, &kubeconfig, &self.cluster.written);
+        let balancer = Balancer::before(node.endpoints(), &self.socket);
+        let balancer = self.runtime.block_on(balancer);
+        self.follow(&install[1..]);
+        (node, balancer)
+    }
 
-    // Opting in, step by step; what was wrong is reported, and no change for it is refused.
-    let steps = under("Let namespaces opt in");
-    follow(&steps[..1]);
-    eventually("the old fault is an Event", || {
-        let events = cluster.typed(steps[1]).expect_success().stdout;
-        (events.contains("LK103") && events.contains("virtualservice/old")).then_some(())
-    });
-    let warned = eventually("a mistyped subset is warned of", || {
-        let tried = cluster.tries_wrong().expect_success();
-        tried.stderr.contains("LK103").then_some(tried)
-    });
-    assert!(warned.stderr.contains("Warning"), "{warned}");
-    follow(&steps[2..3]);
-    cluster.until_refused();
-    cluster.tries_right().expect_success();
-    follow(&steps[3..]);
-
-    // Opting out, and all at once.
-    let absent = under("When it is not there");
-    follow(&absent[..1]);
-    eventually("nothing is refused any more", || {
-        cluster.tries_wrong().status.success().then_some(())
-    });
-    follow(&absent[1..]);
-    follow(&install);
-    follow(&steps[2..3]);
-    cluster.until_refused();
-
-    // Looking at it.
-    let watching = follow(&under("Watch it")[..2]);
-    assert!(watching[1].stdout.contains("LK103"), "{}", watching[1]);
-    let check = cluster.typed("\"$LANEKEEPER\" check --cluster");
-    assert!(check.stdout.contains("LK103"), "{check}");
-    let looking = under("Who was refused, and why");
-    assert!(
-        looking[0].ends_with("lanekeeper decisions --denied -"),
-        "{}",
-        looking[0]
-    );
-    fs::write(
-        cluster.checkout.path().join("decisions.jsonl"),
-        decisions(&cluster.written),
-    )
-    .unwrap();
-    let denied = cluster
-        .typed("lanekeeper decisions --denied - < decisions.jsonl")
-        .expect_success();
-    assert!(
-        denied.stdout.contains("portal") && denied.stdout.contains("LK103"),
-        "{denied}"
-    );
-    follow(&looking[1..]);
-
-    // Another authority, and a new version, while changes go on: none fails.
-    let certificates = under("Certificates");
-    let upgrade = under("Upgrade");
-    let is_over = Arc::new(AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let (cluster, stop) = (&cluster, Arc::clone(&is_over));
-        let trying = scope.spawn(move || {
-            let mut tried = 0;
-            while !stop.load(Ordering::SeqCst) {
-                let right = cluster.tries_right();
-                assert!(right.status.success(), "try {tried}: {right}");
-                let wrong = cluster.tries_wrong();
-                assert!(wrong.stderr.contains("LK103"), "try {tried}: {wrong}");
-                tried += 1;
-            }
-            tried
+    /// Step by step; what was wrong is reported, and no change is refused for it.
+    fn opts_in(&self) {
+        let (cluster, steps) = (&self.cluster, self.under("Let namespaces opt in"));
+        self.follow(&steps[..1]);
+        eventually("the old fault is an Event", || {
+            let events = cluster.typed(&steps[1]).expect_success().stdout;
+            (events.contains("LK103") && events.contains("virtualservice/old")).then_some(())
         });
-        follow(&certificates[..1]);
-        let kustomization = cluster.checkout.path().join("manifests/base/kustomization.yaml");
-        let text = fs::read_to_string(&kustomization).unwrap();
-        fs::write(&kustomization, text.replace("newTag: ", "newTag: next-")).unwrap();
-        let differs = cluster.typed(upgrade[0]);
-        assert!(differs.stdout.contains("next-"), "{differs}");
-        follow(&upgrade[1..]);
-        // Old pods go on for a while.
-        eventually("two pods are left", || {
-            let pods = cluster.typed(&format!("kubectl get pods --namespace {NAMESPACE} --no-headers"));
-            (pods.stdout.lines().count() == 2).then_some(())
+        let warned = eventually("a mistyped subset is warned of", || {
+            let tried = cluster.tries_wrong().expect_success();
+            tried.stderr.contains("LK103").then_some(tried)
         });
-        is_over.store(true, Ordering::SeqCst);
-        let tried = trying.join().unwrap();
-        assert!(tried > 5, "{tried} tries");
-    });
+        assert!(warned.stderr.contains("Warning"), "{warned}");
+        self.follow(&steps[2..3]);
+        cluster.until_refused();
+        cluster.tries_right().expect_success();
+        self.follow(&steps[3..]);
+    }
 
-    // The key is known to others.
-    follow(&certificates[1..]);
-    follow(&install[1..2]);
-    cluster.until_refused();
+    fn opts_out_and_in_again(&self) {
+        let absent = self.under("When it is not there");
+        self.follow(&absent[..1]);
+        eventually("nothing is refused any more", || {
+            self.cluster.tries_wrong().status.success().then_some(())
+        });
+        self.follow(&absent[1..]);
+        self.follow(self.under("Install"));
+        self.follow(&self.under("Let namespaces opt in")[2..3]);
+        self.cluster.until_refused();
+    }
 
-    // Removal: nothing is left, and nothing is in the way.
-    follow(&under("Remove"));
-    cluster.tries_wrong().expect_success();
-    let left = cluster.typed("kubectl get clusterroles,clusterrolebindings,crds,validatingwebhookconfigurations,mutatingwebhookconfigurations --output name");
-    assert!(!left.stdout.contains("lanekeeper"), "{left}");
-    eventually("its namespace is gone", || {
-        let namespace = cluster.typed(&format!("kubectl get namespace {NAMESPACE}"));
-        (!namespace.status.success()).then_some(())
-    });
+    fn looks_at_it(&self) {
+        let cluster = &self.cluster;
+        let (kubectl, own) = self.under("Watch it").split_at(2);
+        let watching = self.follow(kubectl);
+        assert!(watching[1].stdout.contains("LK103"), "{}", watching[1]);
+        let check = cluster.typed(&own[0]);
+        assert!(check.stdout.contains("LK103"), "{check}");
+
+        // No kubelet gives the logs of pods: they come from where the node has them.
+        let looking = self.under("Who was refused, and why");
+        let (_, reading) = looking[0].split_once(" | ").unwrap();
+        let file = cluster.checkout.path().join("decisions.jsonl");
+        fs::write(file, decisions(&cluster.written)).unwrap();
+        let denied = cluster
+            .typed(&format!("{reading} < decisions.jsonl"))
+            .expect_success();
+        assert!(
+            denied.stdout.contains("portal") && denied.stdout.contains("LK103"),
+            "{denied}"
+        );
+        self.follow(&looking[1..]);
+    }
+
+    /// Another authority, and then a new version: no change fails.
+    fn upgrades_while_changes_go_on(&self) {
+        let cluster = &self.cluster;
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let trying = scope.spawn(|| {
+                let mut tried = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    let right = cluster.tries_right();
+                    assert!(right.status.success(), "try {tried}: {right}");
+                    let wrong = cluster.tries_wrong();
+                    assert!(wrong.stderr.contains("LK103"), "try {tried}: {wrong}");
+                    tried += 1;
+                }
+                tried
+            });
+            self.follow(&self.under("Certificates")[..1]);
+            let kustomization = cluster.checkout.path().join("manifests/base/kustomization.yaml");
+            let text = fs::read_to_string(&kustomization).unwrap();
+            fs::write(&kustomization, text.replace("newTag: ", "newTag: next-")).unwrap();
+            let upgrade = self.under("Upgrade");
+            let differs = cluster.typed(&upgrade[0]);
+            assert!(differs.stdout.contains("next-"), "{differs}");
+            self.follow(&upgrade[1..]);
+            // Old pods go on for a while.
+            eventually("two pods are left", || {
+                let pods = cluster.typed(&format!("kubectl get pods --namespace {NAMESPACE} --no-headers"));
+                (pods.stdout.lines().count() == 2).then_some(())
+            });
+            is_over.store(true, Ordering::SeqCst);
+            let tried = trying.join().unwrap();
+            assert!(tried > 5, "{tried} tries");
+        });
+    }
+
+    fn changes_a_key_that_others_know(&self) {
+        self.follow(&self.under("Certificates")[1..]);
+        self.follow(&self.under("Install")[1..2]);
+        self.cluster.until_refused();
+    }
+
+    /// Nothing is left, and nothing is in the way.
+    fn removes_it(&self) {
+        let cluster = &self.cluster;
+        self.follow(self.under("Remove"));
+        cluster.tries_wrong().expect_success();
+        let left = cluster.typed(
+            "kubectl get clusterroles,clusterrolebindings,crds,validatingwebhookconfigurations,\
+             mutatingwebhookconfigurations --output name",
+        );
+        assert!(!left.expect_success().stdout.contains("lanekeeper"));
+        eventually("its namespace is gone", || {
+            let namespace = cluster.typed(&format!("kubectl get namespace {NAMESPACE}"));
+            (!namespace.status.success()).then_some(())
+        });
+    }
 }
 
 #[test]

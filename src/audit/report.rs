@@ -36,6 +36,11 @@ impl Report {
         self.waiting.contains(identity)
     }
 
+    /// What is only missing something, and not yet for long enough.
+    pub fn waiting(&self) -> impl Iterator<Item = &Identity> {
+        self.waiting.iter()
+    }
+
     /// All of it, in the order of the codes.
     pub fn all(&self) -> &[Reported] {
         &self.all

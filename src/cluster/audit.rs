@@ -38,10 +38,17 @@ struct FindingLabels {
     namespace: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct WaitingLabels {
+    code: &'static str,
+    namespace: String,
+}
+
 /// What is counted of the audit.
 #[derive(Debug, Default)]
 pub struct AuditMetrics {
     findings: Family<FindingLabels, Gauge>,
+    waiting: Family<WaitingLabels, Gauge>,
     duration: Option<Histogram>,
     passes: Counter,
     objects: Counter,
@@ -61,6 +68,11 @@ impl AuditMetrics {
             "findings",
             "Findings in what runs, of namespaces that have opted in",
             metrics.findings.clone(),
+        );
+        registry.register(
+            "findings_waiting",
+            "What is only missing and may still come; after a minute it is a finding",
+            metrics.waiting.clone(),
         );
         if let Some(duration) = &metrics.duration {
             registry.register(
@@ -84,8 +96,8 @@ impl AuditMetrics {
     }
 
     /// The gauges as the report has it, in place of those of the report before.
-    fn report(&self, report: &Report, known: &mut BTreeMap<FindingLabels, i64>) {
-        let mut counts = BTreeMap::new();
+    fn report(&self, report: &Report, known: &mut Counts) {
+        let mut counts = Counts::default();
         for one in report.all() {
             let labels = FindingLabels {
                 code: one.finding.code,
@@ -93,15 +105,38 @@ impl AuditMetrics {
                 level: one.level.to_string(),
                 namespace: one.finding.object.namespace.to_string(),
             };
-            *counts.entry(labels).or_insert(0) += 1;
+            *counts.findings.entry(labels).or_insert(0) += 1;
         }
-        for gone in known.keys().filter(|labels| !counts.contains_key(*labels)) {
-            self.findings.remove(gone);
+        for (code, object, _) in report.waiting() {
+            let namespace = object.namespace.to_string();
+            *counts
+                .waiting
+                .entry(WaitingLabels { code, namespace })
+                .or_insert(0) += 1;
         }
-        for (labels, count) in &counts {
-            self.findings.get_or_create(labels).set(*count);
-        }
+        replace(&self.findings, &counts.findings, &known.findings);
+        replace(&self.waiting, &counts.waiting, &known.waiting);
         *known = counts;
+    }
+}
+
+/// What the gauges have.
+#[derive(Debug, Default)]
+struct Counts {
+    findings: BTreeMap<FindingLabels, i64>,
+    waiting: BTreeMap<WaitingLabels, i64>,
+}
+
+/// Puts counts in the place of those that were known; what there is none of any more has no series.
+fn replace<L>(gauges: &Family<L, Gauge>, counts: &BTreeMap<L, i64>, known: &BTreeMap<L, i64>)
+where
+    L: Clone + std::hash::Hash + Ord,
+{
+    for gone in known.keys().filter(|labels| !counts.contains_key(*labels)) {
+        gauges.remove(gone);
+    }
+    for (labels, count) in counts {
+        gauges.get_or_create(labels).set(*count);
     }
 }
 
@@ -152,7 +187,7 @@ impl Drop for Auditor {
 
 async fn run<S: Fn() -> Arc<Settings>>(of: Audits<S>, audited: watch::Sender<Audited>) {
     let mut audit = Audit::default();
-    let mut known = BTreeMap::new();
+    let mut known = Counts::default();
     let mut settings = (of.settings)();
     // A full pass is the first one.
     let mut full = Instant::now();
@@ -237,7 +272,7 @@ mod tests {
             }
         };
         let series = r#"lanekeeper_findings{code="LK101",rule="subset-without-workload",level="deny",namespace="cars"}"#;
-        let mut known = BTreeMap::new();
+        let mut known = Counts::default();
         metrics.report(&Report::new(vec![one("a"), one("b")], [].into()), &mut known);
         assert!(text().contains(&format!("{series} 2\n")), "{}", text());
         metrics.report(&Report::new(vec![one("a")], [].into()), &mut known);

@@ -1,12 +1,14 @@
 //! Quorum reads of what a denial rests on [s5].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use kube::api::ListParams;
 use kube::{Api, Client};
+use tokio::time::sleep;
 
 use super::look::api_resource;
 use super::object::{RawObject, is_metadata_enough};
@@ -18,6 +20,14 @@ use crate::world::{Read, Settings, World};
 
 /// How many reads are under way at once.
 const IN_FLIGHT: usize = 8;
+
+/// The times after which a read that failed in passing is tried again. Who asks gives up when there is no more time.
+const AGAIN: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(900),
+];
 
 /// Reads from the API server, past every cache: no request names a resource version.
 #[derive(Clone)]
@@ -78,7 +88,7 @@ impl Fresh {
         } else {
             Api::namespaced_with(self.client.clone(), namespace, &resource)
         };
-        let answer = match read {
+        let ask = async || match read {
             Read::List(..) => api.list(&ListParams::default()).await.map(|list| list.items),
             Read::Pods(_, labels) => match selector(labels) {
                 Some(selector) => api.list(&selector).await.map(|list| list.items),
@@ -89,6 +99,14 @@ impl Fresh {
                 .await
                 .map(|object| object.into_iter().collect()),
         };
+        let mut answer = ask().await;
+        for again in AGAIN {
+            match &answer {
+                Err(error) if is_in_passing(error) => sleep(again).await,
+                _ => break,
+            }
+            answer = ask().await;
+        }
         match answer {
             Ok(objects) => Ok(objects.iter().filter_map(|object| object.parse(kind)).collect()),
             Err(kube::Error::Api(status)) if status.code == 404 && served.is_none() => Ok(Vec::new()),
@@ -103,6 +121,15 @@ impl Fresh {
 impl FreshReads for Fresh {
     fn read(&self, reads: Vec<Read>) -> BoxFuture<'_, anyhow::Result<(World, Vec<Read>)>> {
         self.answer(reads).boxed()
+    }
+}
+
+/// Whether the same question may be answered a moment later: the connection was a dead one, or the API server is just
+/// starting, ending or too busy.
+fn is_in_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502..=504),
+        _ => true,
     }
 }
 

@@ -142,6 +142,13 @@ impl Replica {
         }
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         apply(plane, &list.to_string());
+        // What another one has written need not be written again.
+        let writes = [("lanegroups/status", "--no-status"), ("events", "--no-audit")];
+        let silent = writes.iter().filter(|(resource, _)| {
+            let missing = missing.as_ref();
+            missing.is_some_and(|missing| missing.resource != *resource)
+        });
+        let silent = silent.map(|(_, flag)| flag);
         let log = dir.join(format!("{name}.log"));
         let process = Command::new(env!("CARGO_BIN_EXE_lanekeeper"))
             .args([
@@ -152,13 +159,7 @@ impl Replica {
             ])
             .args(["--ca-secret=lanekeeper-ca", "--ca-life=24s", "--leaf-life=6s"])
             .args([format!("--own-namespace={name}"), format!("--webhooks={name}")])
-            // What another one has written need not be written again.
-            .args(
-                missing
-                    .iter()
-                    .filter(|missing| missing.resource != "lanegroups/status")
-                    .map(|_| "--no-status"),
-            )
+            .args(silent)
             .arg("--kubeconfig")
             .arg(plane.user(name, &["system:authenticated"]))
             .stdout(Stdio::null())
@@ -204,6 +205,19 @@ fn without_any_one_of_the_rights_a_replica_says_what_it_cannot_do() {
         "spec": {"header": "lane", "workloads": {"matchLabels": {"app": "shop"}}, "lanes": ["blue"],
             "defaultLane": "blue"}});
     apply(&plane, &group.to_string());
+
+    // What the audit tells of, in Events.
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "shop", "labels": {"lanekeeper.dev/enforcement": "warn"}}});
+    apply(&plane, &namespace.to_string());
+    let rule = json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"namespace": "shop", "name": "cart"},
+        "spec": {"host": "cart", "subsets": [{"name": "blue"}, {"name": "green"}]}});
+    apply(&plane, &rule.to_string());
+    let route = json!([{"destination": {"host": "cart", "subset": "bleu"}}]);
+    let broken = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"namespace": "shop", "name": "cart"}, "spec": {"hosts": ["cart"], "http": [{"route": route}]}});
+    apply(&plane, &broken.to_string());
 
     let roles: Vec<Value> = documents("rbac.yaml")
         .into_iter()

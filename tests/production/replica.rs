@@ -71,16 +71,26 @@ impl Replica {
         self.process().0.read_log()
     }
 
+    /// The files of its decision log.
+    fn logs(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(&self.folder).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        let is_log = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with("decisions.jsonl")
+        };
+        paths.filter(is_log).collect()
+    }
+
+    /// How many files its decision log was rotated to.
+    pub(crate) fn rotated_logs(&self) -> usize {
+        self.logs().len() - 1
+    }
+
     /// Every decision that it has logged, whichever file they are in by now.
     pub(crate) fn decisions(&self) -> Vec<Value> {
-        let files = fs::read_dir(&self.folder).unwrap();
         let mut decisions = Vec::new();
-        for file in files {
-            let path = file.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if !name.starts_with("decisions.jsonl") {
-                continue;
-            }
+        for path in self.logs() {
             for line in fs::read_to_string(&path).unwrap().lines() {
                 let decision = serde_json::from_str(line);
                 decisions

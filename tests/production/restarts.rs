@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::decisions::{assert_each_once, count, now};
 use crate::load::Load;
+use crate::replica::Replica;
 use crate::site::{By, Site};
 use crate::{long_or, turn};
 
@@ -50,6 +51,11 @@ fn restart_everything(site: &mut Site, is_server_too: bool) {
         thread::sleep(Duration::from_millis(100));
     }
     let outcome = load.end(site, what);
+    let rotated = site.replicas.each_ref().map(Replica::rotated_logs);
+    assert!(
+        rotated.iter().all(|rotated| *rotated > 0),
+        "{rotated:?} rotated logs"
+    );
     let reviews = count(site) - reviews_before;
     eprintln!("{what}: {reviews} reviews in {:.1?}", started.elapsed());
     assert!(

@@ -131,6 +131,12 @@ impl Site {
             let mut arguments = certificates.arguments();
             arguments.push(format!("--kubeconfig={}", kubeconfig.display()));
             arguments.push(format!("--shutdown-delay={}", crate::long_or(5, 1)));
+            // It rotates a few times.
+            let size = crate::long_or("8MiB", "64KiB");
+            arguments.extend([
+                format!("--audit-log-max-size={size}"),
+                "--audit-log-keep=50".to_owned(),
+            ]);
             Replica::start(names.next().unwrap(), folder.path(), arguments)
         });
         let endpoints: Vec<_> = replicas.iter().map(Replica::endpoint).collect();

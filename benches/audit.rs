@@ -48,10 +48,19 @@ fn main() {
             rows.push(running.pass(&format!("a {kind} goes and comes")));
         }
         if let Some(first) = rows.iter_mut().rev().nth(6) {
-            first[6] = format!("{megabytes:.0}");
+            first[7] = format!("{megabytes:.0}");
         }
     }
-    let head = ["what", "objects", "judged", "ms", "slices", "longest µs", "MB"];
+    let head = [
+        "what",
+        "objects",
+        "judged",
+        "found",
+        "ms",
+        "slices",
+        "longest µs",
+        "MB",
+    ];
     print("A pass of the audit", &head, &rows);
 }
 
@@ -79,12 +88,12 @@ impl Running {
         let began = Instant::now();
         self.audit.pass(&self.world, &changes, &self.settings, began);
         let took = began.elapsed();
-        assert_eq!(self.audit.found().count(), 0, "nothing is wrong with this world");
         let slices = self.audit.slices();
         vec![
             what.to_owned(),
             self.objects.to_string(),
             slices.objects.to_string(),
+            self.audit.found().count().to_string(),
             format!("{:.2}", took.as_secs_f64() * 1e3),
             slices.count.to_string(),
             micros(slices.longest),

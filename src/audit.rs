@@ -16,7 +16,7 @@ mod report;
 pub use changes::Changes;
 pub use report::{Report, Reported};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,8 +105,8 @@ impl Audit {
         let known = self.settings.as_ref();
         let is_same = known.is_some_and(|known| Arc::ptr_eq(known, settings));
         self.settings = Some(Arc::clone(settings));
-        let concerned: BTreeSet<ObjectRef> = if is_same && !changes.concern_all() {
-            self.footing.concerned(changes)
+        let mut waiting: Vec<ObjectRef> = if is_same && !changes.concern_all() {
+            self.footing.concerned(changes).into_iter().collect()
         } else {
             // What rests on what is learnt anew, so that nothing is kept of what is long gone.
             self.footing = Footing::default();
@@ -117,12 +117,10 @@ impl Audit {
                 .chain(self.found.keys().cloned())
                 .collect()
         };
-        let mut waiting: Vec<ObjectRef> = concerned
-            .into_iter()
-            .filter(|object| self.is_judged(object.kind))
-            .collect();
-        // Those of a namespace after one another: they share lane groups.
+        waiting.retain(|object| self.is_judged(object.kind));
+        // Those of a namespace after one another: they share lane groups. Not while the lock is held.
         waiting.sort_by(|a, b| (&a.namespace, a).cmp(&(&b.namespace, b)));
+        waiting.dedup();
         let mut pool = Pool::default();
         self.slices = Slices::default();
         let mut rest = waiting.as_slice();

@@ -327,7 +327,7 @@ async fn on_cluster(
     let authority = match args.shared_authority() {
         Some(config) => {
             let (names, life) = (config.names(), config.leaf_life);
-            let authority = SharedAuthority::start(client, config, election.leading()).await?;
+            let authority = SharedAuthority::start(client, config, election.leading())?;
             let shared = authority.shared();
             server.certificates = CertificateSource::Shared { names, life, shared };
             Some(authority)

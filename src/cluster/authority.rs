@@ -15,58 +15,50 @@
 //! order: a Secret that is deleted is made anew in the same way. The caBundle is set by server-side apply under a field
 //! manager of its own, so that applying the manifests again leaves it alone.
 
+mod bundle;
+mod kept;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::{Stream, StreamExt as _, stream};
-use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::core::PartialObjectMeta;
-use kube::core::{ApiResource, ObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::bundle::{Configuration, configurations};
+use self::kept::{Kept, is_ours};
 use super::watch::with_causes;
-use crate::authority::{Authority, Shared, Validity, certificates, written};
-
-/// Who sets the caBundle.
-const BUNDLER: &str = "lanekeeper-ca-bundle";
-
-/// The label of a Secret that Lanekeeper has made, and so may make anew.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "lanekeeper");
-
-/// What asks cert-manager to set the caBundle.
-const CERT_MANAGER: &str = "cert-manager.io/inject-";
+use crate::authority::{Authority, AuthorityError, Shared, written};
 
 /// How often everything is looked at though nothing has changed: time passes.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The time until what failed is tried again.
+/// The time until what failed is tried again, and from one writing of the caBundle to the next: somebody else may write it too.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a start may try.
-const START: Duration = Duration::from_secs(60);
-
 /// How often a write is tried that another replica was faster with.
 const ATTEMPTS: usize = 3;
 
-/// How long the configurations have had an authority, at most, before certificates by it are shown: every API server
-/// has to have learnt of it.
+/// How long the configurations have had an authority, at most, before certificates by it are shown in the place of others: every
+/// API server has to have learnt of it.
 const SETTLE: Duration = Duration::from_secs(60);
+
+/// How long others in the caBundle stay there, at most.
+const GRACE: Duration = Duration::from_secs(60 * 60);
 
 /// How the shared authority is kept.
 #[derive(Debug, Clone)]
@@ -96,6 +88,12 @@ impl SharedAuthorityConfig {
         SETTLE.min(self.authority_life / 20)
     }
 
+    /// How long others are trusted that the configurations have had besides: a replica that is about to end may show
+    /// a certificate by one of them.
+    fn grace(&self) -> Duration {
+        GRACE.min(self.authority_life / 20)
+    }
+
     /// The time between two looks.
     fn look(&self) -> Duration {
         LOOK.min(self.authority_life / 20)
@@ -110,35 +108,29 @@ pub struct SharedAuthority {
 }
 
 impl SharedAuthority {
-    /// Reads the authority, or makes it if there is none, and looks after it from then on; `leading` tells whether this
-    /// replica does what one is to do.
-    pub async fn start(
+    /// Looks after the authority from now on; `leading` tells whether this replica does what one is to do. Until the Secret
+    /// could be read or made, certificates are by an authority that nobody trusts, and say so. Has to be called within a
+    /// Tokio runtime.
+    pub fn start(
         client: Client,
         config: SharedAuthorityConfig,
         leading: watch::Receiver<bool>,
-    ) -> anyhow::Result<Self> {
-        let mut keeper = Keeper {
+    ) -> Result<Self, AuthorityError> {
+        let (sender, shared) = watch::channel(Shared {
+            authority: Arc::new(Authority::new(SystemTime::now(), config.authority_life)?),
+            distrust: Some("the Secret with the certificate authority has not been read yet".to_owned()),
+        });
+        let keeper = Keeper {
             secrets: Api::namespaced(client.clone(), &config.namespace),
-            configurations: configurations(&client),
             client,
             leading,
+            shown: None,
             trusted: None,
+            others: HashMap::new(),
+            written: None,
             told: None,
             config,
         };
-        let started = Instant::now();
-        let (authority, seen) = loop {
-            match keeper.look(None).await {
-                Ok(look) => break look,
-                Err(error) if started.elapsed() >= START => return Err(error),
-                Err(error) => keeper.fail(&format!("{error:#}")),
-            }
-            sleep(AGAIN).await;
-        };
-        let (sender, shared) = watch::channel(Shared {
-            distrust: seen.distrust(&authority),
-            authority,
-        });
         Ok(Self {
             shared,
             keeper: tokio::spawn(keeper.run(sender)),
@@ -157,159 +149,22 @@ impl Drop for SharedAuthority {
     }
 }
 
-/// What the Secret holds.
-struct Kept {
-    authority: Arc<Authority>,
-    /// All certificates that are to be trusted, in PEM, the authority's own first.
-    trusted: Vec<String>,
-    /// Whether Lanekeeper has made it.
-    is_ours: bool,
-}
-
-impl Kept {
-    /// A new authority, which is trusted beside `others`.
-    fn new(now: SystemTime, life: Duration, others: &[String]) -> anyhow::Result<Self> {
-        let authority = Authority::new(now, life)?;
-        let others = others.iter().filter(|other| is_valid(other, now)).cloned();
-        Ok(Self {
-            trusted: [authority.pem().to_owned()].into_iter().chain(others).collect(),
-            authority: Arc::new(authority),
-            is_ours: true,
-        })
-    }
-
-    /// What a Secret holds; `Err` says why it is of no use.
-    fn read(secret: &Secret) -> Result<Self, String> {
-        let text = |key: &str| {
-            let data = secret.data.as_ref().and_then(|data| data.get(key));
-            let data = data.ok_or_else(|| format!("it has no {key}"))?;
-            String::from_utf8(data.0.clone()).map_err(|_| format!("its {key} is not PEM"))
-        };
-        let authority =
-            Authority::from_pem(&text("tls.crt")?, &text("tls.key")?).map_err(|error| error.to_string())?;
-        let others = text("ca.crt").map_or_else(|_| Vec::new(), |bundle| certificates(&bundle));
-        let others = others.into_iter().filter(|other| other != authority.pem());
-        Ok(Self {
-            trusted: [authority.pem().to_owned()].into_iter().chain(others).collect(),
-            authority: Arc::new(authority),
-            is_ours: is_ours(secret),
-        })
-    }
-
-    /// What has to take its place at `now`.
-    fn follower(&self, now: SystemTime, config: &SharedAuthorityConfig) -> anyhow::Result<Option<Self>> {
-        let validity = self.authority.validity();
-        if !self.is_ours {
-            return Ok(None);
-        }
-        if now >= validity.renewal() || validity.problem(now).is_some() {
-            return Self::new(now, config.authority_life, &self.trusted).map(Some);
-        }
-        // By then no certificate of the one before is valid: none was made once this one was trusted.
-        let alone = validity.made() + config.leaf_life + config.settle() + AGAIN;
-        if self.trusted.len() > 1 && now >= alone {
-            return Ok(Some(Self {
-                authority: Arc::clone(&self.authority),
-                trusted: vec![self.authority.pem().to_owned()],
-                is_ours: true,
-            }));
-        }
-        Ok(None)
-    }
-
-    /// The Secret that holds it, in the place of one that is there.
-    fn write(&self, name: &str, there: Option<Secret>) -> Secret {
-        let mut secret = there.unwrap_or_else(|| Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            type_: Some("kubernetes.io/tls".to_owned()),
-            ..Secret::default()
-        });
-        let labels = secret.metadata.labels.get_or_insert_default();
-        labels.insert("app.kubernetes.io/name".to_owned(), "lanekeeper".to_owned());
-        labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
-        let data = [
-            ("tls.crt", self.authority.pem().to_owned()),
-            ("tls.key", self.authority.key_pem().to_owned()),
-            ("ca.crt", self.trusted.concat()),
-        ];
-        let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes())));
-        secret.data = Some(data.into());
-        secret
-    }
-}
-
-fn is_ours(secret: &Secret) -> bool {
-    let labels = secret.metadata.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(MANAGED_BY.0))
-        .map(String::as_str)
-        == Some(MANAGED_BY.1)
-}
-
-/// Whether a certificate in PEM is valid at `now`.
-fn is_valid(pem: &str, now: SystemTime) -> bool {
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-    let validity = CertificateDer::from_pem_slice(pem.as_bytes())
-        .ok()
-        .and_then(|certificate| Validity::of(&certificate).ok());
-    validity.is_some_and(|validity| validity.problem(now).is_none())
-}
-
-/// What the webhook configurations say of an authority.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Trust {
-    /// All of them have it, or there is none, since then.
-    Since(Instant),
-    /// One has not; which.
-    Lacks(String),
-}
-
-/// Which authority was looked for, and what was seen.
-#[derive(Debug, Clone)]
-struct Seen {
-    authority: Arc<Authority>,
-    trust: Trust,
-}
-
-impl Seen {
-    /// Why clients will not take what `authority` signs.
-    fn distrust(&self, authority: &Authority) -> Option<String> {
-        match &self.trust {
-            Trust::Lacks(lacking) if self.authority.pem() == authority.pem() => Some(lacking.clone()),
-            Trust::Lacks(_) | Trust::Since(_) => None,
-        }
-    }
-
-    fn has_settled(&self, settle: Duration) -> bool {
-        matches!(self.trust, Trust::Since(since) if since.elapsed() >= settle)
-    }
-}
-
 /// Who looks after the authority.
 struct Keeper {
     client: Client,
     secrets: Api<Secret>,
-    configurations: [(ApiResource, Api<DynamicObject>); 2],
     leading: watch::Receiver<bool>,
     config: SharedAuthorityConfig,
-    /// What was last seen of the Secret's authority.
-    trusted: Option<Seen>,
+    /// The authority that certificates are made by; `None`: the Secret has not been read yet.
+    shown: Option<Arc<Authority>>,
+    /// The certificate of the Secret's authority, and since when all configurations have had it.
+    trusted: Option<(String, Instant)>,
+    /// What else the configurations trust, and since when that is known.
+    others: HashMap<String, Instant>,
+    /// When the caBundle was last written.
+    written: Option<Instant>,
     /// The failure that the log has told, while it lasts.
     told: Option<String>,
-}
-
-fn configurations(client: &Client) -> [(ApiResource, Api<DynamicObject>); 2] {
-    let resources = [
-        ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
-        ApiResource::erase::<MutatingWebhookConfiguration>(&()),
-    ];
-    resources.map(|resource| {
-        let api = Api::all_with(client.clone(), &resource);
-        (resource, api)
-    })
 }
 
 impl Keeper {
@@ -317,28 +172,31 @@ impl Keeper {
     async fn run(mut self, shared: watch::Sender<Shared>) {
         let mut changes = self.changes();
         loop {
-            let settle = self.config.settle();
-            let current = Arc::clone(&shared.borrow().authority);
-            let wait = match timeout(PATIENCE, self.look(Some(&current))).await {
-                Ok(Ok((authority, seen))) => {
+            let failure = match timeout(PATIENCE, self.look()).await {
+                Ok(Ok(new)) => {
                     self.told = None;
-                    tell(&shared, authority, &seen);
-                    match seen.trust {
-                        Trust::Since(since) => settle.saturating_sub(since.elapsed()),
-                        Trust::Lacks(_) => AGAIN,
-                    }
+                    tell(&shared, new);
+                    None
                 }
-                Ok(Err(error)) => {
-                    self.fail(&format!("{error:#}"));
-                    AGAIN
-                }
-                Err(_) => {
-                    self.fail("no answer");
-                    AGAIN
-                }
+                Ok(Err(error)) => Some(format!("{error:#}")),
+                Err(_) => Some("the API server does not answer".to_owned()),
             };
+            let has_failed = failure.is_some();
+            if let Some(reason) = failure {
+                if self.shown.is_none() {
+                    shared.send_modify(|shared| shared.distrust = Some(reason.clone()));
+                }
+                self.fail(reason);
+            }
+            let is_waiting = has_failed || shared.borrow().distrust.is_some();
             let look = self.config.look();
-            let wait = if wait.is_zero() { look } else { wait.min(look) };
+            let wait = match &self.trusted {
+                _ if is_waiting => look.min(AGAIN),
+                Some((_, since)) if since.elapsed() < self.config.settle() => {
+                    look.min(self.config.settle().saturating_sub(since.elapsed()))
+                }
+                _ => look,
+            };
             tokio::select! {
                 () = sleep(wait) => {}
                 _ = changes.next() => {}
@@ -377,68 +235,73 @@ impl Keeper {
     }
 
     /// Takes note of a failure; the log tells it once.
-    fn fail(&mut self, reason: &str) {
-        if self.told.as_deref() != Some(reason) {
+    fn fail(&mut self, reason: String) {
+        if self.told.as_ref() != Some(&reason) {
             tracing::warn!(
                 error = reason,
                 "the shared certificate authority cannot be looked after; it is tried again"
             );
-            self.told = Some(reason.to_owned());
+            self.told = Some(reason);
         }
     }
 
-    /// Does what there is to do, and gives the authority to make certificates by, which is `current` until the one of
-    /// the Secret is trusted, with what was seen.
-    async fn look(&mut self, current: Option<&Arc<Authority>>) -> anyhow::Result<(Arc<Authority>, Seen)> {
-        let kept = self.kept(current).await?;
-        let mut trusted = kept.trusted.clone();
-        // Nobody is to lose trust in what is shown.
-        let shown = current.map(|current| current.pem().to_owned());
-        trusted.extend(shown.filter(|shown| !kept.trusted.contains(shown)));
-        let mut lacking = None;
-        for (resource, api) in &self.configurations {
-            let kind = &resource.kind;
-            let read = || format!("the {kind} {} cannot be read", self.config.webhooks);
-            let Some(mut object) = api.get_opt(&self.config.webhooks).await.with_context(read)? else {
-                continue;
-            };
-            if *self.leading.borrow() {
-                object = self.bundle(resource, api, object, &trusted).await?;
-            }
-            lacking = lacking.or_else(|| lack(&object, kind, &kept.authority));
+    /// Does what there is to do, and tells by which authority certificates are to be made.
+    async fn look(&mut self) -> anyhow::Result<Shared> {
+        let mut configurations = configurations(&self.client, &self.config.webhooks).await?;
+        let kept = self.kept(&configurations).await?;
+        self.bundle(&mut configurations, &kept).await?;
+
+        let lack = |authority: &Authority| configurations.iter().find_map(|one| one.lack(authority));
+        let pem = kept.authority.pem();
+        let is_trusted = lack(&kept.authority).is_none();
+        match &self.trusted {
+            Some((known, _)) if is_trusted && known == pem => {}
+            _ => self.trusted = is_trusted.then(|| (pem.to_owned(), Instant::now())),
         }
-        let trust = match lacking {
-            Some(lacking) => Trust::Lacks(lacking),
-            None => match &self.trusted {
-                Some(Seen {
-                    authority,
-                    trust: Trust::Since(since),
-                }) if authority.pem() == kept.authority.pem() => Trust::Since(*since),
-                _ => Trust::Since(Instant::now()),
-            },
-        };
-        let seen = Seen {
-            authority: Arc::clone(&kept.authority),
-            trust,
-        };
-        self.trusted = Some(seen.clone());
-        let authority = match current {
-            Some(current) if !seen.has_settled(self.config.settle()) => Arc::clone(current),
+        let now = SystemTime::now();
+        let has_settled = self
+            .trusted
+            .as_ref()
+            .is_some_and(|(_, since)| since.elapsed() >= self.config.settle());
+        let authority = match &self.shown {
+            Some(shown) if shown.pem() != pem => {
+                let is_lost =
+                    shown.validity().problem(now).is_some() || (is_trusted && lack(shown).is_some());
+                let is_time = has_settled && kept.authority.validity().problem(now).is_none();
+                if is_lost || is_time {
+                    kept.authority
+                } else {
+                    Arc::clone(shown)
+                }
+            }
             _ => kept.authority,
         };
-        Ok((authority, seen))
+        let problem = authority.validity().problem(now);
+        let problem = problem.map(|problem| format!("the authority of this server's certificate {problem}"));
+        let distrust = problem.or_else(|| lack(&authority));
+        self.shown = Some(Arc::clone(&authority));
+        Ok(Shared { authority, distrust })
     }
 
     /// What the Secret holds; where nothing of use, or it is time for the next one, that is made.
-    async fn kept(&self, current: Option<&Arc<Authority>>) -> anyhow::Result<Kept> {
+    async fn kept(&self, configurations: &[Configuration]) -> anyhow::Result<Kept> {
         let SharedAuthorityConfig {
             namespace,
             secret: name,
             ..
         } = &self.config;
-        let may_make = current.is_none() || *self.leading.borrow();
-        let others: Vec<String> = current.iter().map(|current| current.pem().to_owned()).collect();
-        let anew = |now| Kept::new(now, self.config.authority_life, &others);
+        let may_make = self.shown.is_none() || *self.leading.borrow();
+        let anew = |now| {
+            // Nobody is to lose trust in what is shown.
+            let shown = self.shown.iter().map(|shown| shown.pem().to_owned());
+            let mut others: Vec<String> = shown.collect();
+            for bundled in configurations.iter().flat_map(Configuration::trusted) {
+                if !others.contains(&bundled) {
+                    others.push(bundled);
+                }
+            }
+            Kept::new(now, self.config.authority_life, &others)
+        };
         for _ in 0..ATTEMPTS {
             let now = SystemTime::now();
             let there = self.secrets.get_opt(name).await;
@@ -484,98 +347,52 @@ impl Keeper {
         ))
     }
 
-    /// Sees to it that every webhook of a configuration trusts `trusted`, and gives the configuration as it then is.
-    async fn bundle(
-        &self,
-        resource: &ApiResource,
-        api: &Api<DynamicObject>,
-        object: DynamicObject,
-        trusted: &[String],
-    ) -> anyhow::Result<DynamicObject> {
-        let bundle = STANDARD.encode(trusted.concat());
-        let is_bundled = |webhook: &Value| webhook["clientConfig"]["caBundle"] == *bundle;
-        let webhooks = webhooks(&object);
-        if webhooks.iter().all(is_bundled) || injector(&object).is_some() {
-            return Ok(object);
+    /// Sees to it that the configurations trust what the Secret says. The leader also takes away what nobody shows any more;
+    /// a replica that starts only adds, for who leads may be one that has its certificate from elsewhere.
+    async fn bundle(&mut self, configurations: &mut [Configuration], kept: &Kept) -> anyhow::Result<()> {
+        let is_leading = *self.leading.borrow();
+        let is_starting = self.shown.is_none();
+        if (!is_leading && !is_starting) || self.written.is_some_and(|at| at.elapsed() < AGAIN) {
+            return Ok(());
         }
-        let webhooks: Vec<Value> = webhooks
-            .iter()
-            .map(|webhook| json!({"name": webhook["name"], "clientConfig": {"caBundle": bundle}}))
-            .collect();
-        let name = &self.config.webhooks;
-        let patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"name": name, "uid": object.metadata.uid},
-            "webhooks": webhooks,
-        });
-        let params = PatchParams::apply(BUNDLER).force();
-        let patched = api.patch(name, &params, &Patch::Apply(&patch)).await;
-        let patched = patched.map_err(|error| {
-            anyhow!(
-                "the caBundle of the {} {name} cannot be set: {}",
-                resource.kind,
-                with_causes(&error)
-            )
-        })?;
-        tracing::info!(
-            "the {} {name} has the caBundle of {} authorities",
-            resource.kind,
-            trusted.len()
-        );
-        Ok(patched)
+        let mut own = kept.trusted.clone();
+        let shown = self.shown.iter().map(|shown| shown.pem().to_owned());
+        own.extend(shown.filter(|shown| !kept.trusted.contains(shown)));
+        self.others.retain(|other, _| !own.contains(other));
+        for configuration in configurations {
+            if !is_leading && configuration.lack(&kept.authority).is_none() {
+                continue;
+            }
+            let others = configuration
+                .trusted()
+                .into_iter()
+                .filter(|other| !own.contains(other));
+            let others: Vec<String> = others
+                .filter(|other| {
+                    let since = self.others.entry(other.clone()).or_insert_with(Instant::now);
+                    since.elapsed() < self.config.grace()
+                })
+                .collect();
+            if configuration.trust(&[own.clone(), others].concat()).await? {
+                self.written = Some(Instant::now());
+            }
+        }
+        Ok(())
     }
 }
 
 /// Tells what there is to make certificates by, if that is new.
-fn tell(shared: &watch::Sender<Shared>, authority: Arc<Authority>, seen: &Seen) {
-    let distrust = seen.distrust(&authority);
+fn tell(shared: &watch::Sender<Shared>, new: Shared) {
     shared.send_if_modified(|shared| {
-        let is_new = shared.authority.pem() != authority.pem();
-        if is_new {
+        let is_another = shared.authority.pem() != new.authority.pem();
+        if is_another {
             tracing::info!(
-                "certificates are made by another authority, valid until {}",
-                written(authority.validity().until)
+                "certificates are made by the authority of the Secret, valid until {}",
+                written(new.authority.validity().until)
             );
         }
-        let is_change = is_new || shared.distrust != distrust;
-        *shared = Shared { authority, distrust };
+        let is_change = is_another || shared.distrust != new.distrust;
+        *shared = new;
         is_change
     });
-}
-
-fn webhooks(object: &DynamicObject) -> &[Value] {
-    object.data["webhooks"].as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The annotation that asks cert-manager to set the caBundle.
-fn injector(object: &DynamicObject) -> Option<&str> {
-    let annotations = object.metadata.annotations.as_ref()?;
-    annotations
-        .keys()
-        .map(String::as_str)
-        .find(|key| key.starts_with(CERT_MANAGER))
-}
-
-/// Which webhook of a configuration does not trust `authority`.
-fn lack(object: &DynamicObject, kind: &str, authority: &Authority) -> Option<String> {
-    let trusts = |webhook: &&Value| {
-        let bundle = webhook["clientConfig"]["caBundle"].as_str().unwrap_or_default();
-        let bundle = STANDARD.decode(bundle).unwrap_or_default();
-        certificates(&String::from_utf8_lossy(&bundle))
-            .iter()
-            .any(|known| known == authority.pem())
-    };
-    let webhook = webhooks(object).iter().find(|webhook| !trusts(webhook))?;
-    let name = webhook["name"].as_str().unwrap_or_default();
-    let why = match injector(object) {
-        Some(annotation) => format!(
-            "its annotation {annotation} has cert-manager set it: take that away, or start without --ca-secret"
-        ),
-        None => "the leader sets it".to_owned(),
-    };
-    Some(format!(
-        "webhook {name} of the {kind} {} does not have this server's authority in its caBundle; {why}",
-        object.metadata.name.as_deref().unwrap_or_default()
-    ))
 }

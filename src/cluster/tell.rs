@@ -133,13 +133,12 @@ impl Telling {
         // Another one may have told meanwhile.
         let mut is_known = false;
         self.said.clear();
-        self.told.clear();
         while *self.leading.borrow() {
             let report = self.audited.borrow_and_update().clone();
             let mut is_done = true;
             if let Some(report) = report {
                 if !is_known {
-                    is_known = self.read().await;
+                    is_known = self.read(&report).await;
                 }
                 self.say(&report);
                 is_done = is_known && self.tell(&report).await;
@@ -163,10 +162,19 @@ impl Telling {
     }
 
     /// Reads what the Events that are there tell. Whether it could.
-    async fn read(&mut self) -> bool {
+    async fn read(&mut self, report: &Report) -> bool {
         match timeout(PATIENCE, events(&self.client)).await {
             Ok(Ok(events)) => {
+                // Events are not kept for ever: what this one has told, and still is so, was told.
+                let known = std::mem::take(&mut self.told);
                 self.told = told_by(&events);
+                let current = current(report);
+                let known = known
+                    .into_iter()
+                    .filter(|(identity, _)| current.contains_key(identity));
+                for (identity, told) in known {
+                    self.told.entry(identity).or_insert(told);
+                }
                 // What was told by another one need not be said again; what this one has said is newer.
                 for (identity, told) in &self.told {
                     self.said
@@ -225,6 +233,8 @@ impl Telling {
             .filter(|(identity, _)| !current.contains_key(*identity) && !report.has_waiting(identity));
         let gone = gone.map(|(identity, told)| (identity.clone(), told.clone(), false));
         let mut todo: Vec<(Identity, Told, bool)> = new.chain(gone).collect();
+        let has_to = |stuck: &Identity| todo.iter().any(|(identity, ..)| identity == stuck);
+        self.stuck.retain(has_to);
         todo.sort_by_key(|(identity, ..)| self.stuck.contains(identity));
         for (identity, told, is_new) in todo {
             if !*self.leading.borrow() || self.audited.has_changed().unwrap_or(false) {
@@ -410,9 +420,12 @@ fn event(one: &Reported, is_new: bool, regarding: ObjectReference, instance: &st
     }
 }
 
+/// When an Event was stored, and when it was written.
+type Times = (Option<Timestamp>, Option<Timestamp>);
+
 /// What these Events tell that is not resolved.
 fn told_by(events: &[Event]) -> BTreeMap<Identity, Told> {
-    let mut read: Vec<(Option<Timestamp>, bool, Told)> = events.iter().filter_map(told).collect();
+    let mut read: Vec<(Times, bool, Told)> = events.iter().filter_map(told).collect();
     read.sort_by_key(|(time, ..)| *time);
     let mut all = BTreeMap::new();
     for (_, is_new, told) in read {
@@ -427,7 +440,7 @@ fn told_by(events: &[Event]) -> BTreeMap<Identity, Told> {
 }
 
 /// What an Event tells: when, whether it is new or resolved, and which finding; `None` for one of another making.
-fn told(event: &Event) -> Option<(Option<Timestamp>, bool, Told)> {
+fn told(event: &Event) -> Option<(Times, bool, Told)> {
     let mark = event.metadata.annotations.as_ref()?.get(FINDING)?;
     let mark: Mark = serde_json::from_str(mark).ok()?;
     let reason = event.reason.as_deref()?;
@@ -438,7 +451,9 @@ fn told(event: &Event) -> Option<(Option<Timestamp>, bool, Told)> {
     let finding = Finding::new(rule::find(code)?, object, mark.path)
         .about(mark.subject)
         .says(mark.message, "");
-    let time = event.event_time.as_ref().map(|time| time.0);
+    // The API server's clock before that of whoever has written it.
+    let created = event.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let time = (created, event.event_time.as_ref().map(|time| time.0));
     let one = Reported {
         finding,
         level: mark.level,

@@ -189,8 +189,12 @@ fn made(
     in_use: Option<&InUse>,
 ) -> Result<(Pair, Option<String>), CertificateError> {
     let own = in_use.filter(|in_use| in_use.material.authority.as_deref() == Some(authority.pem()));
+    let is_of_use = |validity: &Validity| now < validity.renewal() && validity.problem(now).is_none();
     let pair = match own {
-        Some(own) if now < own.validity.renewal() => own.material.pair.clone(),
+        // By an authority that is out of its time nothing better can be made.
+        Some(own) if is_of_use(&own.validity) || authority.validity().problem(now).is_some() => {
+            own.material.pair.clone()
+        }
         _ => authority.issue(names, now, life)?,
     };
     Ok((pair, Some(authority.pem().to_owned())))

@@ -9,6 +9,10 @@ use std::{
     io,
     os::fd::AsFd,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -103,8 +107,8 @@ impl fmt::Display for Lost {
 
 /// What the writer's thread is asked.
 enum Order {
-    /// Write this line and say when it is written.
-    Write(Bytes, oneshot::Sender<io::Result<()>>),
+    /// Write this line, unless somebody has taken it, and say when it is written.
+    Write(Bytes, Arc<AtomicBool>, oneshot::Sender<io::Result<()>>),
     /// Say when all that came before is written, and end.
     Close(oneshot::Sender<()>),
 }
@@ -153,9 +157,12 @@ impl DecisionLog {
         let write = move || {
             while let Some(order) = received.blocking_recv() {
                 match order {
-                    // A receiver that is gone is a client that has hung up: its line is written all the same.
-                    Order::Write(line, written) => {
-                        let _ = written.send(sink.append(&line));
+                    // A receiver that is gone is a client that has hung up: its line is written all the same. One that was
+                    // given up is in the program's log by now.
+                    Order::Write(line, is_taken, written) => {
+                        if !is_taken.swap(true, Ordering::SeqCst) {
+                            let _ = written.send(sink.append(&line));
+                        }
                     }
                     Order::Close(closed) => {
                         let _ = closed.send(());
@@ -185,14 +192,20 @@ impl DecisionLog {
             Err(error) => return Err(self.lose(&format!("{record:?}"), error.to_string())),
         };
         let (written, answer) = oneshot::channel();
-        let why = match self.orders.try_send(Order::Write(line.clone(), written)) {
+        // Whoever swaps it first has the line: the writer, or who gives it up.
+        let is_taken = Arc::new(AtomicBool::new(false));
+        let order = Order::Write(line.clone(), Arc::clone(&is_taken), written);
+        let why = match self.orders.try_send(order) {
             Err(mpsc::error::TrySendError::Full(_)) => "its writer hangs".to_owned(),
             Err(mpsc::error::TrySendError::Closed(_)) => "it is closed".to_owned(),
             Ok(()) => match tokio::time::timeout(patience, answer).await {
                 Ok(Ok(Ok(()))) => return Ok(()),
                 Ok(Ok(Err(error))) => error.to_string(),
                 Ok(Err(_)) => "its writer has ended".to_owned(),
-                Err(_) => "its writer is slow (the record may still be written)".to_owned(),
+                Err(_) if is_taken.swap(true, Ordering::SeqCst) => {
+                    "its writer is slow (the record may still be written)".to_owned()
+                }
+                Err(_) => "its writer is slow".to_owned(),
             },
         };
         Err(self.lose(&String::from_utf8_lossy(&line), why))
@@ -303,6 +316,38 @@ mod tests {
 
         assert_eq!(errors.get(), 1);
         drop(script);
+    }
+
+    /// Takes what it is let, and counts it.
+    struct Counting(std::sync::mpsc::Receiver<()>, Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Sink for Counting {
+        fn append(&mut self, _: &[u8]) -> io::Result<()> {
+            self.0.recv().ok();
+            self.1.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_that_was_given_up_is_not_written_when_the_writer_goes_on() {
+        let (go, gate) = std::sync::mpsc::channel();
+        let written = Arc::default();
+        let log =
+            DecisionLog::start(Counting(gate, Arc::clone(&written)), false, Counter::default()).unwrap();
+        let record = record();
+        let mut first = Box::pin(log.append(&record, None));
+        assert!(futures::poll!(first.as_mut()).is_pending());
+        // The writer is busy with the first, so that the second is nobody's yet.
+        log.append(&record, Some(Duration::from_millis(100)))
+            .await
+            .unwrap_err();
+
+        go.send(()).unwrap();
+        first.await.unwrap();
+        drop(go);
+        log.close().await;
+        assert_eq!(written.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test]

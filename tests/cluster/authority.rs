@@ -308,14 +308,50 @@ async fn while_one_authority_follows_another_everybody_is_trusted_all_the_time()
     assert_eq!(most, 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_waits_with_the_next_authority_until_the_webhooks_have_trusted_it_for_a_while() {
-    let plane = plane();
-    // Somebody else leads, and does nothing.
+/// Somebody else leads, and does nothing.
+fn somebody_leads(plane: &ControlPlane) {
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"namespace": "lanekeeper-system", "name": "lanekeeper"},
         "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 3600}});
-    apply(&plane, &lease.to_string());
+    apply(plane, &lease.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_starts_beside_those_of_another_authority_is_trusted_beside_them() {
+    let plane = plane();
+    somebody_leads(&plane);
+    register(&plane, free());
+    let theirs = authority_for(Duration::from_secs(3600));
+    set_bundles(&plane, theirs.pem());
+    let replica = Replica::start(&plane, &[]);
+    replica.until_ready();
+    let own = kept(&plane, "tls.crt").unwrap();
+    let [bundle] = &bundles(&plane)[..] else {
+        panic!("{:?}", bundles(&plane))
+    };
+    assert!(bundle.contains(theirs.pem()) && bundle.contains(&own), "{bundle}");
+    assert!(replica.is_trusted_by(bundle).await);
+    assert!(
+        kept(&plane, "ca.crt").unwrap().contains(theirs.pem()),
+        "for who leads next"
+    );
+}
+
+#[test]
+fn a_replica_that_may_not_read_the_secret_serves_and_says_why_it_is_not_ready() {
+    let plane = plane();
+    run(&plane, "delete role lanekeeper --namespace=lanekeeper-system");
+    let replica = Replica::start(&plane, &[]);
+    eventually("it says why", || {
+        let readiness = replica.readiness();
+        (readiness.contains("503") && readiness.contains("lanekeeper-ca cannot be read")).then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_waits_with_the_next_authority_until_the_webhooks_have_trusted_it_for_a_while() {
+    let plane = plane();
+    somebody_leads(&plane);
     let [first, second] = [(); 2].map(|()| authority_for(Duration::from_secs(3600)));
     apply(&plane, &secret_of(&first));
     let replica = Replica::start(&plane, &["--ca-life=40s"]);
@@ -371,7 +407,11 @@ async fn a_secret_that_is_deleted_or_spoilt_is_made_anew_and_one_of_others_is_le
     });
     eventually("its certificates are shown", || {
         assert!(is_admitted(&plane));
-        replica.log().contains("another authority").then_some(())
+        let taken_up = replica
+            .log()
+            .matches("certificates are made by the authority")
+            .count();
+        (taken_up > 1).then_some(())
     });
     assert!(replica.is_trusted_by(&second).await);
 

@@ -327,6 +327,17 @@ fn a_self_made_certificate_is_renewed_in_time() {
     );
 }
 
+#[test]
+fn a_self_made_certificate_of_a_clock_that_was_set_back_is_made_anew() {
+    let now = SystemTime::now();
+    let source = CertificateSource::SelfMade(Vec::new());
+    let certificates = Certificates::load(source, None, Counter::default(), now).unwrap();
+    assert_eq!(certificates.refresh(now + DAY * 61), Refresh::Replaced);
+    assert!(certificates.problem(now).is_some(), "it is of a later day");
+    assert_eq!(certificates.refresh(now), Refresh::Replaced);
+    assert_eq!(certificates.problem(now), None);
+}
+
 #[tokio::test]
 async fn a_shared_authority_is_followed_when_it_is_another_one() {
     let now = SystemTime::now();

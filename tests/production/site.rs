@@ -132,7 +132,7 @@ impl Site {
             arguments.push(format!("--kubeconfig={}", kubeconfig.display()));
             arguments.push(format!("--shutdown-delay={}", crate::long_or(5, 1)));
             // It rotates a few times.
-            let size = crate::long_or("8MiB", "64KiB");
+            let size = crate::long_or("1MiB", "64KiB");
             arguments.extend([
                 format!("--audit-log-max-size={size}"),
                 "--audit-log-keep=50".to_owned(),

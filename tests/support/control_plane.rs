@@ -718,6 +718,8 @@ fn api_server_args(dir: &Path, port: u16, flags: &[String]) -> Vec<String> {
         "--allow-privileged=true".into(),
         flag_path("audit-policy-file", &audit_policy(dir)),
         flag_path("audit-log-path", &audit_log(dir)),
+        // In MB: it is read whole, and what it was rotated to would be lost.
+        "--audit-log-maxsize=10240".into(),
     ];
     [own, flags.to_vec()].concat()
 }

@@ -51,11 +51,9 @@ fn restart_everything(site: &mut Site, is_server_too: bool) {
         thread::sleep(Duration::from_millis(100));
     }
     let outcome = load.end(site, what);
-    let rotated = site.replicas.each_ref().map(Replica::rotated_logs);
-    assert!(
-        rotated.iter().all(|rotated| *rotated > 0),
-        "{rotated:?} rotated logs"
-    );
+    // Over HTTP/2 the API server may keep to one connection, and so to one replica.
+    let rotated: usize = site.replicas.iter().map(Replica::rotated_logs).sum();
+    assert!(rotated > 0, "no decision log was rotated");
     let reviews = count(site) - reviews_before;
     eprintln!("{what}: {reviews} reviews in {:.1?}", started.elapsed());
     assert!(

@@ -16,6 +16,7 @@
 pub mod admission;
 pub mod audit;
 pub mod authority;
+mod chance;
 pub mod cli;
 pub mod cluster;
 pub mod config;

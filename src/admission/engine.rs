@@ -1,7 +1,6 @@
 //! Reads a review, judges it, reads afresh before it refuses, and answers.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use super::judgement::{Change, Judgement, judge};
 use super::mutation::{is_by_argo_cd, mutate};
 use super::response::{Response, warning};
 use super::review::{Operation, Request, read};
+use crate::chance::chance;
 use crate::resource::{Kind, Resource, scale_replicas};
 use crate::rule::{Finding, RULES, Rule};
 use crate::verdict::{Admission, Mode, Settings, is_one_of};
@@ -386,8 +386,7 @@ impl Engine {
 /// started at the same moment.
 fn process_id() -> u128 {
     let time = u128::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
-    let chance = RandomState::new().build_hasher().finish();
-    time << 32 | u128::from(chance) >> 32
+    time << 32 | u128::from(chance()) >> 32
 }
 
 /// What of a request decides the level of what is found.

@@ -5,7 +5,6 @@
 //! clocks have to agree; a leader that could not renew for [`DEADLINE`] leads no more, before anybody else can; who ends
 //! in order gives the lease back.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +15,8 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::chance::chance;
 
 /// How long a lease holds that nobody renews.
 const DURATION: Duration = Duration::from_secs(15);
@@ -40,8 +41,7 @@ pub(super) struct Candidate {
 /// A name that no other replica has: that of the machine or pod, and something by chance.
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "lanekeeper".to_owned());
-    let chance = RandomState::new().build_hasher().finish();
-    format!("{host}_{chance:016x}")
+    format!("{host}_{:016x}", chance())
 }
 
 impl Candidate {
@@ -98,7 +98,7 @@ impl Candidate {
                 leads.send_replace(false);
             }
             tokio::select! {
-                () = sleep(RETRY + RETRY / 10 * chance(3)) => {}
+                () = sleep(RETRY + RETRY / 10 * u32::try_from(chance() % 3).unwrap_or_default()) => {}
                 () = until(&mut stop) => break,
             }
         }
@@ -230,11 +230,6 @@ fn is_free(record: &LeaseSpec, identity: &str, unchanged: Duration) -> bool {
 pub(super) async fn until(stop: &mut watch::Receiver<bool>) {
     // Who is gone says nothing more.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// A number below `below`, by chance.
-fn chance(below: u32) -> u32 {
-    u32::try_from(RandomState::new().build_hasher().finish() % u64::from(below.max(1))).unwrap_or_default()
 }
 
 #[cfg(test)]

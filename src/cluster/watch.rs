@@ -1,7 +1,6 @@
 //! Watches that keep a world in step with the API server.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::look::{Found, api_resource, look};
 use super::object::{RawObject, is_metadata_enough};
 use super::progress::Progress;
 use crate::audit::Changes;
+use crate::chance::chance;
 use crate::resource::{Kind, ObjectRef};
 use crate::world::World;
 
@@ -367,9 +367,9 @@ impl Backoff {
         self.last = Some(now);
         let delay = (Self::FIRST * (1 << self.failures.min(5))).min(Self::LONGEST);
         self.failures += 1;
-        // Seeded anew each time: half of the delay is by chance.
-        let chance = RandomState::new().build_hasher().finish() % 1024;
-        delay / 2 + delay * u32::try_from(chance).unwrap_or_default() / 2048
+        // Half of the delay is by chance.
+        let chance = u32::try_from(chance() % 1024).unwrap_or_default();
+        delay / 2 + delay * chance / 2048
     }
 }
 

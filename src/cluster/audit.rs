@@ -45,11 +45,11 @@ struct WaitingLabels {
 }
 
 /// What is counted of the audit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AuditMetrics {
     findings: Family<FindingLabels, Gauge>,
     waiting: Family<WaitingLabels, Gauge>,
-    duration: Option<Histogram>,
+    duration: Histogram,
     passes: Counter,
     objects: Counter,
     pub(super) event_errors: Counter,
@@ -59,8 +59,12 @@ impl AuditMetrics {
     /// Registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
-            duration: Some(Histogram::new(SECONDS)),
-            ..Self::default()
+            findings: Family::default(),
+            waiting: Family::default(),
+            duration: Histogram::new(SECONDS),
+            passes: Counter::default(),
+            objects: Counter::default(),
+            event_errors: Counter::default(),
         };
         // The encoder ends the name of a counter with `_total`.
         let registry = registry.sub_registry_with_prefix("lanekeeper");
@@ -74,13 +78,11 @@ impl AuditMetrics {
             "What is only missing and may still come; after a minute it is a finding",
             metrics.waiting.clone(),
         );
-        if let Some(duration) = &metrics.duration {
-            registry.register(
-                "audit_duration_seconds",
-                "Time from the beginning of a pass of the audit to its end, with its rests",
-                duration.clone(),
-            );
-        }
+        registry.register(
+            "audit_duration_seconds",
+            "Time from the beginning of a pass of the audit to its end, with its rests",
+            metrics.duration.clone(),
+        );
         registry.register("audit_passes", "Passes of the audit", metrics.passes.clone());
         registry.register(
             "audit_objects",
@@ -222,9 +224,7 @@ async fn run<S: Fn() -> Arc<Settings>>(of: Audits<S>, audited: watch::Sender<Aud
         };
         audit = done;
         let took = now.elapsed();
-        if let Some(duration) = &of.metrics.duration {
-            duration.observe(took.as_secs_f64());
-        }
+        of.metrics.duration.observe(took.as_secs_f64());
         of.metrics.passes.inc();
         let slices = audit.slices();
         of.metrics

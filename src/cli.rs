@@ -143,6 +143,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
+/// A length of time, as in `90s`, `12h` or `365d`: a day has 24 hours.
+fn length_of_time(text: &str) -> Result<jiff::SignedDuration, jiff::Error> {
+    let span: jiff::Span = text.parse()?;
+    span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+}
+
 /// Where `serve` leaves the authority of a certificate that it made, for `submit`: the user's own state.
 fn ca_file() -> anyhow::Result<PathBuf> {
     let set = |name: &str| {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use super::{complain, exit_code};
+use super::{complain, exit_code, length_of_time};
 use crate::decisions::{Decision, Filter, Line, Lines, Names, Outcome, Summary};
 use crate::report::{DecisionTable, number, write_decision_summary_json, write_decision_summary_text};
 use crate::rule;
@@ -163,12 +163,8 @@ fn time(text: &str) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse::<DateTime>() {
         return Ok(time.to_zoned(TimeZone::UTC)?.timestamp());
     }
-    let ago = || -> Result<Timestamp, jiff::Error> {
-        let span: Span = text.parse()?;
-        let ago = span.to_duration(SpanRelativeTo::days_are_24_hours())?;
-        Timestamp::now().checked_sub(ago.abs())
-    };
-    ago().with_context(|| {
+    let ago = length_of_time(text).and_then(|ago| Timestamp::now().checked_sub(ago.abs()));
+    ago.with_context(|| {
         format!(
             "`{text}` is no time; write 2026-11-28T04:00:00Z, 2026-11-28, or how long ago: 1h, 2d, '3h 30m'"
         )

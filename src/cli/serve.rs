@@ -190,13 +190,10 @@ impl Args {
     }
 }
 
-/// A length of time, as in `90s`, `12h` or `365d`.
+/// A length of time that is longer than nothing.
 fn time(text: &str) -> Result<Duration, String> {
-    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    let time = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())?;
-    let time = Duration::try_from(time).map_err(|error| error.to_string())?;
+    let time = super::length_of_time(text).and_then(Duration::try_from);
+    let time = time.map_err(|error| error.to_string())?;
     if time.is_zero() {
         return Err("it has to be longer than nothing".to_owned());
     }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +16,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::control_plane::{ControlPlane, eventually};
+use crate::control_plane::{ControlPlane, eventually, free_port};
+use crate::serving::{base, page, with_rights};
 use crate::{apply, kubectl, run};
 
 const SECRET: &str = "get secret lanekeeper-ca --namespace=lanekeeper-system --output=json";
@@ -25,24 +25,6 @@ const KINDS: [(&str, &str); 2] = [
     ("validatingwebhookconfiguration", "validating-webhook.yaml"),
     ("mutatingwebhookconfiguration", "mutating-webhook.yaml"),
 ];
-
-fn base(file: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("manifests/base")
-        .join(file)
-}
-
-/// An API server with Lanekeeper's rights.
-fn plane() -> ControlPlane {
-    let plane = ControlPlane::start();
-    plane.install_istio_crds();
-    plane.install_crds(&base("crd.yaml"));
-    run(&plane, "create namespace istio-system");
-    for file in ["namespace.yaml", "rbac.yaml"] {
-        run(&plane, &format!("apply -f {}", base(file).display()));
-    }
-    plane
-}
 
 /// Registers the webhooks of the manifests at an address, without a caBundle.
 fn register(plane: &ControlPlane, address: SocketAddr) {
@@ -66,8 +48,7 @@ struct Replica {
 }
 
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 impl Replica {
@@ -96,13 +77,7 @@ impl Replica {
 
     /// What it says of its readiness; empty while nobody answers.
     fn readiness(&self) -> String {
-        use std::io::{Read as _, Write as _};
-        let mut page = String::new();
-        let _ = std::net::TcpStream::connect(self.admin).and_then(|mut stream| {
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
-            stream.read_to_string(&mut page)
-        });
-        page
+        page(&self.admin.to_string(), "/readyz")
     }
 
     #[track_caller]
@@ -216,26 +191,27 @@ fn is_admitted(plane: &ControlPlane) -> bool {
     applied.status.success()
 }
 
-fn opt_in(plane: &ControlPlane) {
+/// Registers the webhooks at an address, and returns when the API server can call them.
+fn until_called(plane: &ControlPlane, address: SocketAddr) {
+    register(plane, address);
     apply(
         plane,
         &json!({"apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": "probe", "labels": {"lanekeeper.dev/enforcement": "enforce"}}})
         .to_string(),
     );
+    eventually("the API server calls a webhook", || {
+        is_admitted(plane).then_some(())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_that_start_at_once_share_one_authority_that_the_api_server_is_told_of() {
-    let plane = plane();
+    let plane = with_rights();
     let one = Replica::start(&plane, &[]);
     let two = Replica::start(&plane, &[]);
     one.until_ready();
-    register(&plane, one.webhook);
-    opt_in(&plane);
-    eventually("the API server calls a webhook", || {
-        is_admitted(&plane).then_some(())
-    });
+    until_called(&plane, one.webhook);
     two.until_ready();
 
     let authority = kept(&plane, "tls.crt").unwrap();
@@ -265,15 +241,11 @@ async fn replicas_that_start_at_once_share_one_authority_that_the_api_server_is_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_one_authority_follows_another_everybody_is_trusted_all_the_time() {
-    let plane = plane();
+    let plane = with_rights();
     let short = ["--ca-life=30s", "--leaf-life=6s"];
     let (one, two) = (Replica::start(&plane, &short), Replica::start(&plane, &short));
     one.until_ready();
-    register(&plane, one.webhook);
-    opt_in(&plane);
-    eventually("the API server calls a webhook", || {
-        is_admitted(&plane).then_some(())
-    });
+    until_called(&plane, one.webhook);
     two.until_ready();
 
     let first = kept(&plane, "tls.crt").unwrap();
@@ -318,7 +290,7 @@ fn somebody_leads(plane: &ControlPlane) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_starts_beside_those_of_another_authority_is_trusted_beside_them() {
-    let plane = plane();
+    let plane = with_rights();
     somebody_leads(&plane);
     register(&plane, free());
     let theirs = authority_for(Duration::from_secs(3600));
@@ -339,7 +311,7 @@ async fn a_replica_that_starts_beside_those_of_another_authority_is_trusted_besi
 
 #[test]
 fn a_replica_that_may_not_read_the_secret_serves_and_says_why_it_is_not_ready() {
-    let plane = plane();
+    let plane = with_rights();
     run(&plane, "delete role lanekeeper --namespace=lanekeeper-system");
     let replica = Replica::start(&plane, &[]);
     eventually("it says why", || {
@@ -350,7 +322,7 @@ fn a_replica_that_may_not_read_the_secret_serves_and_says_why_it_is_not_ready() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_waits_with_the_next_authority_until_the_webhooks_have_trusted_it_for_a_while() {
-    let plane = plane();
+    let plane = with_rights();
     somebody_leads(&plane);
     let [first, second] = [(); 2].map(|()| authority_for(Duration::from_secs(3600)));
     apply(&plane, &secret_of(&first));
@@ -388,14 +360,10 @@ async fn a_replica_waits_with_the_next_authority_until_the_webhooks_have_trusted
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_deleted_or_spoilt_is_made_anew_and_one_of_others_is_left_alone() {
-    let plane = plane();
+    let plane = with_rights();
     let replica = Replica::start(&plane, &["--ca-life=60s"]);
     replica.until_ready();
-    register(&plane, replica.webhook);
-    opt_in(&plane);
-    eventually("the API server calls a webhook", || {
-        is_admitted(&plane).then_some(())
-    });
+    until_called(&plane, replica.webhook);
     let first = kept(&plane, "tls.crt").unwrap();
 
     run(
@@ -450,7 +418,7 @@ async fn a_secret_that_is_deleted_or_spoilt_is_made_anew_and_one_of_others_is_le
 
 #[test]
 fn where_cert_manager_sets_the_bundle_it_is_left_to_it_and_readiness_says_so() {
-    let plane = plane();
+    let plane = with_rights();
     let replica = Replica::start(&plane, &[]);
     replica.until_ready();
     let text = fs::read_to_string(base(KINDS[0].1)).unwrap();

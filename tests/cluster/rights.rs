@@ -7,13 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::control_plane::{ControlPlane, eventually};
+use crate::serving::base;
 use crate::{apply, run};
-
-fn base(file: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("manifests/base")
-        .join(file)
-}
 
 fn documents(file: &str) -> Vec<Value> {
     let text = fs::read_to_string(base(file)).unwrap();

@@ -19,16 +19,28 @@ use crate::{apply, kubectl, run};
 
 pub const NAMESPACE: &str = "cars-aswatson-dev";
 
-/// An API server with Lanekeeper's rights, the good examples, and a group of them.
-pub fn plane() -> ControlPlane {
+/// A file of the manifests.
+pub fn base(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("manifests/base")
+        .join(file)
+}
+
+/// An API server with Lanekeeper's rights.
+pub fn with_rights() -> ControlPlane {
     let plane = ControlPlane::start();
     plane.install_istio_crds();
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/base");
-    plane.install_crds(&base.join("crd.yaml"));
+    plane.install_crds(&base("crd.yaml"));
     run(&plane, "create namespace istio-system");
     for file in ["namespace.yaml", "rbac.yaml"] {
-        run(&plane, &format!("apply -f {}", base.join(file).display()));
+        run(&plane, &format!("apply -f {}", base(file).display()));
     }
+    plane
+}
+
+/// The same with the good examples, and a group of them.
+pub fn plane() -> ControlPlane {
+    let plane = with_rights();
     run(&plane, &format!("apply -f {}", example("cars").display()));
     apply(&plane, &group("W3C"));
     plane
@@ -52,6 +64,19 @@ spec:
   trace: {trace}
 "
     )
+}
+
+/// The page at `path` of a plain HTTP server, with its head; empty while nobody answers.
+pub fn page(address: &str, path: &str) -> String {
+    let mut page = String::new();
+    let _ = TcpStream::connect(address).and_then(|mut stream| {
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )?;
+        stream.read_to_string(&mut page)
+    });
+    page
 }
 
 /// A running `serve`; killed when dropped.
@@ -121,14 +146,8 @@ impl Serve {
             let end = address.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')))?;
             Some(address[..end].to_owned())
         });
-        let mut stream = TcpStream::connect(address).unwrap();
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
+        let page = page(&address, "/metrics");
+        assert!(!page.is_empty(), "nobody answers at {address}");
         page
     }
 }

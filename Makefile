@@ -18,7 +18,7 @@ build: wasm ## Build the release binary, with the lane filter in it
 	cargo build --release --locked $(FEATURES)
 
 .PHONY: test
-test: lint control-plane ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
+test: lint control-plane helm ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
 	cargo test --locked $(FEATURES)
 	$(MAKE) test-wasm
 
@@ -32,8 +32,12 @@ lint: wasm ## Formatting and lints
 control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the tests, once (about 8 minutes)
 	tests/control-plane/build.sh
 
+.PHONY: helm
+helm: ## Build Helm for the tests, once (about 2 minutes)
+	tests/helm/build.sh
+
 .PHONY: test-long
-test-long: control-plane fuzz wasm ## Rounds, loads and fuzzing that take long; run by hand
+test-long: control-plane helm fuzz wasm ## Rounds, loads and fuzzing that take long; run by hand
 	LANEKEEPER_ROUNDS=50 cargo test --release --locked --test apiserver -- --nocapture rounds
 	LANEKEEPER_LONG=1 cargo test --release --locked --test production -- --nocapture
 	wasm/tests/envoy/run.sh --memory 1000000
@@ -72,11 +76,13 @@ bench: ## Measure decisions, the server beside a no-op route, check and the audi
 	cargo bench --locked
 
 .PHONY: generate
-generate: control-plane ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields
+generate: control-plane helm ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields
 	cargo run --quiet --locked -- crd > target/crd.yaml
 	mv target/crd.yaml manifests/base/crd.yaml
+	@# Copies: who fetches a chart by git (Flux) may leave links out.
+	cp $(addprefix manifests/base/,crd.yaml mutating-webhook.yaml validating-webhook.yaml) manifests/chart/files
 	cargo run --quiet --locked -- rules --markdown docs/rules
-	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema --test docs
+	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema --test docs --test manifests
 
 .PHONY: deny
 deny: ## Licences, bans and sources of dependencies (needs cargo-deny)

@@ -1,6 +1,11 @@
-//! The manifests say what the code says: rights and webhook rules follow from the table of kinds.
+//! The manifests say what the code says: rights and webhook rules follow from the table of kinds; and the chart says what the
+//! manifests do.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod chart;
+#[path = "../support/programs.rs"]
+mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

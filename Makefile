@@ -21,6 +21,8 @@ build: wasm ## Build the release binary, with the lane filter in it
 test: lint control-plane helm ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
 	cargo test --locked $(FEATURES)
 	$(MAKE) test-wasm
+	@# It starts a server in another root file system.
+	if [ "$$(id -u)" = 0 ]; then $(MAKE) test-image; else echo "the image is not tested: that needs root" >&2; fi
 
 .PHONY: lint
 lint: wasm ## Formatting and lints
@@ -58,6 +60,29 @@ test-wasm: wasm ## The lane filter: its pure half natively, the module in a host
 .PHONY: bench-wasm
 bench-wasm: wasm ## What the lane filter costs a request in a real Envoy, beside other filters (needs wrk)
 	wasm/bench/run.sh
+
+.PHONY: image
+image: wasm ## Build the images of Lanekeeper and of the lane filter: target/image/release/*.tar (needs buildah)
+	image/build.sh release
+
+.PHONY: test-image
+test-image: wasm ## Start the server from the root file system of an image with the debug binary (needs root, buildah and Python 3)
+	image/build.sh debug
+	python3 image/test.py target/image/debug
+
+.PHONY: sbom
+sbom: ## Write what is in the binary and in the lane filter, as CycloneDX: target/image/*.cdx.json
+	image/sbom.sh
+
+.PHONY: release-notes
+release-notes: ## Print what CHANGELOG.md says of VERSION
+	@awk -v version="$(VERSION)" ' \
+		/^## \[/ { inside = index($$0, "## [" version "]") == 1; found += inside; next } \
+		inside { text = text $$0 "\n" } \
+		END { \
+			if (!found) { print "CHANGELOG.md has no version " version > "/dev/stderr"; exit 1 } \
+			gsub(/^\n+|\n+$$/, "", text); print text \
+		}' CHANGELOG.md
 
 .PHONY: mesh
 mesh: ## Build istiod and fetch Envoy for the tests, once (about 6 minutes; needs root)

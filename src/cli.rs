@@ -2,6 +2,7 @@
 
 mod check;
 mod cluster;
+mod completions;
 mod configuration;
 mod crd;
 mod decisions;
@@ -10,6 +11,7 @@ mod generate;
 mod input;
 mod looking;
 mod matrix;
+mod plugin;
 mod progress;
 mod rules;
 mod serve;
@@ -22,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+use crate::version;
 
 /// Nothing was found.
 const CLEAN: u8 = 0;
@@ -33,7 +37,7 @@ const FAILED: u8 = 2;
 
 /// Keeps every request in its lane: checks and admission for Istio traffic lanes.
 #[derive(Debug, Parser)]
-#[command(name = "lanekeeper", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "lanekeeper", version = version::BOTH, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
@@ -84,6 +88,8 @@ enum Command {
     Rules(rules::Args),
     /// Print the CustomResourceDefinition of LaneGroup
     Crd,
+    /// Print completions for a shell
+    Completions(completions::Args),
 }
 
 /// When to use colour.
@@ -111,7 +117,14 @@ impl Colour {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let command = match plugin::called_as() {
+        Some(name) => plugin::renamed(Cli::command(), name),
+        None => Cli::command(),
+    };
+    let cli = match Cli::from_arg_matches(&command.get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let done = match cli.command {
         Command::Check(args) => check::run(&args, cli.color.on_stdout()),
         Command::Fix(args) => fix::run(&args),
@@ -123,6 +136,7 @@ pub fn run() -> ExitCode {
         Command::Decisions(args) => decisions::run(&args, cli.color.on_stdout()),
         Command::Rules(args) => rules::run(&args),
         Command::Crd => crd::run(),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -38,5 +38,6 @@ pub mod status;
 pub mod symbol;
 pub mod trace;
 pub mod verdict;
+pub mod version;
 pub mod world;
 pub mod yaml;

@@ -4,12 +4,12 @@ use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
 use super::Webhook;
-use crate::{admission::Record, resource::Kind};
+use crate::{admission::Record, resource::Kind, version};
 
 /// The bounds of the duration's buckets, in seconds.
 const SECONDS: [f64; 13] = [
@@ -75,6 +75,13 @@ impl Metrics {
         };
         // The encoder ends the name of a counter with `_total`.
         let registry = metrics.registry.sub_registry_with_prefix("lanekeeper");
+        let build = [("version", version::VERSION), ("commit", version::COMMIT)];
+        // The encoder ends its name with `_info`.
+        registry.register(
+            "build",
+            "The version and the commit of the server",
+            Info::new(build),
+        );
         registry.register(
             "admission_requests",
             "Requests to the webhooks, by what came of them",

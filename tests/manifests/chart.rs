@@ -74,7 +74,10 @@ fn without_helm(mut objects: Objects) -> Objects {
             let metadata = object["metadata"].as_object_mut().unwrap();
             let kept = metadata.remove("annotations");
             assert_eq!(kept, Some(json!({"helm.sh/resource-policy": "keep"})));
-            assert_eq!(metadata.remove("labels"), Some(json!({"app.kubernetes.io/name": "lanekeeper"})));
+            assert_eq!(
+                metadata.remove("labels"),
+                Some(json!({"app.kubernetes.io/name": "lanekeeper"}))
+            );
         }
     }
     objects
@@ -86,7 +89,10 @@ fn kustomized(components: &[&str]) -> Objects {
     std::fs::create_dir_all(&target).unwrap();
     // Kustomize takes relative paths only.
     let folder = tempfile::tempdir_in(target).unwrap();
-    let components: Vec<String> = components.iter().map(|name| format!("../../manifests/{name}")).collect();
+    let components: Vec<String> = components
+        .iter()
+        .map(|name| format!("../../manifests/{name}"))
+        .collect();
     let text = json!({"resources": ["../../manifests/base"], "components": components}).to_string();
     std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
     let text = run("kubectl", &["kustomize", &folder.path().display().to_string()]).unwrap();
@@ -107,8 +113,14 @@ fn assert_same(chart: Objects, components: &[&str]) {
 #[test]
 fn it_makes_what_the_base_and_each_component_are() {
     assert_same(template(&[]), &[]);
-    assert_same(template(&["--set=certificates.mode=certManager"]), &["cert-manager"]);
-    assert_same(template(&["--set=certificates.mode=secret"]), &["certificate-files"]);
+    assert_same(
+        template(&["--set=certificates.mode=certManager"]),
+        &["cert-manager"],
+    );
+    assert_same(
+        template(&["--set=certificates.mode=secret"]),
+        &["certificate-files"],
+    );
     let values = "--values=manifests/chart/values-high-availability.yaml";
     assert_same(template(&[values]), &["high-availability"]);
     assert_same(
@@ -121,7 +133,10 @@ fn it_makes_what_the_base_and_each_component_are() {
 fn its_copies_of_the_base_are_up_to_date() {
     for file in ["crd.yaml", "mutating-webhook.yaml", "validating-webhook.yaml"] {
         let read = |folder: &str| std::fs::read(root().join("manifests").join(folder).join(file)).unwrap();
-        assert!(read("chart/files") == read("base"), "manifests/chart/files/{file} is out of date: make generate");
+        assert!(
+            read("chart/files") == read("base"),
+            "manifests/chart/files/{file} is out of date: make generate"
+        );
     }
 }
 
@@ -172,8 +187,14 @@ fn every_mode_passes_lint() {
         &["--values=manifests/chart/values-high-availability.yaml"],
         &all,
     ] {
-        let lint = ["lint", "--strict", "manifests/chart", "--namespace=lanekeeper-system"];
-        let said = run("helm", &[&lint[..], values].concat()).unwrap_or_else(|error| panic!("{values:?}: {error}"));
+        let lint = [
+            "lint",
+            "--strict",
+            "manifests/chart",
+            "--namespace=lanekeeper-system",
+        ];
+        let said =
+            run("helm", &[&lint[..], values].concat()).unwrap_or_else(|error| panic!("{values:?}: {error}"));
         assert!(said.contains("0 chart(s) failed"), "{said}");
     }
 }
@@ -213,12 +234,18 @@ fn what_it_is_told_arrives() {
         ]
     );
     // The program takes them: what it misses is the file that is not mounted here.
-    let served = Command::new(env!("CARGO_BIN_EXE_lanekeeper")).args(&arguments).output().unwrap();
+    let served = Command::new(env!("CARGO_BIN_EXE_lanekeeper"))
+        .args(&arguments)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&served.stderr).into_owned();
     assert!(said.contains("/etc/lanekeeper/config/lanekeeper.yaml"), "{said}");
 
     assert_eq!(container["image"], "registry.example/lanekeeper:next");
-    assert_eq!(container["env"], json!([{"name": "LANEKEEPER_LOG", "value": "debug"}]));
+    assert_eq!(
+        container["env"],
+        json!([{"name": "LANEKEEPER_LOG", "value": "debug"}])
+    );
     assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
     assert_eq!(pod["terminationGracePeriodSeconds"], 40);
     assert_eq!(pod["nodeSelector"], json!({"pool": "system"}));
@@ -233,17 +260,35 @@ fn what_it_is_told_arrives() {
     let configuration = &objects[&format!("ConfigMap own {name}")]["data"]["lanekeeper.yaml"];
     assert_eq!(configuration, "rules:\n  LK104: deny\n");
 
-    let kinds: BTreeSet<&str> = objects.values().map(|object| object["kind"].as_str().unwrap()).collect();
-    assert!(!kinds.contains("PodDisruptionBudget") && !kinds.contains("CustomResourceDefinition"), "{kinds:?}");
+    let kinds: BTreeSet<&str> = objects
+        .values()
+        .map(|object| object["kind"].as_str().unwrap())
+        .collect();
+    assert!(
+        !kinds.contains("PodDisruptionBudget") && !kinds.contains("CustomResourceDefinition"),
+        "{kinds:?}"
+    );
     for kind in ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"] {
-        for webhook in objects[&format!("{kind}  {name}")]["webhooks"].as_array().unwrap() {
+        for webhook in objects[&format!("{kind}  {name}")]["webhooks"]
+            .as_array()
+            .unwrap()
+        {
             let service = &webhook["clientConfig"]["service"];
-            assert_eq!((&service["name"], &service["namespace"]), (&name.into(), &"own".into()));
+            assert_eq!(
+                (&service["name"], &service["namespace"]),
+                (&name.into(), &"own".into())
+            );
             let selector = &webhook["namespaceSelector"]["matchExpressions"];
             let own = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "own"]});
             assert_eq!(selector[1], own);
-            let is_strict = ["enforce.lanekeeper.dev", "enforce.rewrite.lanekeeper.dev"].map(Value::from).contains(&webhook["name"]);
-            assert_eq!(webhook["failurePolicy"], if is_strict { "Fail" } else { "Ignore" }, "{webhook}");
+            let is_strict = ["enforce.lanekeeper.dev", "enforce.rewrite.lanekeeper.dev"]
+                .map(Value::from)
+                .contains(&webhook["name"]);
+            assert_eq!(
+                webhook["failurePolicy"],
+                if is_strict { "Fail" } else { "Ignore" },
+                "{webhook}"
+            );
             assert_eq!(webhook["timeoutSeconds"], 9);
         }
     }
@@ -265,10 +310,15 @@ fn certificates_of_others_are_taken() {
         "--set=certificates.certManager.issuerRef.kind=ClusterIssuer",
         "--set=certificates.certManager.issuerRef.name=internal",
     ]);
-    let issuers = issued.keys().filter(|key| key.starts_with("Issuer") || key.ends_with("-issuer"));
+    let issuers = issued
+        .keys()
+        .filter(|key| key.starts_with("Issuer") || key.ends_with("-issuer"));
     assert_eq!(issuers.count(), 0);
     let certificate = &issued["Certificate lanekeeper-system lanekeeper"];
-    assert_eq!(certificate["spec"]["issuerRef"], json!({"kind": "ClusterIssuer", "name": "internal"}));
+    assert_eq!(
+        certificate["spec"]["issuerRef"],
+        json!({"kind": "ClusterIssuer", "name": "internal"})
+    );
 
     let given = template(&[
         "--set=certificates.mode=secret",
@@ -277,8 +327,14 @@ fn certificates_of_others_are_taken() {
     ]);
     let volumes = &given["Deployment lanekeeper-system lanekeeper"]["spec"]["template"]["spec"]["volumes"];
     assert_eq!(volumes[0]["secret"]["secretName"], "from-vault");
-    for webhook in given["ValidatingWebhookConfiguration  lanekeeper"]["webhooks"].as_array().unwrap() {
-        assert_eq!(webhook["clientConfig"]["caBundle"], "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t");
+    for webhook in given["ValidatingWebhookConfiguration  lanekeeper"]["webhooks"]
+        .as_array()
+        .unwrap()
+    {
+        assert_eq!(
+            webhook["clientConfig"]["caBundle"],
+            "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
+        );
     }
 }
 
@@ -290,7 +346,10 @@ fn what_cannot_be_meant_is_refused() {
         ("image.name=lanekeeper", "name"),
         ("image.digest=sha256:12", "digest"),
         ("certificates.mode=vault", "mode"),
-        ("certificates.certManager.issuerRef.kind=ClusterIssuer", "issuerRef"),
+        (
+            "certificates.certManager.issuerRef.kind=ClusterIssuer",
+            "issuerRef",
+        ),
         ("certificates.secret.caBundle=LS0t", "caBundle"),
         ("webhooks.failurePolicy.enforce=Retry", "enforce"),
         ("webhooks.failurePolicy.warn=Fail", "warn"),
@@ -315,7 +374,14 @@ fn the_schema_names_every_value() {
     let text = |file: &str| std::fs::read_to_string(chart.join(file)).unwrap();
     let values: Value = serde_saphyr::from_str(&text("values.yaml")).unwrap();
     let mut schema: Value = serde_json::from_str(&text("values.schema.json")).unwrap();
-    let keys = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let keys = |object: &Value| {
+        object
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<BTreeSet<_>>()
+    };
     let mut named = keys(&schema["properties"]);
     assert!(named.remove("global"), "what a parent chart gives to all");
     assert_eq!(keys(&values), named);
@@ -331,5 +397,8 @@ fn the_schema_names_every_value() {
         std::fs::write(chart.join("values.schema.json"), text).unwrap();
         return;
     }
-    assert!(written == schema, "manifests/chart/values.schema.json is out of date: make generate");
+    assert!(
+        written == schema,
+        "manifests/chart/values.schema.json is out of date: make generate"
+    );
 }

@@ -26,10 +26,13 @@ mod control_plane;
 mod crowd;
 #[path = "../support/cuttable.rs"]
 mod cuttable;
+#[path = "../support/programs.rs"]
+mod programs;
 
 mod asking;
 mod balancer;
 mod certificates;
+mod chart;
 mod clients;
 mod crowded;
 mod decisions;

@@ -15,9 +15,10 @@ use crate::control_plane::{ControlPlane, KubectlOutput, eventually};
 use crate::node::{NAMESPACE, Node, decisions};
 use crate::objects::{deployment, destination_rule, service, virtual_service};
 use crate::site::egress;
-use crate::turn;
+use crate::{programs, turn};
 
-fn root() -> PathBuf {
+/// The checkout.
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
@@ -60,8 +61,8 @@ fn own_program(line: &str) -> String {
 }
 
 /// The cluster, and the checkout at whose top commands are typed.
-struct Cluster {
-    plane: ControlPlane,
+pub(crate) struct Cluster {
+    pub(crate) plane: ControlPlane,
     checkout: tempfile::TempDir,
     /// What the pods write.
     written: PathBuf,
@@ -69,12 +70,13 @@ struct Cluster {
 
 impl Cluster {
     /// Types a command.
-    fn typed(&self, line: &str) -> KubectlOutput {
+    pub(crate) fn typed(&self, line: &str) -> KubectlOutput {
         let output = Command::new("sh")
             .args(["-c", &own_program(line)])
             .env("KUBECONFIG", self.plane.kubeconfig_path())
             .env("LANEKEEPER", env!("CARGO_BIN_EXE_lanekeeper"))
             .env("HOME", self.checkout.path())
+            .env("PATH", programs::path())
             .current_dir(self.checkout.path())
             .output()
             .unwrap();
@@ -85,9 +87,17 @@ impl Cluster {
         }
     }
 
-    fn apply(&self, object: &Value, more: &[&str]) -> KubectlOutput {
+    /// Applies an object.
+    pub(crate) fn apply(&self, object: &Value, more: &[&str]) -> KubectlOutput {
         let arguments = [&["apply", "-f", "-"], more].concat();
         self.plane.kubectl_stdin(&arguments, &object.to_string())
+    }
+
+    /// A token of an account of Lanekeeper's namespace.
+    pub(crate) fn token(&self, account: &str) -> String {
+        let token = format!("kubectl create token {account} --namespace {NAMESPACE} --duration 3h");
+        let token = self.typed(&token).expect_success().stdout;
+        token.trim().to_owned()
     }
 
     /// A route that is right, tried.
@@ -97,13 +107,13 @@ impl Cluster {
     }
 
     /// A route to a subset that is mistyped, tried.
-    fn tries_wrong(&self) -> KubectlOutput {
+    pub(crate) fn tries_wrong(&self) -> KubectlOutput {
         let wrong = virtual_service("cars", "portal", "portal", "wtcph");
         self.apply(&wrong, &["--dry-run=server"])
     }
 
     /// Returns when a mistyped subset is refused: the API server has learnt of the webhooks and of the label.
-    fn until_refused(&self) {
+    pub(crate) fn until_refused(&self) {
         eventually("a mistyped subset is refused", || {
             let tried = self.tries_wrong();
             (!tried.status.success() && tried.stderr.contains("LK103")).then_some(())
@@ -125,9 +135,36 @@ fn the_page_leads_from_install_to_removal() {
     visit.removes_it();
 }
 
+/// Does something that ends with a rollout, while changes are tried, each of which is judged.
+pub(crate) fn while_changes_go_on(cluster: &Cluster, upgrade: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let trying = scope.spawn(|| {
+            let mut tried = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                let right = cluster.tries_right();
+                assert!(right.status.success(), "try {tried}: {right}");
+                let wrong = cluster.tries_wrong();
+                assert!(wrong.stderr.contains("LK103"), "try {tried}: {wrong}");
+                tried += 1;
+            }
+            tried
+        });
+        upgrade();
+        // Old pods go on for a while.
+        eventually("two pods are left", || {
+            let pods = cluster.typed(&format!("kubectl get pods --namespace {NAMESPACE} --no-headers"));
+            (pods.stdout.lines().count() == 2).then_some(())
+        });
+        is_over.store(true, Ordering::SeqCst);
+        let tried = trying.join().unwrap();
+        assert!(tried > 5, "{tried} tries");
+    });
+}
+
 /// An administrator's visit to the page.
-struct Visit {
-    cluster: Cluster,
+pub(crate) struct Visit {
+    pub(crate) cluster: Cluster,
     commands: BTreeMap<String, Vec<String>>,
     runtime: Runtime,
     /// The socket at which the API server asks for connections to Services.
@@ -136,7 +173,7 @@ struct Visit {
 
 impl Visit {
     /// A cluster with lanes, one of which is broken before anybody looks.
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let (socket, configuration) = (folder.join("balancer"), folder.join("egress.yaml"));
         fs::write(&configuration, egress(&socket)).unwrap();
         let flag = format!("--egress-selector-config-file={}", configuration.display());
@@ -173,12 +210,12 @@ impl Visit {
     }
 
     /// The commands under a heading.
-    fn under(&self, heading: &str) -> &[String] {
+    pub(crate) fn under(&self, heading: &str) -> &[String] {
         &self.commands[heading]
     }
 
     /// Types commands, which have to succeed.
-    fn follow(&self, lines: &[String]) -> Vec<KubectlOutput> {
+    pub(crate) fn follow(&self, lines: &[String]) -> Vec<KubectlOutput> {
         let lines = lines.iter();
         lines
             .map(|line| self.cluster.typed(line).expect_success())
@@ -189,16 +226,20 @@ impl Visit {
     fn installs(&self) -> (Node, Balancer) {
         let install = self.under("Install");
         self.follow(&install[..1]);
-        let token = format!("kubectl create token lanekeeper --namespace {NAMESPACE} --duration 3h");
-        let token = self.cluster.typed(&token).expect_success().stdout;
+        let (_, running) = self.joins("lanekeeper");
+        self.follow(&install[1..]);
+        running
+    }
+
+    /// A node joins the cluster, whose pods sign in as this account, by the kubeconfig that is given, too.
+    pub(crate) fn joins(&self, account: &str) -> (PathBuf, (Node, Balancer)) {
         let plane = &self.cluster.plane;
-        let kubeconfig = plane.kubeconfig_for_token(token.trim());
+        let kubeconfig = plane.kubeconfig_for_token(&self.cluster.token(account));
         let client = self.runtime.block_on(plane.client(&plane.kubeconfig_path()));
         let node = Node::start(&self.runtime, client, &kubeconfig, &self.cluster.written);
         let balancer = Balancer::before(node.endpoints(), &self.socket);
         let balancer = self.runtime.block_on(balancer);
-        self.follow(&install[1..]);
-        (node, balancer)
+        (kubeconfig, (node, balancer))
     }
 
     /// Step by step; what was wrong is reported, and no change is refused for it.
@@ -258,19 +299,7 @@ impl Visit {
     /// Another authority, and then a new version: no change fails.
     fn upgrades_while_changes_go_on(&self) {
         let cluster = &self.cluster;
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let trying = scope.spawn(|| {
-                let mut tried = 0;
-                while !is_over.load(Ordering::SeqCst) {
-                    let right = cluster.tries_right();
-                    assert!(right.status.success(), "try {tried}: {right}");
-                    let wrong = cluster.tries_wrong();
-                    assert!(wrong.stderr.contains("LK103"), "try {tried}: {wrong}");
-                    tried += 1;
-                }
-                tried
-            });
+        while_changes_go_on(cluster, || {
             self.follow(&self.under("Certificates")[..1]);
             let kustomization = cluster.checkout.path().join("manifests/base/kustomization.yaml");
             let text = fs::read_to_string(&kustomization).unwrap();
@@ -279,14 +308,6 @@ impl Visit {
             let differs = cluster.typed(&upgrade[0]);
             assert!(differs.stdout.contains("next-"), "{differs}");
             self.follow(&upgrade[1..]);
-            // Old pods go on for a while.
-            eventually("two pods are left", || {
-                let pods = cluster.typed(&format!("kubectl get pods --namespace {NAMESPACE} --no-headers"));
-                (pods.stdout.lines().count() == 2).then_some(())
-            });
-            is_over.store(true, Ordering::SeqCst);
-            let tried = trying.join().unwrap();
-            assert!(tried > 5, "{tried} tries");
         });
     }
 

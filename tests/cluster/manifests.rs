@@ -138,6 +138,20 @@ async fn the_manifests_apply_without_drift() {
         let stored = without_its_own(serde_json::from_str(&stored).unwrap());
         assert_eq!(stored, without_its_own(object), "{kind} {name}");
     }
+
+    let folder = with_component("high-availability");
+    let path = folder.path().display().to_string();
+    run(
+        &plane,
+        &format!("apply -k {path} --server-side --field-manager=gitops --force-conflicts"),
+    );
+    let spread = run(
+        &plane,
+        "get deployment lanekeeper --namespace=lanekeeper-system \
+         --output=jsonpath={.spec.replicas}{.spec.template.spec.topologySpreadConstraints[0].whenUnsatisfiable}",
+    );
+    assert_eq!(spread, "3DoNotSchedule");
+    assert_no_difference(&plane, &path);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

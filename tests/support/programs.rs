@@ -19,5 +19,5 @@ pub(crate) fn path() -> OsString {
         .into_iter()
         .chain(env::split_paths(&installed))
         .chain([cache.join("control-plane/bin")]);
-    env::join_paths(folders).expect("folders without a colon")
+    env::join_paths(folders).unwrap()
 }

@@ -31,7 +31,7 @@ fn of_git() -> Option<String> {
         return None;
     }
     // Of a work tree, too, whose `.git` is a file.
-    for file in ["HEAD", "logs/HEAD", "index"] {
+    for file in ["HEAD", "logs/HEAD"] {
         let path = git(&["rev-parse", "--git-path", file])?;
         if Path::new(&path).exists() {
             println!("cargo::rerun-if-changed={path}");

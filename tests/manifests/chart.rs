@@ -140,6 +140,24 @@ fn its_copies_of_the_base_are_up_to_date() {
     }
 }
 
+/// As it is handed out, every file is in it.
+#[test]
+fn a_package_of_it_makes_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    run("helm", &["package", "manifests/chart", "--destination", &path]).unwrap();
+    let package = format!("{path}/lanekeeper-{}.tgz", env!("CARGO_PKG_VERSION"));
+    let arguments = [
+        "template",
+        "lanekeeper",
+        &package,
+        "--namespace",
+        "lanekeeper-system",
+    ];
+    let text = run("helm", &arguments).unwrap();
+    assert!(objects(&text) == template(&[]), "{text}");
+}
+
 #[test]
 fn it_is_of_the_version_of_the_program() {
     let text = std::fs::read_to_string(root().join("manifests/chart/Chart.yaml")).unwrap();

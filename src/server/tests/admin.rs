@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use prometheus_client::metrics::counter::Counter;
 
 use super::*;
+use crate::version::{COMMIT, VERSION};
 
 #[tokio::test]
 async fn a_live_server_is_healthy_whatever_it_is_not_ready_for() {
@@ -83,6 +84,7 @@ async fn metrics_count_each_request_by_what_came_of_it() {
         requests("validate", "unknown", "unknown", "unreadable") + " 1",
         requests("validate", "unknown", "unknown", "panic") + " 1",
         requests("mutate", "unknown", "unknown", "rejected") + " 1",
+        format!("lanekeeper_build_info{{version=\"{VERSION}\",commit=\"{COMMIT}\"}} 1"),
         "lanekeeper_admission_duration_seconds_count{webhook=\"validate\"} 4".to_owned(),
         "lanekeeper_admission_in_flight 0".to_owned(),
         "lanekeeper_panics_total 1".to_owned(),

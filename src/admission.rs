@@ -18,7 +18,7 @@ mod response;
 mod review;
 
 pub use answer::{Answer, Judge, Record};
-pub use confirm::FreshReads;
+pub use confirm::{Confirmations, FreshReads, Outcome};
 pub use engine::{Engine, SharedWorld};
 pub use judgement::{Change, Judgement, judge};
 pub use mutation::{Mutation, mutate};

@@ -16,6 +16,8 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::de::{Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::files::{Exclude, Place, Problem};
 use crate::resource::{LaneGroup, LaneGroupSpec, Meta, Resource};
@@ -46,6 +48,9 @@ pub struct Config {
     scalers: Option<BTreeSet<String>>,
     /// What is fixed about the mesh.
     mesh: Mesh,
+    /// What `serve` logs on standard error, instead of what `LANEKEEPER_LOG` says: a level (info), and others for parts of
+    /// the program (info,lanekeeper=debug).
+    log: Option<String>,
 }
 
 /// Levels for some namespaces.
@@ -237,6 +242,9 @@ impl Config {
                 problems.push((format!("laneGroups[{at}].spec"), error));
             }
         }
+        if let Some(Err(error)) = self.log.as_deref().map(log_filter) {
+            problems.push(("log".to_owned(), error));
+        }
         for (at, pattern) in self.exclude.iter().enumerate() {
             if let Err(error) = Exclude::new([pattern.as_str()]) {
                 problems.push((format!("exclude[{at}]"), error.to_string()));
@@ -260,6 +268,11 @@ impl Config {
             scalers: self.scalers.clone().unwrap_or_else(|| known(SCALERS)),
             multi_cluster: self.mesh.multi_cluster,
         }
+    }
+
+    /// What it says is logged.
+    pub fn log(&self) -> Option<&str> {
+        self.log.as_deref()
     }
 
     /// What it says of the mesh.
@@ -314,6 +327,21 @@ pub fn find(directory: &Path) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// What `text` says is logged, as in `info,lanekeeper=debug`.
+pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    // What is no level is taken for a part of the program, so a level that is spelt wrong would go unnoticed.
+    let is_known =
+        |part: &str| part.contains(['=', '[']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
+    if let Some(wrong) = text.split(',').map(str::trim).find(|part| !is_known(part)) {
+        return Err(format!(
+            "`{wrong}` is neither a level (error, warn, info, debug, trace, off) nor PART=LEVEL"
+        ));
+    }
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| error.to_string())
 }
 
 /// The levels by code; of two keys that mean a rule, the one that says more counts.
@@ -434,6 +462,9 @@ mod tests {
                 "namespaces: [{names: ['['], rules: {}}]",
                 "1:15: namespaces[0].names: ",
             ),
+            ("log: debgu", "1:1: log: `debgu` is neither a level"),
+            ("log: 'info,lanekeeper=loud'", "1:1: log: "),
+            ("log: ''", "1:1: log: `` is neither a level"),
             ("rules: {LK101: off, LK101: warn}", "1:21: "),
             ("mesh: {}\n---\nmesh: {}\n", "3:1: a second document"),
             ("- a", "1:1: "),

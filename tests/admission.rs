@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use lanekeeper::admission::{Answer, Engine, FreshReads, Judge, Record};
+use lanekeeper::admission::{Answer, Engine, FreshReads, Judge, Outcome, Record};
 use lanekeeper::resource::{Kind, ObjectRef, Resource};
 use lanekeeper::verdict::{Mode, Settings};
 use lanekeeper::world::{self, Read, World};
@@ -733,6 +733,31 @@ async fn what_is_allowed_reads_nothing() {
         .asked(create(&routes(&[to_lane("wicph"), to_subset("portal-wtchk")])))
         .await;
     assert_eq!(reply.is_allowed().warnings(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_comes_of_reading_afresh_is_counted() {
+    let broken = || create(&routes(&[to_subset("gone")]));
+    let counted = async |cluster: Cluster, review: Review| {
+        let engine = cluster.engine();
+        Judge::validate(&*engine, review.mode, review.body(), review.within).await;
+        let count = |outcome| engine.confirmations().of(outcome);
+        [Outcome::Upheld, Outcome::Lifted, Outcome::Failed].map(count)
+    };
+    let upheld = Cluster::new().but_really(Cluster::new());
+    assert_eq!(counted(upheld, broken()).await, [1, 0, 0]);
+    let gone = rule(&["wtchk", "wicph", "gone"]);
+    let behind = Cluster::new().but_really(Cluster::new().and(&gone).and(&deployment("gone")));
+    let to_new = create(&routes(&[to_subset("portal-gone")]));
+    assert_eq!(counted(behind, to_new).await, [0, 1, 0]);
+    let mut away = Cluster::new();
+    away.fresh = Some(Fresh::Failing);
+    assert_eq!(counted(away.clone(), broken()).await, [0, 0, 1]);
+    // What passes is not read again.
+    assert_eq!(
+        counted(away, create(&routes(&[to_lane("wicph")]))).await,
+        [0, 0, 0]
+    );
 }
 
 // ---- The answer ----

@@ -208,6 +208,46 @@ fn serve_follows_the_file_without_a_restart_and_a_bad_one_is_counted_and_keeps_t
 }
 
 #[test]
+fn serve_logs_more_or_less_as_the_file_says_without_a_restart() {
+    let folder = folder(&[("a.yaml", WRONG), ("lanekeeper.yaml", "")]);
+    let at = folder.path();
+    let write = |text: &str| fs::write(at.join("lanekeeper.yaml"), text).expect("the folder can be written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+    command.env("LANEKEEPER_LOG", "info");
+    let server = Server::start_by(command, at, &["--config=lanekeeper.yaml", "--manifests=a.yaml"]);
+    // What the TLS library says of a connection is of level debug.
+    let debugs = || {
+        server.logged();
+        server.submit(&[&at.join("a.yaml").display().to_string()]);
+        // The log comes through a pipe and a thread.
+        thread::sleep(Duration::from_millis(200));
+        server
+            .logged()
+            .iter()
+            .any(|line| line.contains("\"level\":\"DEBUG\""))
+    };
+    assert!(!debugs());
+    write("log: debug\n");
+    eventually("it says more", debugs);
+    write("log: 'info,rustls=debug,hyper=off'\n");
+    eventually("it follows parts", || {
+        server.metrics();
+        debugs() && !server.logged().iter().any(|line| line.contains("hyper"))
+    });
+    // One that cannot be used leaves it as it is.
+    write("log: debgu\n");
+    eventually("the mistake is told", || {
+        server
+            .logged()
+            .iter()
+            .any(|line| line.contains("`debgu` is neither a level"))
+    });
+    assert!(debugs());
+    write("");
+    eventually("it says what it said at the start", || !debugs());
+}
+
+#[test]
 fn serve_does_not_start_with_a_bad_file() {
     let folder = folder(&[("a.yaml", WRONG), ("lanekeeper.yaml", "scaler: []\n")]);
     let mut command = lanekeeper();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use serde::Serialize;
 
+use crate::resource::Kind;
 use crate::verdict::Mode;
 
 /// What the server sends back and keeps.
@@ -86,6 +87,6 @@ pub trait Judge: Send + Sync + 'static {
     /// The names of the served kinds that are not synced yet; empty when all are.
     fn unsynced(&self) -> Vec<String>;
 
-    /// How many objects the index holds, and its version, for metrics.
-    fn index(&self) -> (usize, u64);
+    /// How many objects of each kind the index holds, and its version, for metrics.
+    fn index(&self) -> (Vec<(Kind, usize)>, u64);
 }

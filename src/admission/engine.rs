@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 
 use super::answer::{Answer, Judge, Record};
-use super::confirm::FreshReads;
+use super::confirm::{Confirmations, FreshReads, Outcome};
 use super::judgement::{Change, Judgement, judge};
 use super::mutation::{is_by_argo_cd, mutate};
 use super::response::{Response, warning};
@@ -33,6 +33,7 @@ pub struct Engine {
     settings: RwLock<Arc<Settings>>,
     rules: Vec<Rule>,
     fresh: Option<Arc<dyn FreshReads>>,
+    confirmations: Confirmations,
     unsynced: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Whether all kinds have been synced once: a gap in the world would refuse what is right.
     has_synced: AtomicBool,
@@ -50,6 +51,7 @@ impl Engine {
             settings: RwLock::new(Arc::new(settings)),
             rules: RULES.to_vec(),
             fresh: None,
+            confirmations: Confirmations::default(),
             unsynced: Box::new(Vec::new),
             has_synced: AtomicBool::new(false),
             knows_the_old: false,
@@ -85,6 +87,11 @@ impl Engine {
     pub fn with_rules(mut self, rules: Vec<Rule>) -> Self {
         self.rules = rules;
         self
+    }
+
+    /// What is counted of reading afresh.
+    pub fn confirmations(&self) -> &Confirmations {
+        &self.confirmations
     }
 
     /// Judges by these settings from now on; what is being judged is judged by those that it began with.
@@ -162,8 +169,19 @@ impl Engine {
                         .read_afresh(std::mem::take(&mut judgement.reads), patience)
                         .await
                     {
-                        Ok(fresh) => (judgement, version) = judge(fresh.as_ref()),
-                        Err(error) => unconfirmed = Some(error),
+                        Ok(fresh) => {
+                            (judgement, version) = judge(fresh.as_ref());
+                            let is_lifted = judgement.denied.is_empty();
+                            self.confirmations.count(if is_lifted {
+                                Outcome::Lifted
+                            } else {
+                                Outcome::Upheld
+                            });
+                        }
+                        Err(error) => {
+                            self.confirmations.count(Outcome::Failed);
+                            unconfirmed = Some(error);
+                        }
                     }
                 }
                 if let Some(error) = unconfirmed {
@@ -446,9 +464,10 @@ impl Judge for Engine {
         (self.unsynced)()
     }
 
-    fn index(&self) -> (usize, u64) {
+    fn index(&self) -> (Vec<(Kind, usize)>, u64) {
         let world = self.world.read();
-        (world.len(), world.version())
+        let counts = Kind::ALL.iter().map(|kind| (*kind, world.count(*kind)));
+        (counts.collect(), world.version())
     }
 }
 

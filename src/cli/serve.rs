@@ -1,10 +1,10 @@
 //! `lanekeeper serve`.
 
+mod log;
 mod reload;
 mod size;
 
 use std::fs;
-use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use parking_lot::RwLock;
-use tracing_subscriber::EnvFilter;
 
+use self::log::Log;
 use self::reload::{Content, errors_counter, follow};
 use self::size::Size;
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
 use crate::cluster::{
     AuditMetrics, Auditor, Audits, Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter,
-    Teller, Watches, connect, watch,
+    Teller, WatchMetrics, Watches, connect, watch,
 };
 use crate::config::Config;
 use crate::files;
@@ -39,7 +39,8 @@ Examples:
   lanekeeper serve --audit-log decisions.jsonl --audit-log-max-size 1GiB --audit-log-keep 9 --audit-log-required
 
 Environment:
-  LANEKEEPER_LOG    what is logged on standard error, as in `info,lanekeeper=debug`")]
+  LANEKEEPER_LOG    what is logged on standard error, as in `info,lanekeeper=debug`; `log` in --config counts more,
+                    and is followed")]
 pub(super) struct Args {
     /// Take the world from these files and directories, without a cluster
     #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
@@ -201,18 +202,19 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    log_to_stderr();
-    super::runtime()?.block_on(serve_until_stopped(args))?;
+    let log = Log::start();
+    super::runtime()?.block_on(serve_until_stopped(args, log))?;
     Ok(CLEAN)
 }
 
-async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
+async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
     let file = args.configuration.named();
     let content = file.map(Content::read).transpose()?;
     let config = content
         .as_ref()
         .map(|content| content.config.clone())
         .unwrap_or_default();
+    log.says(config.log());
     let settings = args.settings(&config);
     let is_embedded = !args.manifests.is_empty();
     let host = if is_embedded { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
@@ -236,11 +238,13 @@ async fn serve_until_stopped(args: &Args) -> anyhow::Result<()> {
         let (engine, tasks) = on_cluster(args, &config, settings, &mut server).await?;
         (engine, Some(tasks))
     };
+    engine.confirmations().register(&mut server.registry);
     if let Some(content) = content {
         let errors = errors_counter(&mut server.registry);
         let (args, engine) = (args.clone(), Arc::clone(&engine));
         tokio::spawn(follow(content, errors, move |config| {
             engine.configure(args.settings(config));
+            log.says(config.log());
         }));
     }
     let running = serve(server, engine).await?;
@@ -302,6 +306,7 @@ async fn on_cluster(
         .ready_when(pending);
     let engine = Arc::new(engine);
     let election = Election::start(client.clone(), &args.own_namespace(), Arc::clone(&progress));
+    WatchMetrics::register(Arc::clone(&progress), election.leading(), &mut server.registry);
     let metrics = (!args.no_audit).then(|| Arc::new(AuditMetrics::new(&mut server.registry)));
     let auditor = metrics.clone().map(|metrics| {
         let engine = Arc::clone(&engine);
@@ -362,17 +367,4 @@ fn world_of_files(args: &Args, config: &Config) -> anyhow::Result<World> {
         "read the manifests"
     );
     Ok(args.configuration.world(config, &files))
-}
-
-fn log_to_stderr() {
-    let filter =
-        EnvFilter::try_from_env("LANEKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    if io::stderr().is_terminal() {
-        lines.with_target(false).init();
-    } else {
-        lines.json().flatten_event(true).init();
-    }
 }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
@@ -78,9 +78,10 @@ impl AuditMetrics {
             "What is only missing and may still come; after a minute it is a finding",
             metrics.waiting.clone(),
         );
-        registry.register(
-            "audit_duration_seconds",
+        registry.register_with_unit(
+            "audit_duration",
             "Time from the beginning of a pass of the audit to its end, with its rests",
+            Unit::Seconds,
             metrics.duration.clone(),
         );
         registry.register("audit_passes", "Passes of the audit", metrics.passes.clone());

@@ -1,7 +1,7 @@
 //! How far the watches have come: what readiness and metrics ask.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -12,7 +12,9 @@ use crate::resource::Kind;
 #[derive(Debug, Default)]
 pub struct Progress {
     kinds: Mutex<BTreeMap<Kind, State>>,
-    restarts: AtomicU64,
+    restarts: Mutex<BTreeMap<Kind, u64>>,
+    /// When the API server last answered the watch of a kind that is served.
+    heard: Mutex<BTreeMap<Kind, Instant>>,
     synced: Notify,
 }
 
@@ -90,9 +92,24 @@ impl Progress {
             .collect()
     }
 
-    /// How often a watch had to start again because it failed.
-    pub fn restarts(&self) -> u64 {
-        self.restarts.load(Ordering::Relaxed)
+    /// How often the watch of `kind` had to start again because it failed.
+    pub fn restarts(&self, kind: Kind) -> u64 {
+        self.restarts.lock().get(&kind).copied().unwrap_or_default()
+    }
+
+    /// How long ago the API server last answered the watch of `kind`: so old may be what is known of it. `None` while it is
+    /// not served.
+    pub fn age(&self, kind: Kind) -> Option<Duration> {
+        self.heard.lock().get(&kind).map(Instant::elapsed)
+    }
+
+    /// Whether the world holds `kind`; `None` where it is known not to be served.
+    pub fn is_synced(&self, kind: Kind) -> Option<bool> {
+        match self.kinds.lock().get(&kind) {
+            Some(State::NotServed) => None,
+            Some(State::Served { synced, .. }) => Some(*synced),
+            None | Some(State::Unknown(_)) => Some(false),
+        }
     }
 
     /// The version that `kind` is read in; `None` while it is not served.
@@ -108,7 +125,15 @@ impl Progress {
         }
     }
 
+    /// The API server has answered the watch of `kind`.
+    pub(super) fn has_heard(&self, kind: Kind) {
+        if let Some(heard) = self.heard.lock().get_mut(&kind) {
+            *heard = Instant::now();
+        }
+    }
+
     pub(super) fn is_served(&self, kind: Kind, version: &'static str) {
+        self.heard.lock().entry(kind).or_insert_with(Instant::now);
         // In another version it is the same objects: they stay until they are listed again.
         let mut kinds = self.kinds.lock();
         let synced = matches!(kinds.get(&kind), Some(State::Served { synced: true, .. }));
@@ -124,6 +149,7 @@ impl Progress {
 
     pub(super) fn is_not_served(&self, kind: Kind) {
         self.kinds.lock().insert(kind, State::NotServed);
+        self.heard.lock().remove(&kind);
         self.synced.notify_waiters();
     }
 
@@ -136,7 +162,7 @@ impl Progress {
     }
 
     pub(super) fn has_failed(&self, kind: Kind, reason: String) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+        *self.restarts.lock().entry(kind).or_default() += 1;
         if let Some(State::Served { failure, .. }) = self.kinds.lock().get_mut(&kind) {
             *failure = Some(reason);
         }
@@ -184,7 +210,10 @@ mod tests {
         progress.is_not_served(Kind::Gateway);
         assert!(pending(&progress).is_empty());
         assert_eq!(progress.served(), [(Kind::Pod, "v1")]);
-        assert_eq!(progress.restarts(), 1);
+        assert_eq!(
+            (progress.restarts(Kind::Pod), progress.restarts(Kind::Gateway)),
+            (1, 0)
+        );
     }
 
     #[test]
@@ -201,6 +230,26 @@ mod tests {
         progress.is_not_served(Kind::Gateway);
         progress.is_served(Kind::Gateway, "v1");
         assert_eq!(pending(&progress), ["Gateway"]);
+    }
+
+    #[test]
+    fn a_kind_has_an_age_while_it_is_served_and_is_young_again_when_the_api_server_answers() {
+        let progress = Progress::default();
+        let synced = || progress.is_synced(Kind::Pod);
+        assert_eq!((progress.age(Kind::Pod), synced()), (None, Some(false)));
+        progress.has_heard(Kind::Pod);
+        assert_eq!(progress.age(Kind::Pod), None);
+        progress.is_served(Kind::Pod, "v1");
+        assert!(progress.age(Kind::Pod).is_some() && synced() == Some(false));
+        std::thread::sleep(Duration::from_millis(20));
+        progress.is_served(Kind::Pod, "v1");
+        let old = progress.age(Kind::Pod);
+        assert!(old >= Some(Duration::from_millis(20)), "{old:?}");
+        progress.has_heard(Kind::Pod);
+        progress.has_synced(Kind::Pod);
+        assert!(progress.age(Kind::Pod) < old && synced() == Some(true));
+        progress.is_not_served(Kind::Pod);
+        assert_eq!((progress.age(Kind::Pod), synced()), (None, None));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tower::service_fn;
 
 use super::look::{Found, api_resource, look};
 use super::object::{RawObject, is_metadata_enough};
@@ -211,6 +212,7 @@ async fn follow<const METADATA_ONLY: bool>(
     mut reflection: Reflection,
 ) {
     let kind = reflection.kind;
+    let client = heard(&client, kind, &reflection.progress);
     let resource = api_resource(kind, version);
     let api: Api<RawObject<METADATA_ONLY>> = if kind == Kind::ConfigMap {
         // No selector can tell `istio` and `istio-<revision>` from the others: the namespace has to.
@@ -252,6 +254,24 @@ async fn follow<const METADATA_ONLY: bool>(
             }
         }
     }
+}
+
+/// A client whose good answers `progress` takes for signs of life of the watch of `kind`: the watcher itself tells of
+/// objects and failures only, and neither comes while nothing happens.
+fn heard(client: &Client, kind: Kind, progress: &Arc<Progress>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let (client, progress) = (client.clone(), Arc::clone(progress));
+    let asked = service_fn(move |request| {
+        let (client, progress) = (client.clone(), Arc::clone(&progress));
+        async move {
+            let answer = client.send(request).await?;
+            if answer.status().is_success() {
+                progress.has_heard(kind);
+            }
+            Ok::<_, kube::Error>(answer)
+        }
+    });
+    Client::new(asked, namespace)
 }
 
 /// An error and what caused it, each said once.
@@ -452,6 +472,33 @@ mod tests {
             with_causes(&error),
             "failed to list: client error: connection refused"
         );
+    }
+
+    #[tokio::test]
+    async fn good_answers_are_signs_of_life_of_a_watch_and_others_are_not() {
+        use std::sync::atomic::{AtomicU16, Ordering};
+        let status = Arc::new(AtomicU16::new(500));
+        let answering = Arc::clone(&status);
+        let server = service_fn(move |_: hyper::Request<kube::client::Body>| {
+            let answer = hyper::Response::builder().status(answering.load(Ordering::Relaxed));
+            std::future::ready(answer.body(kube::client::Body::empty()))
+        });
+        let progress = Arc::new(Progress::default());
+        progress.is_served(Kind::Pod, "v1");
+        let client = heard(&Client::new(server, "default"), Kind::Pod, &progress);
+        let age_after = async |code: u16| {
+            status.store(code, Ordering::Relaxed);
+            sleep(Duration::from_millis(20)).await;
+            client
+                .send(hyper::Request::new(kube::client::Body::empty()))
+                .await
+                .unwrap();
+            progress.age(Kind::Pod).unwrap()
+        };
+        for refused in [500, 403, 410] {
+            assert!(age_after(refused).await >= Duration::from_millis(20), "{refused}");
+        }
+        assert!(age_after(200).await < Duration::from_millis(20));
     }
 
     #[test]

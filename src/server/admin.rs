@@ -5,19 +5,24 @@ use std::{sync::Arc, time::SystemTime};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
+use prometheus_client::encoding::prometheus_text;
 
-use super::{App, lane_filter, refusal::Refusal};
+use super::{App, lane_filter, metrics::Format, refusal::Refusal};
 use crate::admission::Judge;
 
 const ROUTES: &str = "GET /healthz, /readyz, /metrics or /wasm/…";
 
-/// The media type of what `prometheus-client` writes.
+/// The media types of metrics.
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static(prometheus_text::CONTENT_TYPE);
 
 /// The routes of the admin listener: `GET /healthz`, `/readyz`, `/metrics` and
 /// [`lane_filter_path`](super::lane_filter_path), and [`Config::admin_routes`](super::Config::admin_routes) beside them.
@@ -58,10 +63,21 @@ async fn readyz<J: Judge>(State(app): State<Arc<App<J>>>) -> (StatusCode, String
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
 }
 
-async fn metrics<J: Judge>(State(app): State<Arc<App<J>>>) -> Response {
+/// In OpenMetrics for whoever names it, else in the older format.
+async fn metrics<J: Judge>(State(app): State<Arc<App<J>>>, headers: HeaderMap) -> Response {
+    let mut accepted = headers.get_all(ACCEPT).iter();
+    let names_it = |accepted: &HeaderValue| {
+        let accepted = accepted.to_str().unwrap_or_default();
+        accepted.contains("application/openmetrics-text")
+    };
+    let (format, media_type) = if accepted.any(names_it) {
+        (Format::OpenMetrics, OPENMETRICS)
+    } else {
+        (Format::Text, TEXT)
+    };
     let expiry = app.certificates.seconds_left(SystemTime::now());
-    match app.metrics.encode(app.judge.index(), expiry) {
-        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+    match app.metrics.encode(format, app.judge.index(), expiry) {
+        Ok(text) => ([(CONTENT_TYPE, media_type)], text).into_response(),
         Err(error) => Refusal::Metrics(error.to_string()).into_response(),
     }
 }

@@ -3,9 +3,9 @@
 use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::{EncodeLabelSet, prometheus_text, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 
 use super::Webhook;
@@ -29,6 +29,11 @@ struct WebhookLabels {
     webhook: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
 /// How a request ended, for its `decision` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unjudged {
@@ -44,13 +49,22 @@ pub(super) enum Unjudged {
     Unlogged,
 }
 
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// OpenMetrics, which Prometheus asks for.
+    OpenMetrics,
+    /// The older text format, which everything else reads.
+    Text,
+}
+
 /// The metrics of the server; every label has a bounded set of values.
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     duration: Family<WebhookLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
-    index_objects: Gauge<u64, AtomicU64>,
+    index_objects: Family<KindLabels, Gauge<u64, AtomicU64>>,
     index_version: Gauge<u64, AtomicU64>,
     certificate_expiry: Gauge,
     pub(super) panics: Counter,
@@ -66,7 +80,7 @@ impl Metrics {
             requests: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             in_flight: Gauge::default(),
-            index_objects: Gauge::default(),
+            index_objects: Family::default(),
             index_version: Gauge::default(),
             certificate_expiry: Gauge::default(),
             panics: Counter::default(),
@@ -87,9 +101,10 @@ impl Metrics {
             "Requests to the webhooks, by what came of them",
             metrics.requests.clone(),
         );
-        registry.register(
-            "admission_duration_seconds",
+        registry.register_with_unit(
+            "admission_duration",
             "Time from a request's arrival to its answer, of reviews that were judged",
+            Unit::Seconds,
             metrics.duration.clone(),
         );
         registry.register(
@@ -112,14 +127,15 @@ impl Metrics {
             "Readings of the certificate files that found no usable pair; the pair before stays in use",
             metrics.certificate_errors.clone(),
         );
-        registry.register(
-            "certificate_expiry_seconds",
+        registry.register_with_unit(
+            "certificate_expiry",
             "Seconds until the certificate in use expires; less than nothing once it has",
+            Unit::Seconds,
             metrics.certificate_expiry.clone(),
         );
         registry.register(
             "index_objects",
-            "Objects in the index",
+            "Objects in the index, by kind",
             metrics.index_objects.clone(),
         );
         registry.register(
@@ -179,14 +195,23 @@ impl Metrics {
     /// The metrics as text; those of the index and the certificate are of this moment.
     pub(super) fn encode(
         &self,
-        (objects, version): (usize, u64),
+        format: Format,
+        (objects, version): (Vec<(Kind, usize)>, u64),
         certificate_expiry: i64,
     ) -> Result<String, fmt::Error> {
         self.certificate_expiry.set(certificate_expiry);
-        self.index_objects.set(u64::try_from(objects).unwrap_or(u64::MAX));
+        for (kind, count) in objects {
+            let gauge = self
+                .index_objects
+                .get_or_create(&KindLabels { kind: kind.name() });
+            gauge.set(u64::try_from(count).unwrap_or(u64::MAX));
+        }
         self.index_version.set(version);
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        match format {
+            Format::OpenMetrics => text::encode(&mut out, &self.registry)?,
+            Format::Text => prometheus_text::encode(&mut out, &self.registry)?,
+        }
         Ok(out)
     }
 }

@@ -34,6 +34,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::admission::{Answer, Record};
+use crate::resource::Kind;
 
 /// A record of a change that was let through.
 pub(super) fn record() -> Record {
@@ -135,8 +136,8 @@ impl Judge for Puppet {
         self.unsynced.lock().clone()
     }
 
-    fn index(&self) -> (usize, u64) {
-        (12, 34)
+    fn index(&self) -> (Vec<(Kind, usize)>, u64) {
+        (vec![(Kind::Pod, 12), (Kind::Service, 0)], 34)
     }
 }
 
@@ -196,6 +197,14 @@ impl Routes {
     /// Sends a request to the webhook's routes and returns what comes back.
     async fn send(&self, request: Request<Body>) -> Reply {
         Reply::of(self.webhook.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// The metrics as Prometheus asks for them.
+    async fn openmetrics(&self) -> Reply {
+        let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+        let request = Request::get("/metrics").header("accept", accept);
+        let request = request.body(Body::empty()).unwrap();
+        Reply::of(self.admin.clone().oneshot(request).await.unwrap()).await
     }
 
     /// Gets a page of the admin listener.

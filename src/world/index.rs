@@ -46,6 +46,7 @@ pub struct World {
     named: HashMap<Symbol, BTreeMap<Symbol, BTreeSet<Symbol>>>,
     /// Pods that no workload of this world speaks for.
     standing: BTreeSet<Id>,
+    counts: BTreeMap<Kind, usize>,
     version: u64,
 }
 
@@ -82,6 +83,11 @@ impl World {
         self.ids.len()
     }
 
+    /// How many objects of `kind` there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.counts.get(&kind).copied().unwrap_or_default()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
@@ -113,6 +119,7 @@ impl World {
                 Id::try_from(self.objects.len() - 1).unwrap_or(Id::MAX)
             });
             self.ids.insert(reference.clone(), id);
+            *self.counts.entry(reference.kind).or_default() += 1;
             id
         };
         for key in keys(&object, &self.settings) {
@@ -133,6 +140,9 @@ impl World {
         };
         self.unlink(id);
         self.free.push(id);
+        if let Some(count) = self.counts.get_mut(&reference.kind) {
+            *count -= 1;
+        }
         self.version += 1;
         self.let_pods_speak(reference, None);
         true

@@ -115,7 +115,7 @@ fn the_command_serves_a_cluster_by_kubeconfig_and_stops_when_told() {
         let metrics = page(&address, "/metrics");
         let line = metrics
             .lines()
-            .find(|line| line.starts_with("lanekeeper_index_objects "))?
+            .find(|line| line.starts_with("lanekeeper_index_objects{kind=\"Namespace\"} "))?
             .to_owned();
         line.rsplit(' ').next()?.parse::<u64>().ok()
     });

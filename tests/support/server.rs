@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub(crate) struct Server {
     webhook: String,
     admin: String,
     ca: PathBuf,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -53,26 +55,43 @@ impl Server {
             webhook = webhook.or_else(|| after(&line, "https://"));
             admin = admin.or_else(|| after(&line, "http://"));
         }
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let lines = Arc::clone(&log);
         // Whoever writes to a closed pipe is ended by it.
-        thread::spawn(move || said.iter().for_each(drop));
+        thread::spawn(move || {
+            said.iter()
+                .for_each(|line| lines.lock().expect("the log").push(line));
+        });
         Self {
             child,
             webhook: webhook.unwrap_or_default(),
             admin: admin.unwrap_or_default(),
             ca,
+            log,
         }
+    }
+
+    /// What it has logged since it said where it serves, or since this was asked last.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().expect("the log"))
     }
 
     /// What the server makes of these objects: arguments of `submit`.
     pub(crate) fn submit(&self, args: &[&str]) -> Run {
+        run(&mut self.submission(args))
+    }
+
+    /// The command that asks it.
+    pub(crate) fn submission(&self, args: &[&str]) -> Command {
         let url = format!("https://{}", self.webhook);
         let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
         command
             .env("NO_COLOR", "1")
             .args(["submit", "--server", &url, "--ca-file"])
             .arg(&self.ca)
-            .args(args);
-        run(command.stdin(Stdio::null()))
+            .args(args)
+            .stdin(Stdio::null());
+        command
     }
 
     /// The metrics page.

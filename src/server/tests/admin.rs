@@ -66,7 +66,7 @@ async fn metrics_count_each_request_by_what_came_of_it() {
     wrong.headers_mut().remove("content-type");
     routes.send(wrong).await;
 
-    let reply = routes.admin("/metrics").await;
+    let reply = routes.openmetrics().await;
     assert_eq!(
         reply.header("content-type"),
         "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -90,7 +90,8 @@ async fn metrics_count_each_request_by_what_came_of_it() {
         "lanekeeper_panics_total 1".to_owned(),
         "lanekeeper_audit_log_errors_total 0".to_owned(),
         "lanekeeper_certificate_errors_total 0".to_owned(),
-        "lanekeeper_index_objects 12".to_owned(),
+        "lanekeeper_index_objects{kind=\"Pod\"} 12".to_owned(),
+        "lanekeeper_index_objects{kind=\"Service\"} 0".to_owned(),
         "lanekeeper_index_version 34".to_owned(),
         "# EOF".to_owned(),
     ] {
@@ -104,6 +105,27 @@ async fn metrics_count_each_request_by_what_came_of_it() {
         let bucket = format!("_bucket{{le=\"{bound}\",webhook=\"validate\"}}");
         assert!(reply.body.contains(&bucket), "no `{bucket}` in:\n{}", reply.body);
     }
+}
+
+#[tokio::test]
+async fn who_does_not_ask_for_openmetrics_gets_the_format_that_every_reader_knows() {
+    let routes = Routes::new();
+    let reply = routes.admin("/metrics").await;
+    assert_eq!(
+        reply.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    assert!(
+        reply.body.contains("# TYPE lanekeeper_panics_total counter\n") && !reply.body.contains("# EOF"),
+        "{}",
+        reply.body
+    );
+    let reply = routes.openmetrics().await;
+    assert!(
+        reply.body.contains("# TYPE lanekeeper_panics counter\n") && reply.body.ends_with("# EOF\n"),
+        "{}",
+        reply.body
+    );
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ build: wasm ## Build the release binary, with the lane filter in it
 	cargo build --release --locked $(FEATURES)
 
 .PHONY: test
-test: lint control-plane helm ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
+test: lint control-plane helm promtool ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
 	cargo test --locked $(FEATURES)
 	$(MAKE) test-wasm
 	@# It starts a server in another root file system.
@@ -37,6 +37,10 @@ control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the
 .PHONY: helm
 helm: ## Build Helm for the tests, once (about 2 minutes)
 	tests/helm/build.sh
+
+.PHONY: promtool
+promtool: ## Find promtool, or take it out of Debian's package, for the tests of alerts and metrics
+	tests/monitoring/promtool.sh
 
 .PHONY: test-long
 test-long: control-plane helm fuzz wasm ## Rounds, loads and fuzzing that take long; run by hand
@@ -93,7 +97,7 @@ test-mesh: mesh control-plane wasm ## Lanes in a real Istio mesh on this machine
 	cargo test --locked $(FEATURES) --test mesh
 
 .PHONY: fuzz
-fuzz: ## Fuzz what reads and what writes YAML, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain
+fuzz: ## Fuzz what reads and writes YAML, reviews, rules and the lane filter, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh
 
 .PHONY: bench

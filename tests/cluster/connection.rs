@@ -42,7 +42,11 @@ async fn a_lost_connection_is_made_up_for() {
 
     line.cut();
     change(&plane);
-    watched.until("the loss is noticed", |w| w.watches.progress().restarts() > 0);
+    watched.until("the loss is noticed", |w| {
+        Kind::ALL
+            .iter()
+            .any(|kind| w.watches.progress().restarts(*kind) > 0)
+    });
     assert!(
         watched.watches.progress().pending().is_empty(),
         "what was complete stays so"

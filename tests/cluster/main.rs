@@ -13,6 +13,8 @@ mod command;
 mod control_plane;
 #[path = "../support/cuttable.rs"]
 mod cuttable;
+#[path = "../support/monitoring.rs"]
+mod monitoring;
 
 mod audit;
 mod authority;
@@ -21,6 +23,7 @@ mod conditions;
 mod connection;
 mod kinds;
 mod manifests;
+mod metrics;
 mod rights;
 mod serving;
 mod status;

@@ -317,6 +317,80 @@ async fn the_components_change_the_base_in_what_they_are_about_and_apply_without
     assert!(refused.stderr.contains("secretNames"), "{refused}");
 }
 
+#[test]
+fn monitoring_is_added_to_the_base_and_is_what_the_prometheus_operator_takes() {
+    let plane = plane();
+    for kind in ["prometheusrules", "servicemonitors"] {
+        let file = root().join(format!(".cache/control-plane/prometheus-operator-{kind}.yaml"));
+        assert!(
+            file.is_file(),
+            "{} is missing: run tests/control-plane/build.sh",
+            file.display()
+        );
+        plane.install_crds(&file);
+    }
+    let base_objects = rendered(&plane, Path::new(&base()));
+    let folder = with_component("monitoring");
+    let objects = rendered(&plane, folder.path());
+    let (of_base, added): (Vec<Value>, Vec<Value>) = objects
+        .into_iter()
+        .partition(|object| base_objects.contains(object));
+    assert_eq!(of_base.len(), base_objects.len(), "the base stays as it is");
+    let of_kind = |kind: &str| added.iter().find(|object| object["kind"] == kind).unwrap();
+    assert_eq!(added.len(), 3);
+    let dashboard = of_kind("ConfigMap");
+    assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
+    let file = root().join("manifests/monitoring/dashboard.json");
+    assert_eq!(
+        dashboard["data"]["lanekeeper.json"].as_str(),
+        Some(std::fs::read_to_string(file).unwrap().as_str())
+    );
+    of_kind("PrometheusRule");
+
+    // The monitor finds the Service and its port, which is the one that serves metrics.
+    let monitor = of_kind("ServiceMonitor");
+    let service = base_objects
+        .iter()
+        .find(|object| object["kind"] == "Service")
+        .unwrap();
+    assert_eq!(monitor["metadata"]["namespace"], service["metadata"]["namespace"]);
+    assert_eq!(
+        monitor["spec"]["selector"]["matchLabels"],
+        service["metadata"]["labels"]
+    );
+    let port = &monitor["spec"]["endpoints"][0]["port"];
+    let mut ports = service["spec"]["ports"].as_array().unwrap().iter();
+    let port = ports.find(|of_service| of_service["name"] == *port).unwrap();
+    assert_eq!(
+        (&port["port"], &port["targetPort"]),
+        (&8080.into(), &"admin".into())
+    );
+
+    let path = folder.path().display().to_string();
+    run(&plane, &format!("apply -f {}/namespace.yaml", base()));
+    run(&plane, &format!("apply -k {path} --dry-run=server"));
+    let apply = format!("apply -k {path} --server-side --field-manager=gitops");
+    let applied = kubectl(&plane, &apply).expect_success();
+    assert!(!applied.stderr.contains("Warning"), "{applied}");
+    assert_no_difference(&plane, &path);
+
+    let text = run(&plane, &format!("kustomize {path}"));
+    for (right, wrong) in [
+        ("honorLabels", "honourLabels"),
+        ("alert: LanekeeperDown", "alarm: LanekeeperDown"),
+    ] {
+        assert!(text.contains(right), "{text}");
+        let refused = plane
+            .kubectl_stdin(
+                &["apply", "--dry-run=server", "-f", "-"],
+                &text.replace(right, wrong),
+            )
+            .expect_failure();
+        let (field, _) = wrong.split_once(':').unwrap_or((wrong, ""));
+        assert!(refused.stderr.contains(field), "{refused}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rights_suffice_and_are_no_more_than_needed() {
     let plane = plane();

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -139,13 +139,27 @@ impl Serve {
         lines.filter(|line| line["target"] == target).collect()
     }
 
-    pub fn metrics(&self) -> String {
-        let address = eventually("it says where it serves", || {
+    /// Where it listens, by the scheme.
+    fn address(&self, scheme: &str) -> String {
+        eventually("it says where it serves", || {
             let log = self.log();
-            let (_, address) = log.split_once("http://")?;
+            let (_, address) = log.split_once(scheme)?;
             let end = address.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')))?;
             Some(address[..end].to_owned())
-        });
+        })
+    }
+
+    /// What it makes of the objects in a file.
+    pub fn submit(&self, file: &Path) -> Output {
+        let url = format!("https://{}", self.address("https://"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+        command.args(["submit", "--server", &url, "--ca-file"]);
+        let command = command.arg(self.folder.path().join("ca.crt")).arg(file);
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    pub fn metrics(&self) -> String {
+        let address = self.address("http://");
         let page = page(&address, "/metrics");
         assert!(!page.is_empty(), "nobody answers at {address}");
         page

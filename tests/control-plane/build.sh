@@ -2,13 +2,14 @@
 #
 # Builds the control plane that the integration tests start: kube-apiserver,
 # kube-controller-manager and etcd (and kubectl, when none is on PATH), from the
-# Go modules that go.mod pins; and copies the schemas of Istio, Kubernetes and
-# cert-manager from their modules.
+# Go modules that go.mod pins; and copies the schemas of Istio, Kubernetes,
+# cert-manager and the Prometheus Operator from their modules.
 #
 #   .cache/control-plane/bin/                    the programs
 #   .cache/control-plane/istio-crds.yaml         Istio's CustomResourceDefinitions
 #   .cache/control-plane/kubernetes-swagger.json the OpenAPI of the built-in kinds
 #   .cache/control-plane/cert-manager-*.yaml     cert-manager's CustomResourceDefinitions
+#   .cache/control-plane/prometheus-operator-*.yaml  the Prometheus Operator's
 #
 # What was built from the same go.mod and go.sum is kept. The first build costs
 # twelve minutes of CPU time. A program that the folder KUBEBUILDER_ASSETS holds
@@ -101,6 +102,11 @@ copy k8s.io/kubernetes api/openapi-spec/swagger.json kubernetes-swagger.json
 for kind in certificates issuers; do
     copy_alone github.com/cert-manager/cert-manager@v1.21.2 h1:UWgoYM+KLNtRlqmoWOKjKBOBUPVHeepQ6/ac3ERJW68= \
         "deploy/crds/cert-manager.io_$kind.yaml" "cert-manager-$kind.yaml"
+done
+
+for kind in prometheusrules servicemonitors; do
+    copy_alone github.com/prometheus-operator/prometheus-operator@v0.85.0 h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s= \
+        "example/prometheus-operator-crd/monitoring.coreos.com_$kind.yaml" "prometheus-operator-$kind.yaml"
 done
 
 # A module is built without its repository: the version that Kubernetes' own

@@ -16,6 +16,7 @@ mod label;
 mod lane_group;
 mod mark;
 mod meta;
+mod pattern;
 mod pod;
 mod service;
 mod service_entry;
@@ -37,6 +38,7 @@ pub use lane_group::{
 };
 pub use mark::Mark;
 pub use meta::{Annotations, Meta, Owner};
+pub use pattern::{MOST_KEPT as MOST_PATTERNS_KEPT, read as read_pattern};
 pub use pod::Pod;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
+use lanekeeper_filter_core::lane::is_lane;
 use serde_json::{Map, Value, json};
 
 use crate::lane::{Completeness, WithoutHeader};
@@ -218,9 +219,16 @@ fn set_lanes(route: &EntryRoute<'_, '_>, values: &[&str]) -> Vec<Edit> {
     set(route, &lanes)
 }
 
-/// Sets the lane header to these lanes, one a destination: once on the route if that says the same for each of them.
+/// Whether a header can have the lane as its value, as it is: a `%` would be a command to Envoy.
+fn is_plain(lane: &Symbol) -> bool {
+    is_lane(lane.as_bytes(), usize::MAX) && !lane.contains('%')
+}
+
+/// Sets the lane header to these lanes, one a destination, where they can be written: once on the route if that says the same for each of them.
 fn set(route: &EntryRoute<'_, '_>, lanes: &[Option<Symbol>]) -> Vec<Edit> {
     let edit = |destination, lane: &Symbol| Edit::of(route, destination, Change::Set(lane.to_string()));
+    let lanes = lanes.iter().map(|lane| lane.clone().filter(is_plain));
+    let lanes: Vec<Option<Symbol>> = lanes.collect();
     match lanes.split_first() {
         Some((Some(lane), others))
             if others.iter().all(|other| other.as_ref() == Some(lane)) && covers_route(route) =>
@@ -230,7 +238,7 @@ fn set(route: &EntryRoute<'_, '_>, lanes: &[Option<Symbol>]) -> Vec<Edit> {
         // With several destinations the route's removal would come after what they set [s29].
         _ if route.route.route.route.len() > 1 && removes_on_route(route) => Vec::new(),
         _ => {
-            let set = route.destinations.iter().zip(lanes);
+            let set = route.destinations.iter().zip(&lanes);
             set.filter_map(|(to, lane)| lane.as_ref().map(|lane| edit(Some(to.index), lane)))
                 .collect()
         }

@@ -12,6 +12,7 @@
 //! Every statement here is Istio's or Envoy's behaviour, with its source; what is wrong with a configuration
 //! is the business of the rules.
 
+mod budget;
 mod caller;
 mod cover;
 mod delegate;
@@ -34,6 +35,7 @@ mod upstream;
 mod virtual_host;
 mod visibility;
 
+pub use budget::{Budget, MOST_COMPARED};
 pub use caller::{Caller, callers_of};
 pub use cover::{covers, is_presence};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::{Labels, Meta};
+use super::{Labels, Meta, pattern};
 use crate::symbol::Symbol;
 
 /// Istio's routes for some hosts.
@@ -269,9 +268,7 @@ impl StringMatch {
         match self {
             Self::Exact(exact) => **exact == *text,
             Self::Prefix(prefix) => text.starts_with(&**prefix),
-            Self::Regex(regex) => {
-                Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(text))
-            }
+            Self::Regex(regex) => pattern::fits(regex, text),
             Self::Present => true,
         }
     }

@@ -94,6 +94,16 @@ impl<'w> Condition<'w> {
         self.own.into_iter().chain(self.root).map(|(_, part)| part)
     }
 
+    /// Every text that it asks for.
+    pub fn texts(self) -> impl Iterator<Item = &'w StringMatch> {
+        self.parts().flat_map(|part| {
+            let alone = [&part.uri, &part.method, &part.authority, &part.scheme];
+            let named = part.headers.iter().chain(part.without_headers.iter());
+            let named = named.chain(part.query_params.iter());
+            alone.into_iter().flatten().chain(named.map(|(_, text)| text))
+        })
+    }
+
     /// The condition on the header `name`, whose case does not matter.
     pub fn header(self, name: &str) -> Option<&'w StringMatch> {
         self.parts().find_map(|part| part.header(name))

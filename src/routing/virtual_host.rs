@@ -50,20 +50,49 @@ impl VirtualHost<'_> {
     }
 }
 
-/// The virtual hosts on which the routes of `vs` are, or of those that delegate to it.
+/// How much the lists of one `VirtualService` may hold and cost: its hosts times its conditions times the callers that they
+/// tell apart are more than fits any memory, where somebody has made it so.
+const MOST_LISTED: usize = 250_000;
+
+/// How many callers are told apart.
+const MOST_SOURCES: usize = 64;
+
+/// The lists that have been found.
+#[derive(Default)]
+struct Found<'w> {
+    lists: Vec<VirtualHost<'w>>,
+    cost: usize,
+}
+
+impl<'w> Found<'w> {
+    fn is_full(&self) -> bool {
+        self.cost >= MOST_LISTED
+    }
+
+    /// Adds a list of `root`, whose hosts are looked through for each of them.
+    fn push(&mut self, root: &VirtualService, list: VirtualHost<'w>) {
+        let routes = list.routes.iter().chain(&list.dropped);
+        let held: usize = routes.map(|route| 1 + route.conditions.len()).sum();
+        self.cost += 1 + root.hosts.len() + held;
+        self.lists.push(list);
+    }
+}
+
+/// The virtual hosts on which the routes of `vs` are, or of those that delegate to it. Of one that has more than anybody
+/// could write by hand, the first ones.
 pub fn virtual_hosts<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<VirtualHost<'w>> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for root in roots_of(view, vs) {
         on_mesh(view, root, &mut found);
         for name in root.bound_gateways() {
             at_gateway(view, root, name, &mut found);
         }
     }
-    found
+    found.lists
 }
 
 /// The hosts of `root` on the mesh: for each of its ports, and for each caller that its routes tell from others.
-fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<VirtualHost<'w>>) {
+fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Found<'w>) {
     if !is_on_mesh(root) {
         return;
     }
@@ -71,13 +100,16 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
     for host in mesh_hosts(view, root) {
         for port in mesh_ports(view, &host) {
             for source in &sources {
+                if found.is_full() {
+                    return;
+                }
                 let context = Context {
                     gateway: None,
                     port,
                     source: Some(*source),
                 };
                 let (tried, dropped) = all_routes_at(view, root, context);
-                found.push(VirtualHost {
+                let list = VirtualHost {
                     host: host.clone(),
                     gateway: None,
                     port,
@@ -85,7 +117,8 @@ fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Vec<Virtua
                     source: Some(*source),
                     routes: tried,
                     dropped,
-                });
+                };
+                found.push(root, list);
             }
         }
     }
@@ -178,7 +211,7 @@ pub fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'
     let mut sources = vec![Source::OTHER];
     for route in routes_at(view, root, Context::MESH) {
         for source in route.conditions.iter().filter_map(|condition| condition.source()) {
-            if !sources.contains(&source) {
+            if sources.len() < MOST_SOURCES && !sources.contains(&source) {
                 sources.push(source);
             }
         }
@@ -187,22 +220,20 @@ pub fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'
 }
 
 /// The hosts of `root` at one gateway.
-fn at_gateway<'w>(
-    view: &View<'w>,
-    root: &'w VirtualService,
-    name: &Symbol,
-    found: &mut Vec<VirtualHost<'w>>,
-) {
+fn at_gateway<'w>(view: &View<'w>, root: &'w VirtualService, name: &Symbol, found: &mut Found<'w>) {
     let home = &root.meta.namespace;
     let name = qualified(name, home);
     let Some(gateway) = view.gateway(&name, home) else {
         for host in &root.hosts {
+            if found.is_full() {
+                return;
+            }
             let context = Context {
                 gateway: Some(&name),
                 ..Context::MESH
             };
             let (tried, dropped) = all_routes_at(view, root, context);
-            found.push(VirtualHost {
+            let list = VirtualHost {
                 host: view.resolve(host, home),
                 routes: tried,
                 dropped,
@@ -210,14 +241,18 @@ fn at_gateway<'w>(
                 port: None,
                 server: None,
                 source: None,
-            });
+            };
+            found.push(root, list);
         }
         return;
     };
     let siblings = view.gateways_with(gateway);
     for server in gateway.servers.iter().filter(|server| server.serves_http()) {
         for host in served_hosts(view, server, gateway, root) {
-            let is_known = found.iter().any(|known| {
+            if found.is_full() {
+                return;
+            }
+            let is_known = found.lists.iter().any(|known| {
                 known.gateway.as_ref() == Some(&name)
                     && known.host == host
                     && known.port == Some(server.port)
@@ -227,7 +262,7 @@ fn at_gateway<'w>(
                 continue;
             }
             let (routes, dropped) = routes_of_host(view, (gateway, server), &siblings, &host);
-            found.push(VirtualHost {
+            let list = VirtualHost {
                 routes,
                 dropped,
                 host,
@@ -235,7 +270,8 @@ fn at_gateway<'w>(
                 port: Some(server.port),
                 server: Some(server),
                 source: None,
-            });
+            };
+            found.push(root, list);
         }
     }
 }

@@ -48,7 +48,8 @@ use std::collections::BTreeMap;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HttpMatch, HttpRoute, Kind, ObjectRef, Resource, StringMatch, VirtualService};
 use crate::routing::{
-    Broken, Condition, Root, Route, VirtualHost, covers, delegate_of, merged, reached, roots_of,
+    Broken, Budget, Condition, MOST_COMPARED, Root, Route, VirtualHost, covers, delegate_of, merged, reached,
+    roots_of,
 };
 use crate::symbol::Symbol;
 use crate::world::is_age_known;
@@ -89,7 +90,9 @@ struct Shadowed<'w> {
 /// The lane conditions of `vs` that no request gets to.
 fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     let mut conditions: BTreeMap<Place, Shadowed<'w>> = BTreeMap::new();
+    let mut left = MOST_COMPARED;
     for host in &*check.virtual_hosts(vs) {
+        let takers = takers(&host.routes);
         let lists = [(&host.routes, false), (&host.dropped, true)];
         for (list, is_dropped) in lists {
             for (at, route) in list.iter().enumerate().filter(|(_, route)| route.is_of(vs)) {
@@ -99,7 +102,7 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
                         continue;
                     };
                     let before = if is_dropped { host.routes.len() } else { at };
-                    let by = taken_by(host, before, route, *condition);
+                    let by = taken_by(host, &takers, before, route, *condition, &mut left);
                     let place = place(route, *condition);
                     match conditions.get_mut(&place) {
                         Some(known) if by.is_none() => known.by = None,
@@ -212,24 +215,44 @@ fn named<'w>(condition: Condition<'w>, headers: &[Symbol]) -> Option<(Symbol, &'
     })
 }
 
+/// What of a list can take requests from what comes after it: each route with its place and one of its conditions, or with
+/// none where it takes every request. Of a list without end it is the beginning.
+type Takers<'h, 'w> = Vec<(usize, &'h Route<'w>, Option<Condition<'w>>)>;
+
+fn takers<'h, 'w>(routes: &'h [Route<'w>]) -> Takers<'h, 'w> {
+    let mut budget = Budget::default();
+    let each = routes.iter().enumerate().flat_map(|(at, route)| {
+        let all = route.conditions.is_empty().then_some((at, route, None));
+        let some = route
+            .conditions
+            .iter()
+            .map(move |condition| (at, route, Some(*condition)));
+        all.into_iter().chain(some)
+    });
+    each.filter(|(_, _, condition)| condition.is_none_or(|condition| budget.takes(condition)))
+        .collect()
+}
+
 /// The route, of the first `before` of the list, that takes every request of the condition; of its own route only
-/// what stands before it there.
+/// what stands before it there. No more are compared than are `left`.
 fn taken_by<'h, 'w>(
-    host: &'h VirtualHost<'w>,
+    host: &VirtualHost<'w>,
+    takers: &Takers<'h, 'w>,
     before: usize,
     route: &Route<'w>,
     condition: Condition<'w>,
+    left: &mut usize,
 ) -> Option<&'h Route<'w>> {
-    let earlier = host.routes.iter().take(before);
-    earlier.into_iter().find(|earlier| {
+    let mut earlier = takers.iter().take_while(|(at, _, _)| *at < before);
+    let taker = earlier.find(|(_, earlier, wide)| {
         let is_same = earlier.is_of(route.vs) && earlier.index == route.index;
-        !is_same
-            && (earlier.conditions.is_empty()
-                || earlier
-                    .conditions
-                    .iter()
-                    .any(|wide| covers(*wide, condition, host.context())))
-    })
+        let Some(compared) = left.checked_sub(1) else {
+            return false;
+        };
+        *left = compared;
+        !is_same && wide.is_none_or(|wide| covers(wide, condition, host.context()))
+    });
+    taker.map(|(_, route, _)| *route)
 }
 
 /// Whether both routes send requests to the same places.

@@ -35,6 +35,7 @@
 //! `TranslateRouteMatch` in `pilot/pkg/networking/core/route/route.go`. Neither Istio's analyzers nor Kiali ask whether
 //! there is a default route: without lanes its absence may be meant.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -42,7 +43,7 @@ use super::default_route::missing_default;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
 use crate::resource::{HttpMatch, Kind, Resource, StringMatch};
-use crate::routing::{Condition, Lanes, Route, VirtualHost, covers, is_presence};
+use crate::routing::{Budget, Condition, Lanes, MOST_COMPARED, Route, VirtualHost, covers, is_presence};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -159,6 +160,10 @@ struct Defaults {
     headers: Vec<Symbol>,
     /// The conditions that do not ask for any of them, each as its own part and the delegating route's.
     conditions: Vec<(Option<HttpMatch>, Option<HttpMatch>)>,
+    /// Whether there are more than these.
+    has_more: bool,
+    /// How many comparisons are left.
+    left: Cell<usize>,
 }
 
 impl Defaults {
@@ -166,10 +171,20 @@ impl Defaults {
         let all = host.routes.iter().flat_map(|route| &route.conditions);
         let others = all.filter(|condition| headers.iter().all(|header| condition.header(header).is_none()));
         let loose = |part: Option<(usize, &HttpMatch)>| part.map(|(_, part)| loosened(part));
-        let conditions = others.map(|condition| (loose(condition.own), loose(condition.root)));
+        let mut budget = Budget::default();
+        let (mut conditions, mut has_more) = (Vec::new(), false);
+        for condition in others {
+            if !budget.takes(*condition) {
+                has_more = true;
+                break;
+            }
+            conditions.push((loose(condition.own), loose(condition.root)));
+        }
         Self {
-            conditions: conditions.collect(),
             headers,
+            conditions,
+            has_more,
+            left: Cell::new(MOST_COMPARED / 4),
         }
     }
 
@@ -191,6 +206,11 @@ impl Defaults {
                 ..part.clone()
             }
         };
+        let left = self.left.get().saturating_sub(self.conditions.len());
+        if self.has_more || left == 0 {
+            return true;
+        }
+        self.left.set(left);
         let own = condition.own.map(|(_, part)| without(part));
         let root = condition.root.map(|(_, part)| without(part));
         let narrow = condition_of(own.as_ref(), root.as_ref());

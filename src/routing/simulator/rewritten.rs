@@ -1,9 +1,7 @@
 //! What a route makes of the path and the host of a request, and where a redirect leads.
 
-use regex::Regex;
-
 use super::super::header::authority_of;
-use crate::resource::{Redirect, RegexRewrite, StringMatch};
+use crate::resource::{Redirect, RegexRewrite, StringMatch, read_pattern};
 use crate::routing::request::split_port;
 use crate::routing::{Block, Condition, Request, Route};
 
@@ -59,7 +57,7 @@ fn prefix_rewritten(new: &str, by: Option<Condition<'_>>, request: &Request) -> 
 
 /// Every place that the pattern finds is replaced; `\1` is a group.
 fn by_pattern(rewrite: &RegexRewrite, request: &Request) -> String {
-    let Ok(pattern) = Regex::new(&rewrite.pattern) else {
+    let Some(pattern) = read_pattern(&rewrite.pattern) else {
         return request.path.clone();
     };
     let mut replacement = String::new();
@@ -79,8 +77,8 @@ fn by_pattern(rewrite: &RegexRewrite, request: &Request) -> String {
             other => replacement.push(other),
         }
     }
-    let path = pattern.replace_all(request.path_alone(), replacement.as_str());
-    with_query(path.into_owned(), request)
+    let path = pattern.replace_all(request.path_alone().as_bytes(), replacement.as_bytes());
+    with_query(String::from_utf8_lossy(&path).into_owned(), request)
 }
 
 /// The port that goes without saying.

@@ -63,7 +63,7 @@ async fn readyz<J: Judge>(State(app): State<Arc<App<J>>>) -> (StatusCode, String
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
 }
 
-/// In OpenMetrics for whoever names it, else in the older format.
+/// In `OpenMetrics` for whoever names it, else in the older format.
 async fn metrics<J: Judge>(State(app): State<Arc<App<J>>>, headers: HeaderMap) -> Response {
     let mut accepted = headers.get_all(ACCEPT).iter();
     let names_it = |accepted: &HeaderValue| {

@@ -52,7 +52,7 @@ pub(super) enum Unjudged {
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// OpenMetrics, which Prometheus asks for.
+    /// `OpenMetrics`, which Prometheus asks for.
     OpenMetrics,
     /// The older text format, which everything else reads.
     Text,

@@ -59,8 +59,9 @@ impl Server {
         let lines = Arc::clone(&log);
         // Whoever writes to a closed pipe is ended by it.
         thread::spawn(move || {
-            said.iter()
-                .for_each(|line| lines.lock().expect("the log").push(line));
+            for line in said.iter() {
+                lines.lock().expect("the log").push(line);
+            }
         });
         Self {
             child,

@@ -79,19 +79,20 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 type Place = (usize, Option<usize>, Option<(ObjectRef, usize, usize)>);
 
 /// A condition on a lane, and what takes its requests.
-struct Shadowed<'w> {
+struct Shadowed<'h, 'w> {
     header: Symbol,
     value: &'w StringMatch,
-    route: Route<'w>,
+    route: &'h Route<'w>,
     /// What takes its requests; `None`: in some list nothing does.
-    by: Option<Route<'w>>,
+    by: Option<&'h Route<'w>>,
 }
 
 /// The lane conditions of `vs` that no request gets to.
 fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
-    let mut conditions: BTreeMap<Place, Shadowed<'w>> = BTreeMap::new();
+    let hosts = check.virtual_hosts(vs);
+    let mut conditions: BTreeMap<Place, Shadowed<'_, 'w>> = BTreeMap::new();
     let mut left = MOST_COMPARED;
-    for host in &*check.virtual_hosts(vs) {
+    for host in &*hosts {
         let takers = takers(&host.routes);
         let lists = [(&host.routes, false), (&host.dropped, true)];
         for (list, is_dropped) in lists {
@@ -108,7 +109,6 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
                         Some(known) if by.is_none() => known.by = None,
                         Some(_) => {}
                         None => {
-                            let (route, by) = (route.clone(), by.cloned());
                             let shadowed = Shadowed {
                                 header,
                                 value,
@@ -124,9 +124,9 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     }
     conditions
         .into_iter()
-        .filter_map(|(place, shadowed)| shadowed.by.clone().map(|by| (place, shadowed, by)))
-        .filter(|(_, shadowed, by)| !leads_alike(check, &shadowed.route, by))
-        .map(|(place, shadowed, by)| finding(&place, &shadowed, &by))
+        .filter_map(|(place, shadowed)| shadowed.by.map(|by| (place, shadowed, by)))
+        .filter(|(_, shadowed, by)| !leads_alike(check, shadowed.route, by))
+        .map(|(place, shadowed, by)| finding(&place, &shadowed, by))
         .collect()
 }
 
@@ -134,9 +134,10 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
 /// before them takes every request.
 fn dead<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     /// A route, and in each list what takes all requests before it.
-    type Seen<'w> = (Route<'w>, Vec<Option<Route<'w>>>);
-    let mut routes: BTreeMap<(String, Option<ObjectRef>), Seen<'w>> = BTreeMap::new();
-    for host in &*check.virtual_hosts(vs) {
+    type Seen<'h, 'w> = (&'h Route<'w>, Vec<Option<&'h Route<'w>>>);
+    let hosts = check.virtual_hosts(vs);
+    let mut routes: BTreeMap<(String, Option<ObjectRef>), Seen<'_, 'w>> = BTreeMap::new();
+    for host in &*hosts {
         let by = host.routes.last();
         let live = host.routes.iter().map(|route| (route, None));
         let dropped = host.dropped.iter().map(|route| (route, by));
@@ -153,13 +154,13 @@ fn dead<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
                 .root
                 .map(|root| root.vs.meta.reference(Kind::VirtualService));
             let seen = routes.entry((route.path(), root));
-            let seen = seen.or_insert_with(|| (route.clone(), Vec::new()));
-            seen.1.push(by.cloned());
+            let seen = seen.or_insert_with(|| (route, Vec::new()));
+            seen.1.push(by);
         }
     }
     let dead = routes.into_values().filter_map(|(route, by)| {
-        let by: Option<Vec<Route<'w>>> = by.into_iter().collect();
-        let by = by?.into_iter().find(|by| !leads_alike(check, &route, by))?;
+        let by: Option<Vec<&Route<'w>>> = by.into_iter().collect();
+        let by = by?.into_iter().find(|by| !leads_alike(check, route, by))?;
         Some((route, by))
     });
     dead.map(|(route, by)| {
@@ -269,7 +270,7 @@ fn leads_alike(check: &Check<'_, '_>, a: &Route<'_>, b: &Route<'_>) -> bool {
     !a.route.route.is_empty() && places(a) == places(b)
 }
 
-fn finding(place: &Place, shadowed: &Shadowed<'_>, by: &Route<'_>) -> Finding {
+fn finding(place: &Place, shadowed: &Shadowed<'_, '_>, by: &Route<'_>) -> Finding {
     let Shadowed {
         header, value, route, ..
     } = shadowed;

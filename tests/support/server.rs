@@ -59,7 +59,7 @@ impl Server {
         let lines = Arc::clone(&log);
         // Whoever writes to a closed pipe is ended by it.
         thread::spawn(move || {
-            for line in said.iter() {
+            for line in said {
                 lines.lock().expect("the log").push(line);
             }
         });

@@ -82,7 +82,7 @@ def check_server(path):
     told = config["config"]
     assert told["User"] == "65532:65532", told
     assert told["Entrypoint"] == ["/lanekeeper"], told
-    assert set(told["ExposedPorts"]) == {"9443", "8080"} or set(told["ExposedPorts"]) == {"9443/tcp", "8080/tcp"}, told
+    assert set(told["ExposedPorts"]) == {"8080/tcp", "9443/tcp"}, told
     found = {name: member for layer in layers for name, member in files(layer).items()}
     assert set(found) == {"lanekeeper", "LICENSE"}, found
     assert found["lanekeeper"].mode & 0o777 == 0o755 and found["lanekeeper"].uid == 0

@@ -108,7 +108,7 @@ bench: ## Measure decisions, the server beside a no-op route, check and the audi
 generate: control-plane helm ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields
 	cargo run --quiet --locked -- crd > target/crd.yaml
 	mv target/crd.yaml manifests/base/crd.yaml
-	@# Copies: who fetches a chart by git (Flux) may leave links out.
+	@# Copies: Flux, which fetches charts by git, leaves links out.
 	cp $(addprefix manifests/base/,crd.yaml mutating-webhook.yaml validating-webhook.yaml) manifests/chart/files
 	cargo run --quiet --locked -- rules --markdown docs/rules
 	LANEKEEPER_WRITE=1 cargo test --quiet --locked --test mutation --test schema --test docs --test manifests

@@ -1,5 +1,7 @@
 //! What the rules on gateway headers share: which findings count where a route has several delegating routes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Check, Finding};
 use crate::resource::{ObjectRef, Resource};
 use crate::routing::{EntryDestination, EntryRoute, Operation, Route};
@@ -40,29 +42,28 @@ pub(super) fn settled<'r, 'w: 'r>(
         return Vec::new();
     };
     let reference = object.reference();
-    let mut all: Vec<Finding> = Vec::new();
-    let mut of_routes: Vec<(usize, Vec<Finding>)> = Vec::new();
+    let mut of_routes: Vec<Vec<Finding>> = Vec::new();
+    let mut own: BTreeMap<usize, usize> = BTreeMap::new();
     for (route, mut findings) in judged {
         findings.retain(|finding| finding.object == reference);
-        if !route.is_of(vs) {
-            of_routes.push((usize::MAX, findings));
-            continue;
-        }
-        match of_routes.iter_mut().find(|(index, _)| *index == route.index) {
-            None => of_routes.push((route.index, findings)),
-            Some((_, known)) => known.retain_mut(|known| {
+        let new = of_routes.len();
+        let place = if route.is_of(vs) {
+            *own.entry(route.index).or_insert(new)
+        } else {
+            new
+        };
+        match of_routes.get_mut(place) {
+            None => of_routes.push(findings),
+            Some(known) => known.retain_mut(|known| {
                 let same = findings.iter().find(|other| other.subject == known.subject);
                 known.level = same.map_or(known.level, |other| known.level.min(other.level));
                 same.is_some()
             }),
         }
     }
-    for finding in of_routes.into_iter().flat_map(|(_, findings)| findings) {
-        let is_known = |known: &Finding| known.path == finding.path && known.subject == finding.subject;
-        if !all.iter().any(is_known) {
-            all.push(finding);
-        }
-    }
+    let mut all: Vec<Finding> = of_routes.into_iter().flatten().collect();
+    let mut known = BTreeSet::new();
+    all.retain(|finding| known.insert((finding.path.clone(), finding.subject.clone())));
     all
 }
 

@@ -20,6 +20,7 @@ mod chance;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod dashboard;
 pub mod decisions;
 pub mod files;
 pub mod generate;

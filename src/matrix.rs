@@ -8,6 +8,7 @@
 mod cell;
 mod entry;
 mod probe;
+mod step;
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -17,11 +18,13 @@ pub use self::cell::{Cell, Reached};
 use self::cell::{Expected, judge};
 use self::entry::entry_rows;
 use self::probe::{Probe, probes};
+use self::step::steps;
+pub use self::step::{Part, Step};
 use crate::lane::WithoutHeader;
 use crate::resource::{Labels, Service};
 use crate::routing::{
-    Client, Groups, Lanes, Port, Protocol, Target, is_claimed_on_mesh, roots_of, routes_for, simulate,
-    target_of,
+    Client, Groups, Lanes, Port, Protocol, Request, Simulation, Target, is_claimed_on_mesh, roots_of,
+    routes_for, simulate, target_of,
 };
 use crate::symbol::Symbol;
 use crate::world::{View, World};
@@ -101,25 +104,38 @@ impl fmt::Display for Row {
     }
 }
 
+/// How much is told of each cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// What its request comes to, and in one line why.
+    Cells,
+    /// Each step of the request, too.
+    Steps,
+}
+
 /// The matrices of all groups that have a member, by namespace.
-pub fn all(view: &View<'_>) -> Vec<Matrix> {
+pub fn all(view: &View<'_>, detail: Detail) -> Vec<Matrix> {
     let groups = Groups::new(view, None);
     let namespaces = view.namespaces_with_services();
     let of_groups = namespaces
         .iter()
         .flat_map(|namespace| groups.of_namespace(namespace));
     // A plugin may imply a group in each namespace.
-    let matrices = of_groups.map(|lanes| (lanes.group.is_implicit(), of_group(view, &groups, &lanes)));
+    let matrices =
+        of_groups.map(|lanes| (lanes.group.is_implicit(), of_group(view, &groups, &lanes, detail)));
     let shown = matrices.filter(|(is_implied, matrix)| !is_implied || !matrix.rows.is_empty());
     shown.map(|(_, matrix)| matrix).collect()
 }
 
 /// The matrices of all groups that have a member; where ages decide that are not known, as in files, both outcomes are
 /// told [s37].
-pub fn in_either_order(world: &World) -> Vec<Matrix> {
-    let mut matrices = all(&View::new(world));
+pub fn in_either_order(world: &World, detail: Detail) -> Vec<Matrix> {
+    let mut matrices = all(&View::new(world), detail);
     let reversed = world.with_ages_reversed();
-    let others: Vec<Matrix> = reversed.iter().flat_map(|world| all(&View::new(world))).collect();
+    let others: Vec<Matrix> = reversed
+        .iter()
+        .flat_map(|world| all(&View::new(world), detail))
+        .collect();
     for matrix in &mut matrices {
         let is_same =
             |other: &&Matrix| (&other.namespace, &other.title) == (&matrix.namespace, &matrix.title);
@@ -141,10 +157,16 @@ pub fn in_either_order(world: &World) -> Vec<Matrix> {
 }
 
 /// The matrix of one group.
-pub fn of_group<'v, 'w>(view: &'v View<'w>, groups: &Groups<'v, 'w>, lanes: &Rc<Lanes<'v, 'w>>) -> Matrix {
+pub fn of_group<'v, 'w>(
+    view: &'v View<'w>,
+    groups: &Groups<'v, 'w>,
+    lanes: &Rc<Lanes<'v, 'w>>,
+    detail: Detail,
+) -> Matrix {
     let asking = Asking {
         view,
         lanes,
+        detail,
         is_filtered: OnceCell::new(),
     };
     let members = members(view, groups, lanes);
@@ -181,6 +203,7 @@ fn members<'v, 'w>(view: &View<'w>, groups: &Groups<'v, 'w>, lanes: &Rc<Lanes<'v
 struct Asking<'a, 'v, 'w> {
     view: &'a View<'w>,
     lanes: &'a Lanes<'v, 'w>,
+    detail: Detail,
     /// Whether each workload of the group has a lane filter that knows the default lane.
     is_filtered: OnceCell<bool>,
 }
@@ -287,14 +310,15 @@ impl<'w> Asking<'_, '_, 'w> {
     ) -> Cell {
         let header = &self.lanes.group.header;
         let client = self.client(lane);
+        let expected = self.expected(Some(service), probe, lane);
         let ask = |named: Option<&Symbol>| {
             let mut request = probe.request("http", host);
             request.set(header, named.map(Symbol::as_str));
-            simulate(self.view, &client, &request, port.number)
+            let simulation = simulate(self.view, &client, &request, port.number);
+            let cell = judge(self.lanes, &simulation, lane, expected, None);
+            self.explained(cell, &request, &simulation)
         };
-        let expected = self.expected(Some(service), probe, lane);
-        let simulation = ask(lane);
-        let cell = judge(self.lanes, &simulation, lane, expected, None);
+        let cell = ask(lane);
         if lane.is_some() || cell.is_whole {
             return cell;
         }
@@ -306,7 +330,7 @@ impl<'w> Asking<'_, '_, 'w> {
             .as_ref()
             .filter(|_| self.is_filtered());
         let Some(default) = default else { return cell };
-        let filtered = judge(self.lanes, &ask(Some(default)), None, expected, None);
+        let filtered = ask(Some(default));
         if filtered.reached == Reached::Default {
             Cell {
                 reached: Reached::DefaultByFilter,
@@ -314,6 +338,17 @@ impl<'w> Asking<'_, '_, 'w> {
             }
         } else {
             cell
+        }
+    }
+
+    /// The cell with the steps of its request, where these are asked for.
+    fn explained(&self, cell: Cell, request: &Request, simulation: &Simulation<'w>) -> Cell {
+        match self.detail {
+            Detail::Cells => cell,
+            Detail::Steps => Cell {
+                steps: steps(self.view, self.lanes, request, simulation),
+                ..cell
+            },
         }
     }
 

@@ -8,6 +8,7 @@ mod json;
 mod junit;
 mod matrix;
 mod oneline;
+mod page;
 mod sarif;
 mod text;
 mod trace;
@@ -15,10 +16,14 @@ mod trace;
 pub use baseline::{BaselineError, read_baseline, write_baseline};
 pub use decisions::{DecisionTable, write_decision_summary_json, write_decision_summary_text};
 pub use github::write_github;
-pub use json::write_json;
+pub use json::{write_findings_json, write_json};
 pub use junit::write_junit;
-pub use matrix::{write_matrices_html, write_matrices_json, write_matrices_text};
+pub use matrix::{write_matrices_json, write_matrices_text};
 pub use oneline::write_oneline;
+pub use page::{
+    Form, POLICY, Shown, decision_row, decisions_section, findings_section, matrices_section, page,
+    trace_section, write_matrices_html,
+};
 pub use sarif::write_sarif;
 pub(crate) use text::number;
 pub use text::{Look, write_text};

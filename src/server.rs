@@ -24,6 +24,7 @@ mod lane_filter;
 mod linger;
 mod listener;
 mod metrics;
+mod recent;
 mod refusal;
 mod router;
 mod serve;
@@ -48,6 +49,7 @@ pub use self::{
     certificates::{CertificateError, CertificateSource},
     decision_log::{DecisionLog, LogError, LogTarget, Lost},
     lane_filter::lane_filter_path,
+    recent::Recent,
     router::router,
     serve::{LocalAddrs, Running, ServeError, Stopper, serve},
 };
@@ -78,6 +80,8 @@ pub struct Config {
     pub decision_log: LogTarget,
     /// Whether a decision that cannot be written there is answered with an error instead.
     pub decision_log_required: bool,
+    /// Where the last decisions are kept for whoever looks on.
+    pub recent: Recent,
     /// How many reviews may be judged at once; more are answered with 429.
     pub concurrency: usize,
     /// How long a server that stops keeps accepting: the time that endpoints take to forget it.
@@ -101,6 +105,7 @@ impl Default for Config {
             client_ca: None,
             decision_log: LogTarget::Stdout,
             decision_log_required: false,
+            recent: Recent::default(),
             concurrency: 256,
             shutdown_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
@@ -171,7 +176,8 @@ impl<J: Judge> App<J> {
             &config.decision_log,
             config.decision_log_required,
             metrics.audit_log_errors.clone(),
-        )?;
+        )?
+        .shown(config.recent.clone());
         Ok(Self {
             judge,
             metrics,

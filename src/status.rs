@@ -80,7 +80,7 @@ pub fn of(view: &View<'_>, group: &ObjectRef, audited: Option<&Report>) -> Optio
     };
     let check = Check::new(view, None);
     let lanes = lanes_of(&check, written)?;
-    let matrix = matrix::of_group(view, &check.groups, &lanes);
+    let matrix = matrix::of_group(view, &check.groups, &lanes, matrix::Detail::Cells);
     let (services, members) = members(&check, &lanes);
     let parts = vec![
         routes(&matrix),

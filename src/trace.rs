@@ -6,7 +6,11 @@
 //!                                                └── Call, with what the filter writes ◀──────┘
 //! ```
 
+mod question;
+
 use std::collections::VecDeque;
+
+pub use self::question::{Question, Unclear, gateways};
 
 use crate::lane::Completeness;
 use crate::resource::{Kind, Labels, ObjectRef, Resource};
@@ -120,6 +124,8 @@ pub enum Left {
 pub struct Trace<'w> {
     /// The lane that it names, or the default lane of the group that it enters; `None`: it is in none.
     pub lane: Option<Symbol>,
+    /// The lanes of the groups whose services it gets to.
+    pub lanes: Vec<Symbol>,
     /// The steps, as far as it gets.
     pub hops: Vec<Hop<'w>>,
     /// The calls that are not made, because the request does not get there.
@@ -158,6 +164,12 @@ impl<'w> Hop<'w> {
             Outcome::Forwarded(forwarded) => &forwarded.branches,
             _ => &[],
         }
+    }
+
+    /// The headers that a branch is sent with and that the request did not have so.
+    pub fn changed<'b>(&'b self, branch: &'b Branch<'_>) -> impl Iterator<Item = &'b (String, String)> {
+        let headers = branch.request.headers.iter();
+        headers.filter(|header| !self.request.headers.contains(header))
     }
 
     /// The branch that is followed.
@@ -208,9 +220,20 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: Option<&[Call]>) -> Trac
     }
     Trace {
         lane,
+        lanes: lanes_of(&groups, &hops),
         hops,
         unmade: left.into(),
     }
+}
+
+/// The lanes of all groups whose services the hops lead to.
+fn lanes_of(groups: &Groups<'_, '_>, hops: &[Hop<'_>]) -> Vec<Symbol> {
+    let branches = hops.iter().filter_map(Hop::followed);
+    let of_groups = branches.filter_map(|branch| groups.of_host(&branch.host));
+    let mut lanes: Vec<Symbol> = of_groups.flat_map(|lanes| lanes.all().to_vec()).collect();
+    lanes.sort();
+    lanes.dedup();
+    lanes
 }
 
 /// The calls of the group after the one to `host`; all of them where it is none of them.

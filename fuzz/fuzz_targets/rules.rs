@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
             simulate(&view, &client, &request.with("buid", "blue"), port);
         }
     }
-    for matrix in matrix::all(&view) {
+    for matrix in matrix::all(&view, matrix::Detail::Steps) {
         matrix.is_whole();
     }
     for group in status::groups(&world) {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::looking::Looking;
 use super::{complain, exit_code};
-use crate::matrix;
+use crate::matrix::{self, Detail};
 use crate::report::{write_matrices_html, write_matrices_json, write_matrices_text};
 
 /// Arguments of `matrix`.
@@ -57,13 +57,17 @@ enum Output {
     Text,
     /// For programs; its fields only grow in number
     Json,
-    /// For a browser: one page that needs nothing else
+    /// For a browser: one page that needs nothing else, in which each cell tells how it comes about
     Html,
 }
 
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
     let read = args.looking.read()?;
-    let matrices = matrix::in_either_order(&read.world);
+    let detail = match args.output {
+        Output::Html => Detail::Steps,
+        Output::Text | Output::Json => Detail::Cells,
+    };
+    let matrices = matrix::in_either_order(&read.world, detail);
     if matrices.is_empty() {
         complain(
             "note: no service takes part in a lane group, of a LaneGroup or of a plugin with a lane_header",

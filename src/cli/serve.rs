@@ -5,28 +5,33 @@ mod reload;
 mod size;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use self::log::Log;
 use self::reload::{Content, errors_counter, follow};
 use self::size::Size;
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::Engine;
+use crate::audit::{self, Report};
 use crate::cluster::{
     AuditMetrics, Auditor, Audits, Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter,
     Teller, WatchMetrics, Watches, connect, watch,
 };
 use crate::config::Config;
+use crate::dashboard::{Dashboard, Findings, Source};
 use crate::files;
 use crate::server::{self, CertificateSource, LogTarget, serve};
 use crate::verdict::Settings;
 use crate::world::World;
+
+/// The port of the dashboard.
+const DASHBOARD_PORT: u16 = 8081;
 
 /// Arguments of `serve`.
 #[derive(Debug, Clone, clap::Args)]
@@ -126,6 +131,12 @@ pub(super) struct Args {
     /// Write no status of lane groups
     #[arg(long, conflicts_with = "manifests")]
     no_status: bool,
+    /// Where the dashboard is served, plain and to anybody who gets there [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_dashboard")]
+    dashboard_listen: Option<SocketAddr>,
+    /// Serve no dashboard
+    #[arg(long)]
+    no_dashboard: bool,
     /// Lanekeeper's own namespace, for the Lease by which one of several replicas leads
     /// [default: the pod's own, else lanekeeper-system]
     #[arg(long, value_name = "NAMESPACE", conflicts_with = "manifests")]
@@ -231,12 +242,20 @@ async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
         shutdown_delay: Duration::from_secs(args.shutdown_delay),
         ..server::Config::default()
     };
-    let (engine, tasks) = if is_embedded {
-        let world = Arc::new(RwLock::new(world_of_files(args, &config)?));
-        (Arc::new(Engine::new(world, settings).on_files()), None)
+    let Started {
+        engine,
+        world,
+        findings,
+        tasks,
+    } = if is_embedded {
+        on_files(args, &config, settings)?
     } else {
-        let (engine, tasks) = on_cluster(args, &config, settings, &mut server).await?;
-        (engine, Some(tasks))
+        on_cluster(args, &config, settings, &mut server).await?
+    };
+    let source = Source {
+        world,
+        findings,
+        recent: server.recent.clone(),
     };
     engine.confirmations().register(&mut server.registry);
     if let Some(content) = content {
@@ -259,11 +278,68 @@ async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write the certificate's authority to {}", file.display()))?;
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
+    let dashboard = dashboard(args, source).await?;
     running.until_signal().await?;
+    drop(dashboard);
     if let Some(tasks) = tasks {
         tasks.end().await;
     }
     Ok(())
+}
+
+/// The dashboard, unless it is not wanted. Nothing depends on it: where its usual port is taken, the server does without.
+async fn dashboard(args: &Args, source: Source) -> anyhow::Result<Option<Dashboard>> {
+    if args.no_dashboard {
+        return Ok(None);
+    }
+    let address = args
+        .dashboard_listen
+        .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, DASHBOARD_PORT).into());
+    match Dashboard::start(address, source).await {
+        Ok(dashboard) => {
+            tracing::info!(url = %format!("http://{}/", dashboard.address()), "the dashboard is served");
+            Ok(Some(dashboard))
+        }
+        Err(error) if args.dashboard_listen.is_none() => {
+            tracing::warn!("no dashboard: {address}: {error}; choose another port by --dashboard-listen");
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("--dashboard-listen {address}")),
+    }
+}
+
+/// What a server is made of.
+struct Started {
+    engine: Arc<Engine>,
+    world: Arc<RwLock<World>>,
+    findings: Findings,
+    tasks: Option<Tasks>,
+}
+
+/// The engine on the world that files have.
+fn on_files(args: &Args, config: &Config, settings: Settings) -> anyhow::Result<Started> {
+    let world = Arc::new(RwLock::new(world_of_files(args, config)?));
+    let engine = Arc::new(Engine::new(Arc::clone(&world), settings).on_files());
+    // The world stays as it is, and so does what is wrong with it until other settings count.
+    let last = Mutex::new(None::<(Arc<Settings>, Arc<Report>)>);
+    let (judged, by) = (Arc::clone(&world), Arc::clone(&engine));
+    let findings = move || {
+        let settings = by.settings();
+        let mut last = last.lock();
+        let known = last.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &settings));
+        let report = match known {
+            Some((_, report)) => Arc::clone(report),
+            None => audit::at_once(&judged, &settings),
+        };
+        *last = Some((settings, Arc::clone(&report)));
+        Some(report)
+    };
+    Ok(Started {
+        engine,
+        world,
+        findings: Box::new(findings),
+        tasks: None,
+    })
 }
 
 /// What runs beside the server on a cluster.
@@ -291,7 +367,7 @@ async fn on_cluster(
     config: &Config,
     settings: Settings,
     server: &mut server::Config,
-) -> anyhow::Result<(Arc<Engine>, Tasks)> {
+) -> anyhow::Result<Started> {
     let mesh = args.configuration.mesh(config);
     let client = connect(&args.access.connection()).await?;
     let world = Arc::new(RwLock::new(World::new(mesh.clone())));
@@ -324,8 +400,10 @@ async fn on_cluster(
         let progress = Arc::clone(&progress);
         Teller::start(client.clone(), progress, audited, election.leading(), metrics)
     });
+    let (of_status, shown) = (Arc::clone(&world), audited.clone());
     let writer = (!args.no_status)
-        .then(|| StatusWriter::start(client.clone(), world, progress, election.leading(), audited));
+        .then(|| StatusWriter::start(client.clone(), of_status, progress, election.leading(), audited));
+    let findings = move || shown.as_ref().and_then(|audited| audited.borrow().clone());
     let authority = match args.shared_authority() {
         Some(config) => {
             let (names, life) = (config.names(), config.leaf_life);
@@ -344,7 +422,12 @@ async fn on_cluster(
         writer,
         authority,
     };
-    Ok((engine, tasks))
+    Ok(Started {
+        engine,
+        world,
+        findings: Box::new(findings),
+        tasks: Some(tasks),
+    })
 }
 
 /// The world of `--manifests`: whole, or not at all. A world with gaps would refuse what is right.

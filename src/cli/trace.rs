@@ -3,17 +3,15 @@
 use std::collections::HashMap;
 use std::io::{self, Write as _};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::exit_code;
 use super::looking::Looking;
 use crate::report::{write_trace_json, write_trace_text};
-use crate::resource::{Kind, Labels, ObjectRef, Resource};
-use crate::routing::{Client, Request};
-use crate::symbol::Symbol;
-use crate::trace::{Call, Start, follow};
-use crate::world::{View, World};
+use crate::resource::ObjectRef;
+use crate::trace::{Call, Question, follow};
+use crate::world::View;
 
 /// Arguments of `trace`.
 #[derive(Debug, clap::Args)]
@@ -72,18 +70,30 @@ enum Output {
     Json,
 }
 
+impl Args {
+    fn question(&self) -> Question {
+        Question {
+            url: self.url.clone(),
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            is_grpc: self.grpc,
+            gateway: self.gateway.clone(),
+            from: self.from.clone(),
+            via: self.via.clone(),
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
-    let (request, port) = request(args)?;
+    let question = args.question();
+    // As the option is written.
+    let told = |unclear| anyhow::anyhow!("--{unclear}");
+    // Before anything is read, which takes time on a cluster.
+    question.request().map_err(told)?;
     let read = args.looking.read()?;
     let view = View::new(&read.world);
-    let client = client(args, &view, &read.world)?;
-    let start = Start {
-        client,
-        request,
-        port,
-        has_proxy: true,
-    };
-    let trace = follow(&view, start, args.via.as_deref());
+    let start = question.start(&view, &read.world).map_err(told)?;
+    let trace = follow(&view, start, question.via.as_deref());
     let objects: HashMap<ObjectRef, _> = read
         .files
         .objects
@@ -103,83 +113,4 @@ pub(super) fn run(args: &Args, colour: bool) -> anyhow::Result<u8> {
         .and_then(|()| out.flush())
         .context("the trace could not be written")?;
     Ok(exit_code(read.has_problems, !trace.keeps_lane()))
-}
-
-/// The first request, and the port that it is sent to.
-fn request(args: &Args) -> anyhow::Result<(Request, u32)> {
-    let (mut request, port) = Request::get(&args.url).context("--url")?;
-    args.method.clone_into(&mut request.method);
-    if args.grpc {
-        "POST".clone_into(&mut request.method);
-        request.http2 = true;
-        request = request.with("content-type", "application/grpc");
-    }
-    for header in &args.headers {
-        let Some((name, value)) = header.split_once(':') else {
-            bail!("--header `{header}`: a header is written as 'name: value'");
-        };
-        let is_name = !name.is_empty() && name.bytes().all(lanekeeper_filter_core::lane::is_token);
-        if !is_name {
-            bail!("--header `{header}`: `{name}` is no name of a header");
-        }
-        if name.eq_ignore_ascii_case("host") {
-            value.trim().clone_into(&mut request.authority);
-        } else {
-            request = request.with(name, value.trim());
-        }
-    }
-    Ok((request, port))
-}
-
-/// Who sends it.
-fn client(args: &Args, view: &View<'_>, world: &World) -> anyhow::Result<Client> {
-    if let Some(from) = &args.from {
-        let (namespace, labels) = from.split_once('/').unwrap_or((from, ""));
-        let pairs = labels.split(',').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (key, value) = pair
-                .split_once('=')
-                .with_context(|| format!("--from: `{pair}` is no label; one is written KEY=VALUE"))?;
-            anyhow::Ok((Symbol::new(key), Symbol::new(value)))
-        });
-        let labels = Labels::new(pairs.collect::<Result<Vec<_>, _>>()?);
-        return Ok(Client::in_mesh(namespace.into(), labels));
-    }
-    let mut gateways: Vec<String> = world
-        .objects()
-        .filter_map(|object| match object {
-            Resource::Gateway(gateway) => Some(format!("{}/{}", gateway.meta.namespace, gateway.meta.name)),
-            _ => None,
-        })
-        .collect();
-    gateways.sort();
-    let named = match (&args.gateway, gateways.as_slice()) {
-        (Some(named), _) => named.clone(),
-        (None, [only]) => only.clone(),
-        (None, []) => bail!("there is no Gateway here: name the sender with --from"),
-        (None, several) => bail!("name one of the gateways with --gateway: {}", several.join(", ")),
-    };
-    let Some((namespace, name)) = named.split_once('/') else {
-        let fitting: Vec<&String> = gateways
-            .iter()
-            .filter(|full| full.ends_with(&format!("/{named}")))
-            .collect();
-        bail!(match fitting.as_slice() {
-            [] => format!("--gateway {named}: it is written NAMESPACE/NAME"),
-            [first, ..] => format!("--gateway {named}: it is written NAMESPACE/NAME; did you mean {first}?"),
-        });
-    };
-    if view
-        .get(&ObjectRef::new(Kind::Gateway, namespace, name))
-        .is_none()
-    {
-        bail!(
-            "--gateway {named}: there is no such Gateway; there are: {}",
-            gateways.join(", ")
-        );
-    }
-    Ok(Client::at_gateway(
-        view,
-        &named.as_str().into(),
-        &namespace.into(),
-    ))
 }

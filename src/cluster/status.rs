@@ -154,8 +154,7 @@ impl Writer {
     /// Brings the status of every group up to date. Whether nothing failed.
     async fn write_all(&mut self, report: Option<Arc<Report>>) -> bool {
         let world = Arc::clone(&self.world);
-        // A world of its own: who waits to write to the shared one makes decisions wait, too.
-        let Ok(world) = spawn_blocking(move || copy_of(&world)).await else {
+        let Ok(world) = spawn_blocking(move || World::copy_of(&world)).await else {
             return false;
         };
         let world = Arc::new(world);
@@ -238,16 +237,6 @@ impl Writer {
         self.known.insert(group.clone(), Known { status, compared });
         Ok(true)
     }
-}
-
-/// The same world, so that nobody waits while it is looked at.
-fn copy_of(world: &RwLock<World>) -> World {
-    let (settings, objects) = {
-        let world = world.read();
-        let objects: Vec<_> = world.objects().cloned().collect();
-        (world.settings().clone(), objects)
-    };
-    World::of(settings, objects)
 }
 
 /// The whole second, as Kubernetes writes times.

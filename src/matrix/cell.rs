@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Step;
 use crate::routing::{Branch, Ending, Forwarded, Lanes, NotFound, Outcome, Simulation, Way};
 use crate::symbol::Symbol;
 
@@ -16,6 +17,8 @@ pub struct Cell {
     pub is_whole: bool,
     /// How it comes about: the route, the destination, who answers.
     pub why: String,
+    /// What its request meets on its way; nothing where that is not asked for.
+    pub steps: Vec<Step>,
 }
 
 /// What a request comes to.
@@ -66,6 +69,7 @@ impl Cell {
             "the age of objects decides, which files do not tell: {}; or {}",
             self.why, other.why
         );
+        self.steps.extend(other.steps.iter().cloned());
     }
 
     /// No request of the lane is made, for this reason.
@@ -75,6 +79,7 @@ impl Cell {
             reached: Reached::NotAsked,
             is_whole: true,
             why: why.to_owned(),
+            steps: Vec::new(),
         }
     }
 }
@@ -188,6 +193,7 @@ pub(super) fn judge(
         reached,
         is_whole,
         why,
+        steps: Vec::new(),
     }
 }
 

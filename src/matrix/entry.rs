@@ -121,13 +121,14 @@ impl<'a, 'v, 'w> Entering<'a, 'v, 'w> {
             None => simulate(asking.view, &self.client, &request, self.port),
         };
         let expected = self.expected(&simulation, probe, lane);
-        judge(
+        let cell = judge(
             asking.lanes,
             &simulation,
             lane,
             expected,
             Some(&asking.lanes.group.header),
-        )
+        );
+        asking.explained(cell, &request, &simulation)
     }
 
     /// What a request is to come to: that is for the service to say that it leads to, if it leads to one.

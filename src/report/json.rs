@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Report, Reported};
+use crate::audit;
 use crate::files::Place;
 use crate::resource::ObjectRef;
-use crate::rule::{Certainty, Level, Subject};
+use crate::rule::{self, Certainty, Level, Subject};
 
 #[derive(Serialize)]
 struct Wire<'r> {
@@ -102,20 +103,59 @@ pub fn write_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Writes findings on what runs, none of which is in a file, as [`write_json`] writes those of files.
+pub fn write_findings_json<'r>(
+    findings: impl Iterator<Item = &'r audit::Reported>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Wire<'r> {
+        schema: u32,
+        findings: Vec<Finding<'r>>,
+    }
+    fn of_audit(reported: &audit::Reported) -> Finding<'_> {
+        let evidence = reported.finding.evidence.iter().map(|evidence| Related {
+            message: &evidence.note,
+            path: &evidence.path,
+            object: object(&evidence.object, ""),
+            place: Where::default(),
+        });
+        Finding {
+            related: evidence.collect(),
+            ..wire(&reported.finding, reported.level)
+        }
+    }
+    let wire = Wire {
+        schema: 1,
+        findings: findings.map(of_audit).collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &wire)?;
+    writeln!(out)
+}
+
 fn finding(reported: &Reported) -> Finding<'_> {
-    let finding = &reported.finding;
+    Finding {
+        object: object(&reported.finding.object, &reported.api_version),
+        place: Where::of(reported.place.as_ref()),
+        related: reported.related.iter().map(related).collect(),
+        ..wire(&reported.finding, reported.level)
+    }
+}
+
+/// A finding by itself, without places.
+fn wire(finding: &rule::Finding, level: Level) -> Finding<'_> {
     Finding {
         code: finding.code,
         rule: finding.rule,
-        level: reported.level,
+        level,
         certainty: finding.certainty,
         message: &finding.message,
         help: &finding.help,
         path: &finding.path,
         subject: &finding.subject,
-        object: object(&finding.object, &reported.api_version),
-        place: Where::of(reported.place.as_ref()),
-        related: reported.related.iter().map(related).collect(),
+        object: object(&finding.object, ""),
+        place: Where::default(),
+        related: Vec::new(),
     }
 }
 

@@ -1,10 +1,8 @@
-//! What the lanes reach, on paper: a table for people, a page for a browser, and JSON for programs.
+//! What the lanes reach, on paper: a table for people, and JSON for programs. `page` has the page for a browser.
 
-mod html;
 mod json;
 mod text;
 
-pub use html::write_matrices_html;
 pub use json::write_matrices_json;
 pub use text::write_matrices_text;
 
@@ -12,7 +10,7 @@ use crate::matrix::{Cell, Matrix, Reached};
 
 /// How much a cell asks for attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
+pub(super) enum Tone {
     /// The lane answers.
     Good,
     /// It is as promised, and another lane's doing.
@@ -22,7 +20,7 @@ enum Tone {
 }
 
 impl Tone {
-    fn of(cell: &Cell) -> Self {
+    pub(super) fn of(cell: &Cell) -> Self {
         match cell.reached {
             _ if !cell.is_whole => Self::Bad,
             Reached::Ok => Self::Good,
@@ -32,13 +30,13 @@ impl Tone {
 }
 
 /// What the columns are called: the lanes, and one for requests that name none.
-fn columns(matrix: &Matrix) -> Vec<String> {
+pub(super) fn columns(matrix: &Matrix) -> Vec<String> {
     let lanes = matrix.lanes.iter().map(ToString::to_string);
     lanes.chain(["no lane".to_owned()]).collect()
 }
 
 /// The group in one line: `LaneGroup shop/cars: header bu, entry header buid, default lane wtchk`.
-fn title(matrix: &Matrix) -> String {
+pub(super) fn title(matrix: &Matrix) -> String {
     let of = if matrix.title.contains('/') {
         String::new()
     } else {
@@ -58,7 +56,7 @@ fn title(matrix: &Matrix) -> String {
 }
 
 /// What a fault is about: `cars-aggregator:8080 (http), lane wicph`.
-fn subject(row: &crate::matrix::Row, cell: &Cell) -> String {
+pub(super) fn subject(row: &crate::matrix::Row, cell: &Cell) -> String {
     match &cell.lane {
         Some(lane) => format!("{row}, lane {lane}"),
         None => format!("{row}, no lane"),

@@ -174,7 +174,59 @@ pub enum Way<'w> {
     Unrouted,
 }
 
-impl Outcome<'_> {
+impl Passed<'_> {
+    /// Why it does not, in words.
+    pub fn reasons(&self) -> String {
+        if self.unmet.is_empty() {
+            return "it is for another gateway, port or sender".to_owned();
+        }
+        let reasons: Vec<String> = self.unmet.iter().map(|(_, unmet)| unmet.to_string()).collect();
+        reasons.join("; or ")
+    }
+}
+
+impl<'w> Outcome<'w> {
+    /// The route that takes the request, if one does.
+    pub fn taken(&self) -> Option<&Taken<'w>> {
+        match self {
+            Self::Answered { by, .. } => by.as_ref(),
+            Self::Forwarded(forwarded) => match &forwarded.way {
+                Way::Route(taken) => Some(taken),
+                Way::Default | Way::Tcp | Way::NoProxy | Way::Unrouted => None,
+            },
+            Self::NotFound(_) | Self::Refused(_) => None,
+        }
+    }
+
+    /// What comes of the request, in words, where neither a route nor a destination tells it.
+    pub fn told(&self) -> Option<String> {
+        Some(match self {
+            Self::NotFound(NotFound::Host) => "404: the gateway does not serve the host".to_owned(),
+            Self::NotFound(NotFound::Route) => "404: no route takes the request".to_owned(),
+            Self::Refused(why @ Refusal::RegistryOnly) => format!("502: {why}"),
+            Self::Refused(why) => format!("no connection: {why}"),
+            Self::Answered { status, location, .. } => {
+                let to = location
+                    .as_ref()
+                    .map(|to| format!(", to {to}"))
+                    .unwrap_or_default();
+                format!("{status}: the proxy answers by itself{to}")
+            }
+            Self::Forwarded(forwarded) => {
+                let told = match forwarded.way {
+                    Way::Route(_) => return None,
+                    Way::Default => {
+                        "no VirtualService has a route for the port: Istio's own leads to every pod"
+                    }
+                    Way::Tcp => "the port is not for HTTP: no route applies, and every pod may answer",
+                    Way::NoProxy => "the sender has no sidecar: no route applies, and every pod may answer",
+                    Way::Unrouted => "the sender's proxy does not know the host: no route applies",
+                };
+                told.to_owned()
+            }
+        })
+    }
+
     /// The status that a proxy answers with; `None`: an application answers, or it is a matter of chance, or there is no
     /// connection.
     pub fn status(&self) -> Option<u16> {

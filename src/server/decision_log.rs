@@ -23,6 +23,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
 
 use self::{file::LogFile, stream::Stream};
+use super::Recent;
 use crate::admission::Record;
 
 /// Lines that may wait for the writer. Each is waited for, so only a writer that hangs lets it fill up.
@@ -122,6 +123,7 @@ pub struct DecisionLog {
     orders: mpsc::Sender<Order>,
     is_required: bool,
     errors: Counter,
+    recent: Recent,
     reported: Mutex<Option<Instant>>,
 }
 
@@ -179,8 +181,15 @@ impl DecisionLog {
             orders,
             is_required,
             errors,
+            recent: Recent::default(),
             reported: Mutex::new(None),
         })
+    }
+
+    /// The same log, whose records are also among these, written or not.
+    #[must_use]
+    pub fn shown(self, recent: Recent) -> Self {
+        Self { recent, ..self }
     }
 
     /// Writes `record` and returns when it is written, or when it cannot be or `patience` has run out: then it
@@ -191,6 +200,7 @@ impl DecisionLog {
             Ok(line) => Bytes::from(line),
             Err(error) => return Err(self.lose(&format!("{record:?}"), error.to_string())),
         };
+        self.recent.push(line.clone());
         let (written, answer) = oneshot::channel();
         // Whoever swaps it first has the line: the writer, or who gives it up.
         let is_taken = Arc::new(AtomicBool::new(false));

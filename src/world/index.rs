@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
+use parking_lot::RwLock;
 
 use super::fact::Fact;
 use super::key::{Key, carrier_keys, keys};
@@ -66,6 +67,20 @@ impl World {
             world.apply(object);
         }
         world
+    }
+
+    /// A world of its own with what a shared one has now. Who looks for long looks at one of these: who waits to write to the
+    /// shared world makes decisions wait, too.
+    pub fn copy_of(shared: &RwLock<Self>) -> Self {
+        let (settings, version, objects) = {
+            let shared = shared.read();
+            let objects: Vec<_> = shared.objects().cloned().collect();
+            (shared.settings.clone(), shared.version, objects)
+        };
+        Self {
+            version,
+            ..Self::of(settings, objects)
+        }
     }
 
     /// What is fixed about the mesh.

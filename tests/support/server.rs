@@ -17,8 +17,44 @@ pub(crate) struct Server {
     child: Child,
     webhook: String,
     admin: String,
+    dashboard: String,
     ca: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
+}
+
+/// What an HTTP server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    /// The status line and the headers, in lower case.
+    pub(crate) head: String,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// Sends a request that has no body: `GET /metrics`, with more lines of headers.
+pub(crate) fn ask(address: &str, request: &str, headers: &[&str]) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("the listener");
+    let mut lines = vec![format!("{request} HTTP/1.1")];
+    if !headers.iter().any(|header| header.starts_with("Host:")) {
+        lines.push("Host: localhost".to_owned());
+    }
+    lines.extend(headers.iter().map(|&header| header.to_owned()));
+    write!(stream, "{}\r\nConnection: close\r\n\r\n", lines.join("\r\n")).expect("a request");
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).expect("an answer");
+    let text = String::from_utf8(text).expect("UTF-8");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Answer {
+        status: status.expect("a status"),
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
 }
 
 impl Server {
@@ -32,6 +68,7 @@ impl Server {
         let ca = folder.join("ca.crt");
         let mut child = command
             .args(["serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
+            .arg("--dashboard-listen=127.0.0.1:0")
             .args(["--shutdown-delay=0", "--ca-file"])
             .arg(&ca)
             .args(args)
@@ -47,13 +84,18 @@ impl Server {
             let end = address.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')));
             Some(address[..end.unwrap_or(address.len())].to_owned())
         };
-        let (mut webhook, mut admin) = (None, None);
-        while webhook.is_none() || admin.is_none() {
+        let (mut webhook, mut admin, mut dashboard) = (None, None, None);
+        while dashboard.is_none() {
             let line = said
                 .recv_timeout(Duration::from_secs(30))
                 .expect("it says where it serves");
+            let found = if line.contains("the dashboard is served") {
+                &mut dashboard
+            } else {
+                &mut admin
+            };
+            *found = found.take().or_else(|| after(&line, "http://"));
             webhook = webhook.or_else(|| after(&line, "https://"));
-            admin = admin.or_else(|| after(&line, "http://"));
         }
         let log = Arc::<Mutex<Vec<String>>>::default();
         let lines = Arc::clone(&log);
@@ -67,6 +109,7 @@ impl Server {
             child,
             webhook: webhook.unwrap_or_default(),
             admin: admin.unwrap_or_default(),
+            dashboard: dashboard.unwrap_or_default(),
             ca,
             log,
         }
@@ -97,15 +140,12 @@ impl Server {
 
     /// The metrics page.
     pub(crate) fn metrics(&self) -> String {
-        let mut stream = TcpStream::connect(&self.admin).expect("the admin listener");
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        )
-        .expect("a request");
-        let mut page = String::new();
-        stream.read_to_string(&mut page).expect("a page");
-        page
+        ask(&self.admin, "GET /metrics", &[]).body
+    }
+
+    /// Where the dashboard is.
+    pub(crate) fn dashboard(&self) -> &str {
+        &self.dashboard
     }
 
     /// The id of its process.

@@ -49,6 +49,17 @@ struct Cell<'m> {
     reached: String,
     whole: bool,
     why: &'m str,
+    /// Only of matrices that have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step<'m>>,
+}
+
+#[derive(Serialize)]
+struct Step<'m> {
+    part: &'static str,
+    object: Option<String>,
+    path: &'m str,
+    text: &'m str,
 }
 
 /// Writes the matrices as one JSON object.
@@ -82,6 +93,7 @@ fn row(row: &matrix::Row) -> Row<'_> {
         reached: cell.reached.to_string(),
         whole: cell.is_whole,
         why: &cell.why,
+        steps: cell.steps.iter().map(step).collect(),
     });
     Row {
         gateway: row.gateway.as_deref(),
@@ -95,5 +107,14 @@ fn row(row: &matrix::Row) -> Row<'_> {
             .collect(),
         grpc: row.probe.is_grpc,
         cells: cells.collect(),
+    }
+}
+
+fn step(step: &matrix::Step) -> Step<'_> {
+    Step {
+        part: step.part.name(),
+        object: step.object.as_ref().map(ToString::to_string),
+        path: &step.path,
+        text: &step.text,
     }
 }

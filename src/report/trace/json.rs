@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Placing, outcome, taken, why_left};
+use super::{Placing, why_left};
 use crate::routing::{Branch, Outcome, Request, Route};
 use crate::symbol::Symbol;
 use crate::trace::{Filtered, Hop, Trace};
@@ -41,8 +41,8 @@ fn hop(hop: &Hop<'_>, placing: Placing<'_>) -> Value {
         "request": request(&hop.request),
         "port": hop.port,
         "passed": passed,
-        "route": taken(hop).map(|taken| route(&taken.route, placing)),
-        "outcome": outcome(hop),
+        "route": hop.simulation.outcome.taken().map(|taken| route(&taken.route, placing)),
+        "outcome": hop.simulation.outcome.told(),
         "status": hop.simulation.outcome.status(),
         "branches": all(branches),
         "followed": hop.branch,

@@ -21,6 +21,7 @@ build: wasm ## Build the release binary, with the lane filter in it
 test: lint control-plane helm promtool ## Everything that has to pass: formatting, lints, unit, fixture, command, API server and lane filter tests
 	cargo test --locked $(FEATURES)
 	$(MAKE) test-wasm
+	$(MAKE) test-browser
 	@# It starts a server in another root file system.
 	if [ "$$(id -u)" = 0 ]; then $(MAKE) test-image; else echo "the image is not tested: that needs root" >&2; fi
 
@@ -28,7 +29,7 @@ test: lint control-plane helm promtool ## Everything that has to pass: formattin
 lint: wasm ## Formatting and lints
 	cargo fmt --check
 	cargo clippy --locked $(FEATURES) --all-targets -- -D warnings
-	cargo clippy --locked $(FEATURES) --test mesh -- -D warnings
+	cargo clippy --locked $(FEATURES) --test mesh --test browser -- -D warnings
 
 .PHONY: control-plane
 control-plane: ## Build kube-apiserver, kube-controller-manager and etcd for the tests, once (about 8 minutes)
@@ -64,6 +65,19 @@ test-wasm: wasm ## The lane filter: its pure half natively, the module in a host
 .PHONY: bench-wasm
 bench-wasm: wasm ## What the lane filter costs a request in a real Envoy, beside other filters (needs wrk)
 	wasm/bench/run.sh
+
+.PHONY: test-browser
+test-browser: wasm ## The dashboard in a headless Chromium, which is installed on Debian as root
+	tests/browser/install.sh
+	cargo test --locked $(FEATURES) --test browser
+
+.PHONY: pictures
+pictures: wasm ## Take the pictures of README.md: docs/images/*.png
+	tests/browser/install.sh
+	rm -rf target/pictures
+	LANEKEEPER_PICTURES=$(CURDIR)/target/pictures cargo test --quiet --locked $(FEATURES) --test browser
+	mkdir -p docs/images
+	cp $(addprefix target/pictures/,lanes.png trace.png) docs/images
 
 .PHONY: image
 image: wasm ## Build the images of Lanekeeper and of the lane filter: target/image/release/*.tar (needs buildah)

@@ -199,8 +199,14 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to end, the driver ends its browser first.
-        let _ = Command::new("kill").arg(self.driver.id().to_string()).status();
+        // Only a session that is ended ends its browser; the driver by itself leaves it running.
+        let client = self.client.clone();
+        let ended =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(client.close()));
+        if let Err(error) = ended {
+            eprintln!("the browser may still run: {error}");
+        }
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }

@@ -5,6 +5,7 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     reason = "a test fails by a panic that says why"
 )]
 
@@ -67,6 +68,21 @@ impl Seen {
         self.browser.open(&self.url(rest)).await;
     }
 
+    /// Takes a picture of an element, if pictures are wanted.
+    async fn photograph(&self, css: &str, name: &str) {
+        if let Some(folder) = pictures() {
+            self.browser.run("scrollTo(0, 0)").await;
+            let picture = self
+                .browser
+                .find(css)
+                .await
+                .screenshot()
+                .await
+                .expect("a picture");
+            fs::write(folder.join(name).with_extension("png"), picture).expect("the picture is written");
+        }
+    }
+
     /// That the browser has complained of nothing: no script failed, nothing was against the page's policy.
     async fn is_quiet(&self) {
         let log = self.browser.log().await;
@@ -113,6 +129,7 @@ async fn a_broken_cell_is_explained_by_mouse_and_by_keyboard() {
     ] {
         assert!(why.contains(part), "no {part} in:\n{why}");
     }
+    seen.photograph("#lanes", "lanes").await;
     // Closed again, the focus is where it came from.
     browser.press(&Key::Escape.to_string()).await;
     browser
@@ -287,6 +304,7 @@ async fn a_request_is_drawn_from_hop_to_hop() {
         browser.text("#trace .mark.bad").await,
         "The request does not stay in lane wicph."
     );
+    seen.photograph("#trace .scrolls", "trace").await;
     // It falls from one band into the other one.
     let heights = browser
         .run("return [...document.querySelectorAll('svg .node')].map((node) => node.cy.baseVal.value)")

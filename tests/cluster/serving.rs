@@ -72,7 +72,7 @@ pub fn page(address: &str, path: &str) -> String {
     let _ = TcpStream::connect(address).and_then(|mut stream| {
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
         )?;
         stream.read_to_string(&mut page)
     });
@@ -139,11 +139,11 @@ impl Serve {
         lines.filter(|line| line["target"] == target).collect()
     }
 
-    /// Where it listens, by the scheme.
-    fn address(&self, scheme: &str) -> String {
+    /// Where it listens, by what its log says just before that.
+    fn address(&self, before: &str) -> String {
         eventually("it says where it serves", || {
             let log = self.log();
-            let (_, address) = log.split_once(scheme)?;
+            let (_, address) = log.split_once(before)?;
             let end = address.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':')))?;
             Some(address[..end].to_owned())
         })
@@ -156,6 +156,12 @@ impl Serve {
         command.args(["submit", "--server", &url, "--ca-file"]);
         let command = command.arg(self.folder.path().join("ca.crt")).arg(file);
         command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// A page of its dashboard, with its head.
+    pub fn dashboard(&self, path: &str) -> String {
+        let address = self.address("\"the dashboard is served\",\"url\":\"http://");
+        page(&address, path)
     }
 
     pub fn metrics(&self) -> String {

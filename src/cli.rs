@@ -87,6 +87,7 @@ enum Command {
     /// List the rules, or explain one
     Rules(rules::Args),
     /// Print the CustomResourceDefinition of LaneGroup
+    #[command(after_help = "Example:\n  lanekeeper crd | kubectl apply --server-side -f -")]
     Crd,
     /// Print completions for a shell
     Completions(completions::Args),

@@ -152,7 +152,7 @@ fn chosen<'f>(args: &Args, files: &'f Files) -> anyhow::Result<Vec<&'f LaneGroup
     groups.sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
     ensure!(
         !groups.is_empty(),
-        "there is no LaneGroup in the files; `lanekeeper crd` and the README say how one is written"
+        "there is no LaneGroup in the files; docs/lane-groups.md has one, and `lanekeeper crd` its definition"
     );
     if let Some(wanted) = &args.group {
         let names: Vec<String> = groups.iter().map(|group| name_of(group)).collect();

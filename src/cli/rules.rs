@@ -11,6 +11,11 @@ use crate::rule::{self, RULES};
 
 /// Arguments of `rules`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lanekeeper rules                       every rule in one line
+  lanekeeper rules LK201                 what it does, why it matters, an example
+  lanekeeper rules grpc-to-http-port     the same by its name")]
 pub(super) struct Args {
     /// A rule to explain, by code or name
     rule: Option<String>,

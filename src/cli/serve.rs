@@ -37,15 +37,14 @@ const DASHBOARD_PORT: u16 = 8081;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lanekeeper serve --manifests examples/cars    on a world from files, with a certificate made for it;
-                                                `lanekeeper submit` sends objects to it
-  lanekeeper serve --kubeconfig ~/.kube/config --tls-cert-dir certs
-  lanekeeper serve --tls-cert-dir /etc/lanekeeper/tls --audit-log /var/log/lanekeeper/decisions.jsonl
-  lanekeeper serve --audit-log decisions.jsonl --audit-log-max-size 1GiB --audit-log-keep 9 --audit-log-required
+  lanekeeper serve --manifests examples/cars          a world from files; `lanekeeper submit` sends objects to it
+  lanekeeper serve --kubeconfig ~/.kube/config        the world of a cluster, from outside
+  lanekeeper serve --tls-cert-dir /etc/lanekeeper/tls --audit-log decisions.jsonl --audit-log-required
+  lanekeeper serve --manifests k8s/ --config lanekeeper.yaml --dashboard-listen 127.0.0.1:9000
 
 Environment:
-  LANEKEEPER_LOG    what is logged on standard error, as in `info,lanekeeper=debug`; `log` in --config counts more,
-                    and is followed")]
+  LANEKEEPER_LOG    what is logged on standard error, as in `info,lanekeeper=debug`;
+                    `log` in --config counts more, and is followed")]
 pub(super) struct Args {
     /// Take the world from these files and directories, without a cluster
     #[arg(long, num_args = 1.., value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]

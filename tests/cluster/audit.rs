@@ -87,19 +87,29 @@ fn the_dashboard_shows_what_breaks_and_what_it_breaks() {
     let found = || {
         let found = shown(&serve, "/api/v1/findings?level=deny")["findings"].take();
         let codes = found.as_array().unwrap().iter();
-        codes.map(|one| one["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        codes
+            .map(|one| one["code"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!((broken(), found()), (Some(0), vec![]));
     let since = Instant::now();
     relabel(&plane, "wicpj");
-    soon("the finding is shown", since, || found().contains(&"LK101".to_owned()));
+    soon("the finding is shown", since, || {
+        found().contains(&"LK101".to_owned())
+    });
     soon("the cells are broken", since, || broken() > Some(0));
     let page = serve.dashboard("/");
-    for part in ["DestinationRule cars-aswatson-dev/cars-aggregator", "LK101", "mark deny"] {
+    for part in [
+        "DestinationRule cars-aswatson-dev/cars-aggregator",
+        "LK101",
+        "mark deny",
+    ] {
         assert!(page.contains(part), "no {part} in {page}");
     }
     relabel(&plane, "wicph");
-    eventually("all is well again", || (broken() == Some(0) && found().is_empty()).then_some(()));
+    eventually("all is well again", || {
+        (broken() == Some(0) && found().is_empty()).then_some(())
+    });
 
     let unaudited = Serve::with(&plane, "two", &[listen, "--no-audit"]);
     eventually("it has read everything", || {
@@ -107,7 +117,10 @@ fn the_dashboard_shows_what_breaks_and_what_it_breaks() {
         (groups["groups"][0]["broken"] == 0).then_some(())
     });
     let answer = unaudited.dashboard("/api/v1/findings");
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("--no-audit"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("--no-audit"),
+        "{answer}"
+    );
     assert!(unaudited.dashboard("/").contains("What runs is not judged here"));
 }
 

@@ -24,6 +24,7 @@ use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -143,7 +144,7 @@ fn router(app: Arc<App>) -> Router {
 /// its name in `Host` gives it away. Who binds another address has decided who may read.
 async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = request.uri().authority().map(Authority::as_str);
     if app.is_local && !host.or(authority).is_some_and(is_local_name) {
         let why = "this page is for this machine: call it by localhost or 127.0.0.1";
         return api::refusal(StatusCode::MISDIRECTED_REQUEST, why);

@@ -21,8 +21,8 @@ pub use junit::write_junit;
 pub use matrix::{write_matrices_json, write_matrices_text};
 pub use oneline::write_oneline;
 pub use page::{
-    Form, POLICY, Shown, decision_row, decisions_section, findings_section, matrices_section, page,
-    trace_section, write_matrices_html,
+    FindingsOn, Form, POLICY, Shown, TraceOf, decision_row, decisions_section, findings_section,
+    matrices_section, page, trace_section, write_matrices_html,
 };
 pub use sarif::write_sarif;
 pub(crate) use text::number;

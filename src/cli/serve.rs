@@ -1,11 +1,12 @@
 //! `lanekeeper serve`.
 
+mod dashboard;
 mod log;
 mod reload;
 mod size;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use parking_lot::{Mutex, RwLock};
 
+use self::dashboard::DashboardArgs;
 use self::log::Log;
 use self::reload::{Content, errors_counter, follow};
 use self::size::Size;
@@ -24,14 +26,11 @@ use crate::cluster::{
     Teller, WatchMetrics, Watches, connect, watch,
 };
 use crate::config::Config;
-use crate::dashboard::{Dashboard, Findings, Source};
+use crate::dashboard::{Findings, Source};
 use crate::files;
 use crate::server::{self, CertificateSource, LogTarget, serve};
 use crate::verdict::Settings;
 use crate::world::World;
-
-/// The port of the dashboard.
-const DASHBOARD_PORT: u16 = 8081;
 
 /// Arguments of `serve`.
 #[derive(Debug, Clone, clap::Args)]
@@ -130,16 +129,12 @@ pub(super) struct Args {
     /// Write no status of lane groups
     #[arg(long, conflicts_with = "manifests")]
     no_status: bool,
-    /// Where the dashboard is served, plain and to anybody who gets there [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "no_dashboard")]
-    dashboard_listen: Option<SocketAddr>,
-    /// Serve no dashboard
-    #[arg(long)]
-    no_dashboard: bool,
     /// Lanekeeper's own namespace, for the Lease by which one of several replicas leads
     /// [default: the pod's own, else lanekeeper-system]
     #[arg(long, value_name = "NAMESPACE", conflicts_with = "manifests")]
     own_namespace: Option<String>,
+    #[command(flatten)]
+    dashboard: DashboardArgs,
     #[command(flatten)]
     configuration: Configuration,
 }
@@ -277,34 +272,13 @@ async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write the certificate's authority to {}", file.display()))?;
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
-    let dashboard = dashboard(args, source).await?;
+    let dashboard = dashboard::start(&args.dashboard, source).await?;
     running.until_signal().await?;
     drop(dashboard);
     if let Some(tasks) = tasks {
         tasks.end().await;
     }
     Ok(())
-}
-
-/// The dashboard, unless it is not wanted. Nothing depends on it: where its usual port is taken, the server does without.
-async fn dashboard(args: &Args, source: Source) -> anyhow::Result<Option<Dashboard>> {
-    if args.no_dashboard {
-        return Ok(None);
-    }
-    let address = args
-        .dashboard_listen
-        .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, DASHBOARD_PORT).into());
-    match Dashboard::start(address, source).await {
-        Ok(dashboard) => {
-            tracing::info!(url = %format!("http://{}/", dashboard.address()), "the dashboard is served");
-            Ok(Some(dashboard))
-        }
-        Err(error) if args.dashboard_listen.is_none() => {
-            tracing::warn!("no dashboard: {address}: {error}; choose another port by --dashboard-listen");
-            Ok(None)
-        }
-        Err(error) => Err(error).with_context(|| format!("--dashboard-listen {address}")),
-    }
 }
 
 /// What a server is made of.

@@ -63,7 +63,7 @@ fn lanes_of(looked: &Looked, report: Option<&Report>, from: usize) -> Markup {
         from,
         most: MOST,
         findings: &on,
-        trace: Some(&followed),
+        trace: &followed,
     })
 }
 

@@ -18,7 +18,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use self::decisions::{decision_row, decisions_section};
 pub use self::findings::findings_section;
-pub use self::matrix::{Shown, matrices_section, write_matrices_html};
+pub use self::matrix::{FindingsOn, Shown, TraceOf, matrices_section, write_matrices_html};
 pub use self::trace::{Form, trace_section};
 
 use super::plain;

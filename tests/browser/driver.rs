@@ -1,4 +1,4 @@
-//! A headless Chromium, driven by chromedriver as WebDriver (W3C) says.
+//! A headless Chromium, driven by chromedriver as `WebDriver` (W3C) says.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -159,6 +159,15 @@ impl Browser {
             }
         }
         false
+    }
+
+    pub(crate) async fn click(&self, css: &str) {
+        self.find(css).await.click().await.expect("a click");
+    }
+
+    /// Types text into a field.
+    pub(crate) async fn fill(&self, css: &str, text: &str) {
+        self.find(css).await.send_keys(text).await.expect("keys");
     }
 
     /// Chooses an option of a list by its value.

@@ -68,6 +68,12 @@ impl Seen {
         self.browser.open(&self.url(rest)).await;
     }
 
+    /// Waits until new decisions would arrive.
+    async fn listens(&self) {
+        let listens = "return document.getElementById('live-state').textContent.startsWith('New ones')";
+        self.browser.until("it listens", listens).await;
+    }
+
     /// Takes a picture of an element, if pictures are wanted.
     async fn photograph(&self, css: &str, name: &str) {
         if let Some(folder) = pictures() {
@@ -144,12 +150,7 @@ async fn a_broken_cell_is_explained_by_mouse_and_by_keyboard() {
         .await;
 
     // From the object to what is wrong with it.
-    browser
-        .find(".why:target .mark.bad")
-        .await
-        .click()
-        .await
-        .expect("a click");
+    browser.click(".why:target .mark.bad").await;
     browser
         .until(
             "the finding is chosen",
@@ -161,7 +162,7 @@ async fn a_broken_cell_is_explained_by_mouse_and_by_keyboard() {
         finding.contains("LK101") && finding.contains("did you mean `version: wicph`?"),
         "{finding}"
     );
-    browser.find("tr:target a").await.click().await.expect("a click");
+    browser.click("tr:target a").await;
     assert!(browser.text("pre").await.contains("LK101"));
     seen.is_quiet().await;
 }
@@ -173,19 +174,14 @@ async fn rows_and_findings_are_filtered() {
     seen.open("").await;
     let shown = "return [...document.querySelectorAll('.matrix tbody tr')].filter((row) => row.checkVisibility()).length";
     let all = browser.run(shown).await.as_u64().expect("a number");
-    browser.find("#only-broken").await.click().await.expect("a click");
+    browser.click("#only-broken").await;
     let broken = browser.run(shown).await.as_u64().expect("a number");
     assert!(0 < broken && broken < all, "{broken} of {all}");
 
     let findings = browser.all(".findings tbody tr").await.len();
     assert!(findings > 1);
     browser.choose("select[name=rule]", "LK101").await;
-    browser
-        .find("#findings button")
-        .await
-        .click()
-        .await
-        .expect("a click");
+    browser.click("#findings button").await;
     browser
         .until("it is filtered", "return location.search.includes('rule=LK101')")
         .await;
@@ -216,12 +212,7 @@ async fn a_decision_arrives_while_the_page_is_open() {
     let seen = Seen::cars(&[]).await;
     let browser = &seen.browser;
     seen.open("").await;
-    browser
-        .until(
-            "it listens",
-            "return document.getElementById('live-state').textContent.startsWith('New ones')",
-        )
-        .await;
+    seen.listens().await;
     assert_eq!(browser.all(".decisions tbody tr").await.len(), 0);
     browser.run("window.isTheSamePage = true").await;
     let file = examples().join("cars-broken/subset-name-typo.yaml");
@@ -238,12 +229,7 @@ async fn a_decision_arrives_while_the_page_is_open() {
     ] {
         assert!(row.contains(part), "no {part} in {row}");
     }
-    browser
-        .find(".decisions details summary")
-        .await
-        .click()
-        .await
-        .expect("a click");
+    browser.click(".decisions details summary").await;
     assert!(
         browser
             .text(".decisions details")
@@ -262,30 +248,12 @@ async fn a_request_is_drawn_from_hop_to_hop() {
     let seen = Seen::cars(&["wrong-lane-header.yaml"]).await;
     let browser = &seen.browser;
     seen.open("").await;
+    browser.fill("input[name=url]", "http://cars.example/").await;
+    browser.fill("textarea[name=header]", "buid: wtchk").await;
     browser
-        .find("input[name=url]")
-        .await
-        .send_keys("http://cars.example/")
-        .await
-        .expect("keys");
-    browser
-        .find("textarea[name=header]")
-        .await
-        .send_keys("buid: wtchk")
-        .await
-        .expect("keys");
-    browser
-        .find("input[name=via]")
-        .await
-        .send_keys("cars-rti-adapter:20885,cars-aggregator")
-        .await
-        .expect("keys");
-    browser
-        .find("#trace button")
-        .await
-        .click()
-        .await
-        .expect("a click");
+        .fill("input[name=via]", "cars-rti-adapter:20885,cars-aggregator")
+        .await;
+    browser.click("#trace button").await;
     assert_eq!(
         browser.text("#trace .mark.good").await,
         "The request stays in lane wtchk."
@@ -307,13 +275,13 @@ async fn a_request_is_drawn_from_hop_to_hop() {
     seen.photograph("#trace .scrolls", "trace").await;
     // It falls from one band into the other one.
     let heights = browser
-        .run("return [...document.querySelectorAll('svg .node')].map((node) => node.cy.baseVal.value)")
+        .run("return [...document.querySelectorAll('svg .node')].map((node) => Math.round(node.cy.baseVal.value))")
         .await;
-    let heights: Vec<f64> = heights
+    let heights: Vec<u64> = heights
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(Value::as_f64)
+        .filter_map(Value::as_u64)
         .collect();
     let [gateway, portal, adapter, aggregator] = heights.as_slice() else {
         panic!("{heights:?}")
@@ -336,18 +304,8 @@ async fn a_request_is_drawn_from_hop_to_hop() {
 
     // From a cell of the matrix.
     seen.open("").await;
-    browser
-        .find(".matrix td.bad a")
-        .await
-        .click()
-        .await
-        .expect("a click");
-    browser
-        .find(".why:target p a[href*=trace]")
-        .await
-        .click()
-        .await
-        .expect("a click");
+    browser.click(".matrix td.bad a").await;
+    browser.click(".why:target p a[href*=trace]").await;
     assert_eq!(
         browser.text("#trace .mark.bad").await,
         "The request does not stay in lane wicph."
@@ -406,12 +364,7 @@ spec:
         &format!("?rule={attack}&url={attack}").replace(' ', "+"),
     ] {
         seen.open(rest).await;
-        browser
-            .until(
-                "it listens",
-                "return document.getElementById('live-state').textContent.startsWith('New ones')",
-            )
-            .await;
+        seen.listens().await;
         seen.server.submit(&[&arriving]);
         browser.find(".decisions tbody tr").await;
         assert_eq!(
@@ -463,12 +416,7 @@ async fn a_file_of_the_matrix_is_the_same_page_without_a_server() {
     fs::write(&file, run.ends_with(0).stdout).expect("the page");
     browser.open(&format!("file://{}", file.display())).await;
     assert_eq!(browser.run(cells).await, served);
-    browser
-        .find(".matrix td.bad a")
-        .await
-        .click()
-        .await
-        .expect("a click");
+    browser.click(".matrix td.bad a").await;
     assert!(browser.text(".why:target").await.contains("version=wtcph"));
     browser.press(&Key::Escape.to_string()).await;
     browser

@@ -16,12 +16,18 @@ pub fn write_matrices_html(matrices: &[Matrix], out: &mut impl Write) -> io::Res
         from: 0,
         most: usize::MAX,
         findings: &|_| Vec::new(),
-        trace: None,
+        trace: &|_, _, _| None,
     };
     let body = matrices_section(&shown);
     let page = page("Lanes", &[("#lanes", "Lanes")], &body);
     writeln!(out, "{}", page.into_string())
 }
+
+/// The findings on an object: where each is on the page, and its name.
+pub type FindingsOn<'s> = dyn Fn(&ObjectRef) -> Vec<(String, &'static str)> + 's;
+
+/// Where the request of a cell is followed; `None`: nowhere.
+pub type TraceOf<'s> = dyn Fn(&Matrix, &Row, &Cell) -> Option<String> + 's;
 
 /// What is shown of matrices.
 pub struct Shown<'s> {
@@ -31,10 +37,10 @@ pub struct Shown<'s> {
     pub from: usize,
     /// How many rows are shown of each.
     pub most: usize,
-    /// The findings on an object: where each is on the page, and its name.
-    pub findings: &'s dyn Fn(&ObjectRef) -> Vec<(String, &'static str)>,
-    /// Where the request of a cell is followed, if anywhere.
-    pub trace: Option<&'s dyn Fn(&Matrix, &Row, &Cell) -> Option<String>>,
+    /// What is wrong with the objects of a cell.
+    pub findings: &'s FindingsOn<'s>,
+    /// What leads on from a cell.
+    pub trace: &'s TraceOf<'s>,
 }
 
 /// The part of the page about lanes.
@@ -119,7 +125,7 @@ fn the_cell(cell: &Cell, id: &str) -> Markup {
 }
 
 fn explanation(shown: &Shown<'_>, matrix: &Matrix, row: &Row, cell: &Cell, id: &str) -> Markup {
-    let trace = shown.trace.and_then(|trace| trace(matrix, row, cell));
+    let trace = (shown.trace)(matrix, row, cell);
     html! {
         section .why id={ "why-" (id) } tabindex="-1" aria-labelledby={ "why-" (id) "-title" } {
             a .close href={ "#cell-" (id) } { "Close" }

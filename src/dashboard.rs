@@ -1,51 +1,64 @@
 //! Pages that show what a server sees: what each lane reaches, what is wrong, what was decided, and one request followed.
 //!
 //! ```text
-//!   World ──copy, kept for a while──▶ Looked { world, matrices } ──┐
-//!   audit::Report ─────────────────────────────────────────────────┼─▶ pages (report), JSON
-//!   Recent decisions ──────────────────────────────────────────────┘
+//!   World ──copy, kept for a while──▶ Snapshot { world, matrices } ──┐
+//!   audit::Report ───────────────────────────────────────────────────┼─▶ pages (report), JSON
+//!   Recent decisions ────────────────────────────────────────────────┘
 //! ```
 //!
 //! It only reads, and is meant for one machine: it listens on loopback, where `kubectl port-forward` gets to.
 
 mod api;
-mod looked;
+mod guard;
 mod pages;
 mod query;
+mod snapshot;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::uri::Authority;
+use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+use futures::stream;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use self::looked::{Looked, Looking};
+use self::snapshot::{Snapshot, Snapshots};
 use crate::audit::Report;
-use crate::report::POLICY;
 use crate::server::Recent;
 use crate::world::World;
 
 /// What is wrong with what runs; `None`: that is not looked for, or not known yet.
 pub type Findings = Box<dyn Fn() -> Option<Arc<Report>> + Send + Sync>;
 
+/// The names of what is not in the world yet; empty when all is.
+pub type Pending = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// How many answers that look at the world may be made or on their way at once: each may be some megabytes.
+const AT_ONCE: usize = 4;
+
+/// How many may follow decisions at once.
+const FOLLOWING: usize = 64;
+
+/// How much of an answer is handed to the network at a time.
+const CHUNK: usize = 64 << 10;
+
 /// What a dashboard shows.
 pub struct Source {
     /// The world.
     pub world: Arc<RwLock<World>>,
+    /// What of it is not read yet.
+    pub pending: Pending,
     /// What is wrong with it.
     pub findings: Findings,
     /// The last decisions.
@@ -60,9 +73,12 @@ pub struct Dashboard {
 }
 
 struct App {
-    looking: Arc<Looking>,
+    snapshots: Arc<Snapshots>,
+    pending: Pending,
     findings: Findings,
     recent: Recent,
+    places: Arc<Semaphore>,
+    following: Arc<Semaphore>,
     /// Whether only names of this machine are answered to.
     is_local: bool,
 }
@@ -73,9 +89,12 @@ impl Dashboard {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let app = App {
-            looking: Arc::new(Looking::at(source.world)),
+            snapshots: Arc::new(Snapshots::of(source.world)),
+            pending: source.pending,
             findings: source.findings,
             recent: source.recent,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            following: Arc::new(Semaphore::new(FOLLOWING)),
             is_local: address.ip().is_loopback(),
         };
         let router = router(Arc::new(app));
@@ -109,13 +128,14 @@ impl fmt::Debug for Source {
 }
 
 /// What is answered where.
-const ROUTES: &str = "GET /, /rules/CODE, /api/v1/groups, /api/v1/matrix, /api/v1/findings, /api/v1/decisions, \
-                      /api/v1/decisions/live or /api/v1/trace";
+const ROUTES: &str = "GET /, /objects/KIND/NAMESPACE/NAME, /rules/CODE, /api/v1/groups, /api/v1/matrix, /api/v1/findings, \
+                      /api/v1/decisions, /api/v1/decisions/live or /api/v1/trace";
 
 fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", get(pages::lanes))
+        .route("/", get(pages::whole))
         .route("/live", get(pages::live))
+        .route("/objects/{kind}/{namespace}/{name}", get(pages::object))
         .route("/rules/{code}", get(pages::rule))
         .route("/api/v1/groups", get(api::groups))
         .route("/api/v1/matrix", get(api::matrix))
@@ -123,78 +143,73 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/decisions", get(api::decisions))
         .route("/api/v1/decisions/live", get(api::live))
         .route("/api/v1/trace", get(api::trace))
-        .fallback(async || api::refusal(StatusCode::NOT_FOUND, &format!("there is nothing here: {ROUTES}")))
+        .fallback(async || refusal(StatusCode::NOT_FOUND, &format!("there is nothing here: {ROUTES}")))
         .method_not_allowed_fallback(async || {
-            let mut answer = api::refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "nothing can be changed here: only GET",
-            );
+            let why = "nothing can be changed here: only GET";
+            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, why);
             answer
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET"));
             answer
         })
-        .layer(from_fn_with_state(Arc::clone(&app), guarded))
+        .layer(from_fn_with_state(Arc::clone(&app), guard::guarded))
         .with_state(app)
 }
 
-/// Answers only to who means this machine, and tells the browser what it may do with the answer.
-///
-/// A page from elsewhere whose name is made to mean 127.0.0.1 (DNS rebinding) would be of the same origin for the browser;
-/// its name in `Host` gives it away. Who binds another address has decided who may read.
-async fn guarded(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let authority = request.uri().authority().map(Authority::as_str);
-    if app.is_local && !host.or(authority).is_some_and(is_local_name) {
-        let why = "this page is for this machine: call it by localhost or 127.0.0.1";
-        return api::refusal(StatusCode::MISDIRECTED_REQUEST, why);
-    }
-    let mut answer = next.run(request).await;
-    let policy = format!("{}; frame-ancestors 'none'", *POLICY);
-    let headers = answer.headers_mut();
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        "cross-origin-resource-policy",
-        HeaderValue::from_static("same-origin"),
-    );
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
-/// Whether a host, with or without a port, names this machine.
-fn is_local_name(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = |address: std::net::IpAddr| address.is_loopback();
-    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
-}
-
 impl App {
-    /// Looks, off the threads that answer.
-    async fn look<T: Send + 'static>(
+    /// Looks at the world, off the threads that answer, if there is a place.
+    async fn look(
         self: &Arc<Self>,
-        look: impl FnOnce(&Self, &Looked) -> T + Send + 'static,
-    ) -> Result<T, Response> {
+        content_type: &'static str,
+        look: impl FnOnce(&Self, &Snapshot) -> Result<Vec<u8>, Response> + Send + 'static,
+    ) -> Result<Response, Response> {
+        let place = place(&self.places)?;
         let app = Arc::clone(self);
-        let looked = spawn_blocking(move || {
-            let looked = app.looking.look();
-            look(&app, &looked)
-        });
-        let done = looked.await;
-        self.looking.forget_later();
-        done.map_err(|error| {
+        let looked = spawn_blocking(move || look(&app, &app.snapshots.take())).await;
+        self.snapshots.forget_later();
+        let made = looked.map_err(|error| {
             tracing::error!(%error, "the dashboard could not look");
             let why = "looking failed through a defect: see the server's log at this time, and report it";
-            api::refusal(StatusCode::INTERNAL_SERVER_ERROR, why)
-        })
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, why)
+        })?;
+        let made = made?;
+        let length = HeaderValue::from(made.len());
+        let mut answer = typed(content_type, keeping(made, place));
+        answer.headers_mut().insert(CONTENT_LENGTH, length);
+        Ok(answer)
     }
+
+    /// That all is read: before, what is not there yet would seem to be missing.
+    fn is_read(&self) -> Result<(), Response> {
+        match (self.pending)().join(", ") {
+            pending if pending.is_empty() => Ok(()),
+            pending => Err(refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!("not everything is read yet: {pending}"),
+            )),
+        }
+    }
+}
+
+/// A place among those who are answered at once.
+fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Response> {
+    Arc::clone(places).try_acquire_owned().map_err(|_| {
+        let why = "too many look at this at once: try again in a second";
+        let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, why);
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        answer
+    })
+}
+
+/// A body that keeps its place until it is sent.
+fn keeping(body: Vec<u8>, place: OwnedSemaphorePermit) -> Body {
+    let chunks = stream::unfold((Bytes::from(body), place), async |(mut left, place)| {
+        let next = left.split_to(CHUNK.min(left.len()));
+        (!next.is_empty()).then_some((Ok::<_, Infallible>(next), (left, place)))
+    });
+    Body::from_stream(chunks)
 }
 
 /// An answer of this type.
@@ -203,32 +218,30 @@ fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
     (header, body.into()).into_response()
 }
 
+/// `{"error": "…"}`.
+fn refusal(status: StatusCode, why: &str) -> Response {
+    let body = serde_json::json!({ "error": why }).to_string();
+    (status, typed("application/json", body)).into_response()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_local_name;
+    use http_body_util::BodyExt as _;
 
-    #[test]
-    fn names_of_this_machine_are_known_with_and_without_a_port() {
-        for name in [
-            "localhost",
-            "LOCALHOST:8081",
-            "127.0.0.1:8081",
-            "127.0.0.1",
-            "[::1]:80",
-            "[::1]",
-            "::1",
-        ] {
-            assert!(is_local_name(name), "{name}");
-        }
-        for name in [
-            "evil.example",
-            "evil.example:8081",
-            "10.0.0.1:8081",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "",
-        ] {
-            assert!(!is_local_name(name), "{name}");
-        }
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_place_until_it_is_sent_or_given_up() {
+        let places = Arc::new(Semaphore::new(1));
+        let made: Vec<u8> = (0..=255).cycle().take(2 * CHUNK + 7).collect();
+        let mut body = keeping(made.clone(), place(&places).unwrap());
+        assert!(body.frame().await.is_some());
+        let refused = place(&places).unwrap_err();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.headers()[RETRY_AFTER], "1");
+        drop(body);
+        let whole = keeping(made.clone(), place(&places).unwrap()).collect().await;
+        assert_eq!(whole.unwrap().to_bytes(), made);
+        assert!(place(&places).is_ok());
     }
 }

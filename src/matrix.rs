@@ -14,7 +14,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
-pub use self::cell::{Cell, Reached};
+pub use self::cell::{Asked, Cell, Reached};
 use self::cell::{Expected, judge};
 use self::entry::entry_rows;
 use self::probe::{Probe, probes};
@@ -316,7 +316,7 @@ impl<'w> Asking<'_, '_, 'w> {
             request.set(header, named.map(Symbol::as_str));
             let simulation = simulate(self.view, &client, &request, port.number);
             let cell = judge(self.lanes, &simulation, lane, expected, None);
-            self.explained(cell, &request, &simulation)
+            self.explained(cell, &client, &request, port.number, &simulation)
         };
         let cell = ask(lane);
         if lane.is_some() || cell.is_whole {
@@ -341,12 +341,24 @@ impl<'w> Asking<'_, '_, 'w> {
         }
     }
 
-    /// The cell with the steps of its request, where these are asked for.
-    fn explained(&self, cell: Cell, request: &Request, simulation: &Simulation<'w>) -> Cell {
+    /// The cell with its request and the steps of it, where these are asked for.
+    fn explained(
+        &self,
+        cell: Cell,
+        client: &Client,
+        request: &Request,
+        port: u32,
+        simulation: &Simulation<'w>,
+    ) -> Cell {
         match self.detail {
             Detail::Cells => cell,
             Detail::Steps => Cell {
                 steps: steps(self.view, self.lanes, request, simulation),
+                asked: Some(Box::new(Asked {
+                    client: client.clone(),
+                    request: request.clone(),
+                    port,
+                })),
                 ..cell
             },
         }

@@ -18,11 +18,11 @@ pub use decisions::{DecisionTable, write_decision_summary_json, write_decision_s
 pub use github::write_github;
 pub use json::{write_findings_json, write_json};
 pub use junit::write_junit;
-pub use matrix::{write_matrices_json, write_matrices_text};
+pub use matrix::{write_groups_json, write_matrices_json, write_matrices_text};
 pub use oneline::write_oneline;
 pub use page::{
-    FindingsOn, Form, POLICY, Shown, TraceOf, decision_row, decisions_section, findings_section,
-    matrices_section, page, trace_section, write_matrices_html,
+    FindingsOf, Form, Links, POLICY, Shown, SomeRows, ToObject, ToRows, TraceOf, cell_title, decision_row,
+    decisions_section, findings_section, matrices_section, page, steps, trace_section, write_matrices_html,
 };
 pub use sarif::write_sarif;
 pub(crate) use text::number;

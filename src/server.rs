@@ -80,8 +80,8 @@ pub struct Config {
     pub decision_log: LogTarget,
     /// Whether a decision that cannot be written there is answered with an error instead.
     pub decision_log_required: bool,
-    /// Where the last decisions are kept for whoever looks on.
-    pub recent: Recent,
+    /// Where the last decisions are kept for whoever looks on; `None`: nowhere.
+    pub recent: Option<Recent>,
     /// How many reviews may be judged at once; more are answered with 429.
     pub concurrency: usize,
     /// How long a server that stops keeps accepting: the time that endpoints take to forget it.
@@ -105,7 +105,7 @@ impl Default for Config {
             client_ca: None,
             decision_log: LogTarget::Stdout,
             decision_log_required: false,
-            recent: Recent::default(),
+            recent: None,
             concurrency: 256,
             shutdown_delay: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),

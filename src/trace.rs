@@ -96,8 +96,10 @@ pub struct Hop<'w> {
     pub simulation: Simulation<'w>,
     /// The place of the branch that is followed: the one with the most requests.
     pub branch: Option<usize>,
-    /// The lanes of what answers there.
+    /// The lanes of what answers, at any of its destinations.
     pub lanes: Vec<Symbol>,
+    /// The same of each destination by itself, in the order of the branches; nothing where it enters no group.
+    pub lanes_of_branches: Vec<Vec<Symbol>>,
     /// What the lane filter of whoever answers remembers by the trace id.
     pub remembered: Option<Filtered>,
     /// Where the request leaves its lane, why.
@@ -124,8 +126,6 @@ pub enum Left {
 pub struct Trace<'w> {
     /// The lane that it names, or the default lane of the group that it enters; `None`: it is in none.
     pub lane: Option<Symbol>,
-    /// The lanes of the groups whose services it gets to.
-    pub lanes: Vec<Symbol>,
     /// The steps, as far as it gets.
     pub hops: Vec<Hop<'w>>,
     /// The calls that are not made, because the request does not get there.
@@ -159,17 +159,11 @@ impl<'w> Hop<'w> {
     }
 
     /// All branches.
-    fn branches(&self) -> &[Branch<'w>] {
+    pub fn branches(&self) -> &[Branch<'w>] {
         match &self.simulation.outcome {
             Outcome::Forwarded(forwarded) => &forwarded.branches,
             _ => &[],
         }
-    }
-
-    /// The headers that a branch is sent with and that the request did not have so.
-    pub fn changed<'b>(&'b self, branch: &'b Branch<'_>) -> impl Iterator<Item = &'b (String, String)> {
-        let headers = branch.request.headers.iter();
-        headers.filter(|header| !self.request.headers.contains(header))
     }
 
     /// The branch that is followed.
@@ -220,20 +214,9 @@ pub fn follow<'w>(view: &View<'w>, start: Start, calls: Option<&[Call]>) -> Trac
     }
     Trace {
         lane,
-        lanes: lanes_of(&groups, &hops),
         hops,
         unmade: left.into(),
     }
-}
-
-/// The lanes of all groups whose services the hops lead to.
-fn lanes_of(groups: &Groups<'_, '_>, hops: &[Hop<'_>]) -> Vec<Symbol> {
-    let branches = hops.iter().filter_map(Hop::followed);
-    let of_groups = branches.filter_map(|branch| groups.of_host(&branch.host));
-    let mut lanes: Vec<Symbol> = of_groups.flat_map(|lanes| lanes.all().to_vec()).collect();
-    lanes.sort();
-    lanes.dedup();
-    lanes
 }
 
 /// The calls of the group after the one to `host`; all of them where it is none of them.
@@ -281,6 +264,7 @@ impl<'w> Tracing<'_, '_, 'w> {
             port,
             branch: None,
             lanes: Vec::new(),
+            lanes_of_branches: Vec::new(),
             remembered: None,
             left: None,
             simulation,
@@ -311,7 +295,8 @@ impl<'w> Tracing<'_, '_, 'w> {
         }
         if let Some(lanes) = &group {
             let branches = hop.branches();
-            let mut reached: Vec<Symbol> = branches.iter().flat_map(|branch| branch.lanes(lanes)).collect();
+            let of_branches: Vec<Vec<Symbol>> = branches.iter().map(|branch| branch.lanes(lanes)).collect();
+            let mut reached: Vec<Symbol> = of_branches.iter().flatten().cloned().collect();
             reached.sort();
             reached.dedup();
             // Each destination that has a share of the requests has to be in the lane.
@@ -324,6 +309,7 @@ impl<'w> Tracing<'_, '_, 'w> {
                 .and_then(|lane| left(lanes, &branch, &reached, lane));
             hop.left = all.flatten().flatten().or(own);
             hop.lanes = reached;
+            hop.lanes_of_branches = of_branches;
         }
         let home = carrier_home(&carrier, self.view, &branch.host).filter(|_| self.has_proxy(&carrier));
         hop.remembered =

@@ -518,3 +518,67 @@ fn what_the_api_server_would_refuse_ends_with_2() {
     let run = of_cars_with("matrix", &[], object).ends_with(2);
     assert!(run.stderr.contains("selectors"), "{}", run.stderr);
 }
+
+/// The request of a cell, asked as a trace is, is the same request of the same client: in every world that there is.
+#[test]
+fn the_request_of_each_cell_can_be_followed() {
+    use lanekeeper::files;
+    use lanekeeper::matrix::{self, Detail};
+    use lanekeeper::routing::Request;
+    use lanekeeper::trace::{Question, gateways};
+    use lanekeeper::world::{Settings, View};
+
+    fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                found.push(path);
+            }
+        }
+    }
+    let sorted = |mut request: Request| {
+        request.headers.sort();
+        request
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut worlds = Vec::new();
+    for folder in ["worlds", "rules"] {
+        collect(&root.join(folder), &mut worlds);
+    }
+    worlds.sort();
+    let (mut followed, mut unwritten) = (0, Vec::new());
+    for file in worlds {
+        let world = files::load(&[file.clone()], Some("default")).world(Settings::default());
+        let (view, known) = (View::new(&world), gateways(&world));
+        let matrices = matrix::all(&view, Detail::Steps);
+        let rows = matrices.iter().flat_map(|matrix| &matrix.rows);
+        for (row, cell) in rows.flat_map(|row| row.cells.iter().map(move |cell| (row, cell))) {
+            let Some(asked) = &cell.asked else { continue };
+            let Some(question) = Question::of(&asked.client, &asked.request, asked.port) else {
+                unwritten.push(format!("{}: {row}", file.display()));
+                continue;
+            };
+            if question
+                .gateway
+                .as_ref()
+                .is_some_and(|gateway| !known.contains(gateway))
+            {
+                continue;
+            }
+            let start = question.start(&view, &world);
+            let start =
+                start.unwrap_or_else(|error| panic!("{}: {row}: {error}: {question:?}", file.display()));
+            assert_eq!(
+                (start.client, sorted(start.request), start.port),
+                (asked.client.clone(), sorted(asked.request.clone()), asked.port),
+                "{}: {row}: {question:?}",
+                file.display()
+            );
+            followed += 1;
+        }
+    }
+    assert!(followed > 1_000, "{followed}");
+    assert!(unwritten.len() < followed / 100, "{unwritten:#?}");
+}

@@ -19,7 +19,7 @@ use self::log::Log;
 use self::reload::{Content, errors_counter, follow};
 use self::size::Size;
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
-use crate::admission::Engine;
+use crate::admission::{Engine, Judge as _};
 use crate::audit::{self, Report};
 use crate::cluster::{
     AuditMetrics, Auditor, Audits, Election, Fresh, SharedAuthority, SharedAuthorityConfig, StatusWriter,
@@ -28,9 +28,12 @@ use crate::cluster::{
 use crate::config::Config;
 use crate::dashboard::{Findings, Source};
 use crate::files;
-use crate::server::{self, CertificateSource, LogTarget, serve};
+use crate::server::{self, CertificateSource, LogTarget, Recent, serve};
 use crate::verdict::Settings;
 use crate::world::World;
+
+/// How long what is still looked at may take after all else has ended.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Arguments of `serve`.
 #[derive(Debug, Clone, clap::Args)]
@@ -208,7 +211,11 @@ fn time(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let log = Log::start();
-    super::runtime()?.block_on(serve_until_stopped(args, log))?;
+    let runtime = super::runtime()?;
+    let served = runtime.block_on(serve_until_stopped(args, log));
+    // Who still looks at the world for the dashboard does not hold up the end.
+    runtime.shutdown_timeout(LAST_LOOK);
+    served?;
     Ok(CLEAN)
 }
 
@@ -246,11 +253,14 @@ async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
     } else {
         on_cluster(args, &config, settings, &mut server).await?
     };
-    let source = Source {
+    server.recent = args.dashboard.is_wanted().then(Recent::default);
+    let by = Arc::clone(&engine);
+    let source = server.recent.clone().map(|recent| Source {
         world,
+        pending: Box::new(move || by.unsynced()),
         findings,
-        recent: server.recent.clone(),
-    };
+        recent,
+    });
     engine.confirmations().register(&mut server.registry);
     if let Some(content) = content {
         let errors = errors_counter(&mut server.registry);
@@ -272,7 +282,10 @@ async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write the certificate's authority to {}", file.display()))?;
         tracing::info!(file = %file.display(), "made a certificate; clients have to trust the authority in this file");
     }
-    let dashboard = dashboard::start(&args.dashboard, source).await?;
+    let dashboard = match source {
+        Some(source) => dashboard::start(&args.dashboard, source).await?,
+        None => None,
+    };
     running.until_signal().await?;
     drop(dashboard);
     if let Some(tasks) = tasks {

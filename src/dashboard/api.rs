@@ -1,85 +1,61 @@
 //! The same as JSON, for programs: `docs/api.md` says what is in it.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
-use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::query::Query;
-use super::{App, typed};
+use super::{App, place, refusal, typed};
 use crate::decisions::Decision;
-use crate::matrix::Matrix;
-use crate::report::{write_findings_json, write_matrices_json, write_trace_json};
+use crate::report::{write_findings_json, write_groups_json, write_matrices_json, write_trace_json};
 use crate::server::Recent;
-use crate::symbol::Symbol;
 use crate::trace::{follow, gateways};
 use crate::world::View;
 
 const JSON: &str = "application/json";
 
-/// `{"error": "…"}`.
-pub(super) fn refusal(status: StatusCode, why: &str) -> Response {
-    (status, typed(JSON, json!({ "error": why }).to_string())).into_response()
-}
-
 /// The groups, without their rows.
 pub(super) async fn groups(State(app): State<Arc<App>>) -> Result<Response, Response> {
-    let groups = app.look(|_, looked| {
-        let groups: Vec<Value> = looked.matrices().iter().map(group).collect();
-        json!({ "schema": 1, "groups": groups }).to_string()
+    let groups = app.look(JSON, |app, snapshot| {
+        app.is_read()?;
+        on_paper(|out| write_groups_json(snapshot.matrices(), out))
     });
-    Ok(typed(JSON, groups.await?))
-}
-
-fn group(matrix: &Matrix) -> Value {
-    json!({
-        "group": matrix.title,
-        "namespace": matrix.namespace.as_str(),
-        "header": matrix.header.as_str(),
-        "entryHeader": matrix.entry.as_deref(),
-        "lanes": matrix.lanes.iter().map(Symbol::as_str).collect::<Vec<_>>(),
-        "defaultLane": matrix.default_lane.as_deref(),
-        "strict": matrix.is_strict,
-        "whole": matrix.is_whole(),
-        "rows": matrix.rows.len(),
-        "broken": matrix.faults().count(),
-    })
+    groups.await
 }
 
 /// What each lane reaches, as `lanekeeper matrix -o json` has it, with the steps of each cell.
 pub(super) async fn matrix(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
-    let matrices = app.look(move |_, looked| {
+    let matrices = app.look(JSON, move |app, snapshot| {
+        app.is_read()?;
         let query = Query::of(&uri);
         let is = |name: &str, value: &str| query.get(name).is_none_or(|asked| asked == value);
-        let asked = looked.matrices().iter();
+        let asked = snapshot.matrices().iter();
         let asked = asked.filter(|matrix| is("namespace", &matrix.namespace) && is("group", &matrix.title));
-        let asked: Vec<Matrix> = asked.cloned().collect();
-        on_paper(|out| write_matrices_json(&asked, out))
+        on_paper(|out| write_matrices_json(asked, out))
     });
-    Ok(typed(JSON, matrices.await?))
+    matrices.await
 }
 
 /// What is wrong.
 pub(super) async fn findings(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
-    let written = app.look(move |app, _| {
-        let report = (app.findings)()?;
-        let query = Query::of(&uri);
-        let findings = report.all().iter().filter(|one| query.takes(one));
-        Some(on_paper(|out| write_findings_json(findings, out)))
-    });
-    let not_judged = || {
+    // Files are judged on the spot: not on a thread that answers.
+    let app = Arc::clone(&app);
+    let report = tokio::task::spawn_blocking(move || (app.findings)()).await;
+    let Ok(Some(report)) = report else {
         let why = "what runs is not judged here, or not yet: with --no-audit, or before everything is read";
-        refusal(StatusCode::SERVICE_UNAVAILABLE, why)
+        return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, why));
     };
-    Ok(typed(JSON, written.await?.ok_or_else(not_judged)?))
+    let query = Query::of(&uri);
+    let findings = report.all().iter().filter(|one| query.takes(one));
+    Ok(typed(JSON, on_paper(|out| write_findings_json(findings, out))?))
 }
 
 /// The last decisions, the newest first, each as its line of the decision log.
@@ -94,16 +70,32 @@ pub(super) async fn decisions(State(app): State<Arc<App>>) -> Response {
 }
 
 /// The last decisions and each new one, as server-sent events.
-pub(super) async fn live(State(app): State<Arc<App>>) -> Response {
-    stream(&app.recent, |_, line| String::from_utf8_lossy(line).into_owned())
+pub(super) async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Response> {
+    stream(&app, &headers, |_, line| {
+        String::from_utf8_lossy(line).into_owned()
+    })
 }
 
-/// The last decisions and each new one, each made into an event with its id.
+/// The last decisions and each new one, each made into an event with its id. Whoever names the last one that it has got
+/// (`Last-Event-ID`) gets those after it.
 pub(super) fn stream(
-    recent: &Recent,
+    app: &App,
+    headers: &HeaderMap,
     make: impl Fn(&Decision<'_>, &[u8]) -> String + Send + 'static,
-) -> Response {
-    let event = move |line: Bytes| {
+) -> Result<Response, Response> {
+    let following = place(&app.following)?;
+    let known = headers
+        .get("last-event-id")
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned);
+    let event = move |line: Line| {
+        // It has to last as long as the stream.
+        let _ = &following;
+        let Line::Decision(line) = line else {
+            return Some(Ok(Event::default()
+                .event("missed")
+                .data("some decisions were too many at once")));
+        };
         let decision: Decision<'_> = serde_json::from_slice(&line).ok()?;
         // Neither a row nor a line has a line's end in it that matters, and one would end the event.
         let data = make(&decision, &line).replace(['\r', '\n'], " ");
@@ -111,49 +103,57 @@ pub(super) fn stream(
             Event::default().id(&*decision.decision).data(data),
         ))
     };
-    let events = lines(recent).filter_map(move |line| std::future::ready(event(line)));
-    Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+    let events = lines(&app.recent, known.as_deref()).filter_map(move |line| std::future::ready(event(line)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// The last lines and then each new one; who is too slow misses some.
-fn lines(recent: &Recent) -> impl Stream<Item = Bytes> + Send + use<> {
-    let (last, new) = recent.follow();
-    let new = stream::unfold(new, async |mut new| {
-        loop {
-            match new.recv().await {
-                Ok(line) => return Some((line, new)),
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        }
+/// What comes to whoever follows.
+enum Line {
+    Decision(Bytes),
+    /// There were more than wait for who is slow.
+    Missed,
+}
+
+/// The last lines after the one with the id `known`, or all of them, and then each new one.
+fn lines(recent: &Recent, known: Option<&str>) -> impl Stream<Item = Line> + Send + use<> {
+    let (mut last, new) = recent.follow();
+    let is_known = |line: &Bytes| {
+        let decision = serde_json::from_slice::<Decision<'_>>(line);
+        known.is_some_and(|known| decision.is_ok_and(|decision| decision.decision == known))
+    };
+    if let Some(at) = last.iter().position(is_known) {
+        last.drain(..=at);
+    }
+    let new = stream::unfold(new, async |mut new| match new.recv().await {
+        Ok(line) => Some((Line::Decision(line), new)),
+        Err(RecvError::Lagged(_)) => Some((Line::Missed, new)),
+        Err(RecvError::Closed) => None,
     });
-    stream::iter(last).chain(new)
+    stream::iter(last.into_iter().map(Line::Decision)).chain(new)
 }
 
 /// One request followed, as `lanekeeper trace -o json` has it.
 pub(super) async fn trace(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
-    let traced = app.look(move |_, looked| {
-        let form = Query::of(&uri).question(gateways(&looked.world));
+    let traced = app.look(JSON, move |app, snapshot| {
+        app.is_read()?;
+        let unclear = |why: String| refusal(StatusCode::BAD_REQUEST, &why);
+        let form = Query::of(&uri).question(gateways(&snapshot.world));
         if let Some(error) = form.error {
-            return Err(error);
+            return Err(unclear(error));
         }
-        let view = View::new(&looked.world);
-        let start = form.question.start(&view, &looked.world);
-        let start = start.map_err(|unclear| unclear.to_string())?;
+        let view = View::new(&snapshot.world);
+        let start = form.question.start(&view, &snapshot.world);
+        let start = start.map_err(|why| unclear(why.to_string()))?;
         let trace = follow(&view, start, form.question.via.as_deref());
-        Ok(on_paper(|out| write_trace_json(&trace, &|_, _| None, out)))
+        on_paper(|out| write_trace_json(&trace, &|_, _| None, out))
     });
-    let text = traced
-        .await?
-        .map_err(|why| refusal(StatusCode::BAD_REQUEST, &why))?;
-    Ok(typed(JSON, text))
+    traced.await
 }
 
-/// What is written, in memory, where writing does not fail.
-fn on_paper(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Body {
+/// What is written, in memory.
+fn on_paper(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Vec<u8>, Response> {
     let mut out = Vec::new();
-    if let Err(error) = write(&mut out) {
-        tracing::error!(%error, "what was asked for could not be written");
-    }
-    Body::from(out)
+    let written = write(&mut out);
+    written.map_err(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
+    Ok(out)
 }

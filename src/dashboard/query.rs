@@ -4,7 +4,17 @@ use axum::http::Uri;
 
 use crate::audit::Reported;
 use crate::report::Form;
+use crate::rule;
 use crate::trace::{Call, Question};
+
+/// The parameters of a trace.
+pub(super) const OF_TRACE: [&str; 7] = ["url", "method", "header", "gateway", "from", "via", "grpc"];
+
+/// The parameters that choose findings.
+pub(super) const OF_FINDINGS: [&str; 3] = ["rule", "namespace", "level"];
+
+/// How many calls are followed.
+const MOST_CALLS: usize = 64;
 
 /// The pairs of a query, in order.
 pub(super) struct Query(Vec<(String, String)>);
@@ -29,26 +39,53 @@ impl Query {
         named.map(|(_, value)| value.as_str())
     }
 
-    /// Whether a finding is asked for: by `rule` (code or name), `namespace` and `level`.
-    pub(super) fn takes(&self, one: &Reported) -> bool {
-        let finding = &one.finding;
-        let is = |name: &str, values: &[&str]| {
-            let mut asked = self.all(name).peekable();
-            asked.peek().is_none()
-                || asked.any(|asked| values.iter().any(|value| value.eq_ignore_ascii_case(asked)))
-        };
-        is("rule", &[finding.code, finding.rule])
-            && is("namespace", &[&finding.object.namespace])
-            && is("level", &[&one.level.to_string()])
+    /// The pairs whose names are none of these.
+    pub(super) fn without<'q>(&'q self, names: &'q [&str]) -> Vec<(&'q str, &'q str)> {
+        let others = self
+            .0
+            .iter()
+            .filter(|(name, value)| !names.contains(&name.as_str()) && !value.is_empty());
+        others
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
     }
 
-    /// The request that is to be followed, as the form shows it; `None`: none is asked for.
+    /// The values of a filter; rules by their codes, however they are named.
+    pub(super) fn chosen(&self, name: &str) -> Vec<String> {
+        let chosen = self.all(name);
+        let known = |value: &str| match name {
+            "rule" => rule::find(value).map_or_else(|| value.to_uppercase(), |rule| rule.code.to_owned()),
+            _ => value.to_owned(),
+        };
+        chosen.map(known).collect()
+    }
+
+    /// Whether a finding is asked for: by `rule` (code or name), `namespace` and `level`.
+    pub(super) fn takes(&self, one: &Reported) -> bool {
+        let is = |name: &str, value: &str| {
+            let chosen = self.chosen(name);
+            chosen.is_empty() || chosen.iter().any(|chosen| chosen.eq_ignore_ascii_case(value))
+        };
+        let finding = &one.finding;
+        is("rule", finding.code)
+            && is("namespace", &finding.object.namespace)
+            && is("level", &one.level.to_string())
+    }
+
+    /// The request that is to be followed, as the form shows it; none is asked for where the URL is empty.
     pub(super) fn question(&self, gateways: Vec<String>) -> Form {
         let text = |name: &str| self.get(name).map(|value| value.trim().to_owned());
         let via = text("via").unwrap_or_default();
         let calls = via.split(',').map(str::trim).filter(|call| !call.is_empty());
         let calls: Result<Vec<Call>, _> = calls.map(str::parse).collect();
         let (calls, error) = match calls {
+            Ok(calls) if calls.len() > MOST_CALLS => (
+                Vec::new(),
+                Some(format!(
+                    "via: {} calls, of which {MOST_CALLS} are followed at most",
+                    calls.len()
+                )),
+            ),
             Ok(calls) => (calls, None),
             Err(error) => (Vec::new(), Some(format!("via: {error}"))),
         };
@@ -61,16 +98,35 @@ impl Query {
                     .filter(|line| !line.is_empty())
                     .map(str::to_owned)
                     .collect(),
-                is_grpc: self.get("grpc").is_some_and(|grpc| grpc != "false"),
+                is_grpc: self.get("grpc") == Some("true"),
                 gateway: text("gateway"),
                 from: text("from"),
                 via: (!calls.is_empty()).then_some(calls),
             },
             via,
             gateways,
+            others: self
+                .without(&OF_TRACE)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             error,
         }
     }
+}
+
+/// A query that asks for a trace.
+pub(super) fn of_question(question: &Question) -> String {
+    let optional = [("gateway", &question.gateway), ("from", &question.from)];
+    let mut pairs = vec![("url", question.url.as_str()), ("method", &question.method)];
+    pairs.extend(question.headers.iter().map(|header| ("header", header.as_str())));
+    pairs.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?))),
+    );
+    pairs.extend(question.is_grpc.then_some(("grpc", "true")));
+    written(pairs)
 }
 
 /// A query of these pairs, as a link has it.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Step;
-use crate::routing::{Branch, Ending, Forwarded, Lanes, NotFound, Outcome, Simulation, Way};
+use crate::routing::{Branch, Client, Ending, Forwarded, Lanes, NotFound, Outcome, Request, Simulation, Way};
 use crate::symbol::Symbol;
 
 /// What the requests of one lane come to in one place.
@@ -19,6 +19,19 @@ pub struct Cell {
     pub why: String,
     /// What its request meets on its way; nothing where that is not asked for.
     pub steps: Vec<Step>,
+    /// The request itself; `None`: there is none, or it is not asked for.
+    pub asked: Option<Box<Asked>>,
+}
+
+/// A request, and who sends it where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Who sends it.
+    pub client: Client,
+    /// The request.
+    pub request: Request,
+    /// The port that it is sent to.
+    pub port: u32,
 }
 
 /// What a request comes to.
@@ -69,7 +82,10 @@ impl Cell {
             "the age of objects decides, which files do not tell: {}; or {}",
             self.why, other.why
         );
-        self.steps.extend(other.steps.iter().cloned());
+        if !self.steps.is_empty() {
+            self.steps.push(Step::or());
+            self.steps.extend(other.steps.iter().cloned());
+        }
     }
 
     /// No request of the lane is made, for this reason.
@@ -80,6 +96,7 @@ impl Cell {
             is_whole: true,
             why: why.to_owned(),
             steps: Vec::new(),
+            asked: None,
         }
     }
 }
@@ -161,7 +178,7 @@ pub(super) fn judge(
                 .iter()
                 .map(|branch| (reached_by(lanes, branch, lane, expected, header), branch))
                 .collect();
-            worst(lanes, of_branches, forwarded)
+            worst(lanes, of_branches, forwarded, header)
         }
     };
     let is_whole = match (expected, &reached) {
@@ -194,6 +211,7 @@ pub(super) fn judge(
         is_whole,
         why,
         steps: Vec::new(),
+        asked: None,
     }
 }
 
@@ -251,6 +269,7 @@ fn worst(
     lanes: &Lanes<'_, '_>,
     of_branches: Vec<(Reached, &Branch<'_>)>,
     forwarded: &Forwarded<'_>,
+    header: Option<&Symbol>,
 ) -> (Reached, String) {
     const fn rank(reached: &Reached) -> u8 {
         match reached {
@@ -280,7 +299,13 @@ fn worst(
     let Some((reached, branch)) = of_branches.into_iter().max_by_key(|(reached, _)| rank(reached)) else {
         return (Reached::Unavailable, "the route has no destination".to_owned());
     };
-    let why = described(&forwarded.way, branch);
+    let mut why = described(&forwarded.way, branch);
+    if let (Reached::NotTold, Some(header)) = (&reached, header) {
+        why += &match branch.request.header(header) {
+            Some(sent) => format!(", which is sent `{header}: {sent}`"),
+            None => format!(", which is sent no `{header}`"),
+        };
+    }
     if is_uniform || rank(&reached) > 5 {
         return (reached, why);
     }

@@ -128,7 +128,7 @@ impl<'a, 'v, 'w> Entering<'a, 'v, 'w> {
             expected,
             Some(&asking.lanes.group.header),
         );
-        asking.explained(cell, &request, &simulation)
+        asking.explained(cell, &self.client, &request, self.port, &simulation)
     }
 
     /// What a request is to come to: that is for the service to say that it leads to, if it leads to one.

@@ -5,6 +5,9 @@ use crate::routing::{Branch, Carrier, Ending, Lanes, Outcome, Readiness, Request
 use crate::symbol::Symbol;
 use crate::world::View;
 
+/// How many routes that do not take a request are told one by one.
+const MOST_PASSED: usize = 10;
+
 /// One thing that a request meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -29,6 +32,8 @@ pub enum Part {
     Route,
     /// The service that the route leads to.
     Service,
+    /// What the request is made into on its way there.
+    Sent,
     /// Where the subset is defined that the route names.
     Subset,
     /// Who may answer.
@@ -37,6 +42,10 @@ pub enum Part {
     NotReady,
     /// What a proxy does by itself.
     Proxy,
+    /// Where a copy goes.
+    Copy,
+    /// What follows is of the same request, where another object is the older one.
+    Or,
 }
 
 impl Part {
@@ -47,15 +56,23 @@ impl Part {
             Self::Passed => "passes",
             Self::Route => "route",
             Self::Service => "service",
+            Self::Sent => "sent",
             Self::Subset => "subset",
             Self::Carrier => "answers",
             Self::NotReady => "not ready",
             Self::Proxy => "proxy",
+            Self::Copy => "copy",
+            Self::Or => "or",
         }
     }
 }
 
 impl Step {
+    /// What divides two outcomes.
+    pub(super) fn or() -> Self {
+        Self::new(Part::Or, "where another object is the older one:")
+    }
+
     fn new(part: Part, text: impl Into<String>) -> Self {
         Self {
             part,
@@ -82,21 +99,41 @@ pub(super) fn steps(
     simulation: &Simulation<'_>,
 ) -> Vec<Step> {
     let mut steps = vec![Step::new(Part::Request, asked(request))];
-    let passed = simulation.passed.iter();
-    steps.extend(passed.map(|passed| {
+    // Those that come last are the nearest.
+    let passed = &simulation.passed;
+    let untold = passed.len().saturating_sub(MOST_PASSED);
+    if untold > 0 {
+        steps.push(Step::new(Part::Passed, format!("{untold} routes before these")));
+    }
+    steps.extend(passed.iter().skip(untold).map(|passed| {
         let route = &passed.route;
         Step::at(Part::Passed, route.reference(), route.path(), passed.reasons())
     }));
     let outcome = &simulation.outcome;
     steps.extend(outcome.taken().map(|taken| {
-        let name = taken.route.route.name.as_deref().unwrap_or_default();
-        Step::at(Part::Route, taken.route.reference(), taken.route.path(), name)
+        let route = &taken.route;
+        let name = route.route.name.as_deref().map(|name| format!("`{name}`"));
+        let root = route.root.map(|root| {
+            let vs = root.vs.meta.reference(Kind::VirtualService);
+            format!("delegated by {vs}")
+        });
+        let text: Vec<String> = name.into_iter().chain(root).collect();
+        Step::at(Part::Route, route.reference(), route.path(), text.join(", "))
     }));
     steps.extend(outcome.told().map(|told| Step::new(Part::Proxy, told)));
     if let Outcome::Forwarded(forwarded) = outcome {
+        if let Some((share, status)) = forwarded.abort {
+            let text = format!("answers {share} % with {status} by itself (fault.abort)");
+            steps.push(Step::new(Part::Proxy, text));
+        }
         let is_one = forwarded.branches.len() == 1;
         let branches = forwarded.branches.iter();
-        steps.extend(branches.flat_map(|branch| led_to(view, lanes, branch, is_one)));
+        steps.extend(branches.flat_map(|branch| led_to(view, lanes, request, branch, is_one)));
+        let copies = forwarded.copies.iter();
+        steps.extend(copies.map(|copy| {
+            let text = format!("{}: {}", copy.destination(), copy.ending);
+            Step::new(Part::Copy, text)
+        }));
     }
     steps
 }
@@ -116,7 +153,13 @@ fn asked(request: &Request) -> String {
 }
 
 /// A destination, and who answers there.
-fn led_to(view: &View<'_>, lanes: &Lanes<'_, '_>, branch: &Branch<'_>, is_only: bool) -> Vec<Step> {
+fn led_to(
+    view: &View<'_>,
+    lanes: &Lanes<'_, '_>,
+    request: &Request,
+    branch: &Branch<'_>,
+    is_only: bool,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let share = if is_only {
         String::new()
@@ -134,6 +177,17 @@ fn led_to(view: &View<'_>, lanes: &Lanes<'_, '_>, branch: &Branch<'_>, is_only: 
         object,
         ..Step::new(Part::Service, text)
     });
+    let mut sent: Vec<String> = branch
+        .changed(request)
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    sent.extend(branch.removed(request).map(|name| format!("without {name}")));
+    if branch.is_rewritten(request) {
+        sent.push(format!("as {}", branch.request));
+    }
+    if !sent.is_empty() {
+        steps.push(Step::new(Part::Sent, sent.join(", ")));
+    }
     if let Some(defined) = &branch.defined {
         let rule = defined.rule;
         let at = rule

@@ -3,7 +3,7 @@
 mod json;
 mod text;
 
-pub use json::write_matrices_json;
+pub use json::{write_groups_json, write_matrices_json};
 pub use text::write_matrices_text;
 
 use crate::matrix::{Cell, Matrix, Reached};

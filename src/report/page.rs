@@ -18,7 +18,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use self::decisions::{decision_row, decisions_section};
 pub use self::findings::findings_section;
-pub use self::matrix::{FindingsOn, Shown, TraceOf, matrices_section, write_matrices_html};
+pub use self::matrix::{
+    FindingsOf, Links, Shown, SomeRows, ToObject, ToRows, TraceOf, cell_title, matrices_section, steps,
+    write_matrices_html,
+};
 pub use self::trace::{Form, trace_section};
 
 use super::plain;
@@ -42,8 +45,8 @@ pub static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A page with this title, whose parts `nav` leads to.
-pub fn page(title: &str, nav: &[(&str, &str)], body: &Markup) -> Markup {
+/// A page with this title, whose parts `nav` leads to, and whose name to `home`.
+pub fn page(title: &str, home: &str, nav: &[(&str, &str)], body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -59,7 +62,7 @@ pub fn page(title: &str, nav: &[(&str, &str)], body: &Markup) -> Markup {
             body {
                 a .skip href="#main" { "Skip to the content" }
                 header {
-                    strong { "Lanekeeper" }
+                    h1 { a href=(home) { "Lanekeeper" } }
                     nav aria-label="Parts of this page" {
                         @for (target, name) in nav {
                             a href=(target) { (name) }

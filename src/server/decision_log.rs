@@ -123,7 +123,7 @@ pub struct DecisionLog {
     orders: mpsc::Sender<Order>,
     is_required: bool,
     errors: Counter,
-    recent: Recent,
+    recent: Option<Recent>,
     reported: Mutex<Option<Instant>>,
 }
 
@@ -181,14 +181,14 @@ impl DecisionLog {
             orders,
             is_required,
             errors,
-            recent: Recent::default(),
+            recent: None,
             reported: Mutex::new(None),
         })
     }
 
-    /// The same log, whose records are also among these, written or not.
+    /// The same log, whose records are also kept there when their answers go out.
     #[must_use]
-    pub fn shown(self, recent: Recent) -> Self {
+    pub fn shown(self, recent: Option<Recent>) -> Self {
         Self { recent, ..self }
     }
 
@@ -200,7 +200,6 @@ impl DecisionLog {
             Ok(line) => Bytes::from(line),
             Err(error) => return Err(self.lose(&format!("{record:?}"), error.to_string())),
         };
-        self.recent.push(line.clone());
         let (written, answer) = oneshot::channel();
         // Whoever swaps it first has the line: the writer, or who gives it up.
         let is_taken = Arc::new(AtomicBool::new(false));
@@ -209,7 +208,10 @@ impl DecisionLog {
             Err(mpsc::error::TrySendError::Full(_)) => "its writer hangs".to_owned(),
             Err(mpsc::error::TrySendError::Closed(_)) => "it is closed".to_owned(),
             Ok(()) => match tokio::time::timeout(patience, answer).await {
-                Ok(Ok(Ok(()))) => return Ok(()),
+                Ok(Ok(Ok(()))) => {
+                    self.show(line);
+                    return Ok(());
+                }
                 Ok(Ok(Err(error))) => error.to_string(),
                 Ok(Err(_)) => "its writer has ended".to_owned(),
                 Err(_) if is_taken.swap(true, Ordering::SeqCst) => {
@@ -218,7 +220,17 @@ impl DecisionLog {
                 Err(_) => "its writer is slow".to_owned(),
             },
         };
-        Err(self.lose(&String::from_utf8_lossy(&line), why))
+        let lost = self.lose(&String::from_utf8_lossy(&line), why);
+        if !self.is_required {
+            self.show(line);
+        }
+        Err(lost)
+    }
+
+    fn show(&self, line: Bytes) {
+        if let Some(recent) = &self.recent {
+            recent.push(line);
+        }
     }
 
     /// Counts and reports a record that could not be written.

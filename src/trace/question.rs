@@ -61,6 +61,53 @@ impl fmt::Display for Unclear {
 impl std::error::Error for Unclear {}
 
 impl Question {
+    /// The question that begins with this request; `None`: none does, as where a gateway is not there, or a path or a label
+    /// is none that can be written.
+    pub fn of(client: &Client, request: &Request, port: u32) -> Option<Self> {
+        let host = request.host();
+        let is_grpc = request.http2 && request.is_grpc();
+        let is_added = |name: &str, value: &str| {
+            is_grpc && name.eq_ignore_ascii_case("content-type") && value == "application/grpc"
+        };
+        let mut headers: Vec<String> = request
+            .headers
+            .iter()
+            .filter(|(name, value)| !is_added(name, value))
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        let url = format!("{}://{host}:{port}{}", request.scheme, request.path);
+        if request.authority != format!("{host}:{port}") {
+            headers.push(format!("host: {}", request.authority));
+        }
+        let labels = client.labels.pairs().iter();
+        let labels: Vec<String> = labels.map(|(key, value)| format!("{key}={value}")).collect();
+        let question = Self {
+            url,
+            method: request.method.clone(),
+            headers,
+            is_grpc,
+            gateway: client.caller.gateway.as_ref().map(ToString::to_string),
+            from: (client.caller.gateway.is_none())
+                .then(|| format!("{}/{}", client.caller.namespace, labels.join(","))),
+            via: None,
+        };
+        // What cannot be written is known by what is read of it.
+        let (read, to) = question.request().ok()?;
+        let sorted = |request: &Request| {
+            let mut headers = request.headers.clone();
+            headers.sort();
+            headers
+        };
+        let is_same = Request {
+            headers: sorted(&read),
+            ..read
+        } == Request {
+            headers: sorted(request),
+            ..request.clone()
+        };
+        (is_same && to == port).then_some(question)
+    }
+
     /// Where the trace begins.
     pub fn start(&self, view: &View<'_>, world: &World) -> Result<Start, Unclear> {
         let (request, port) = self.request()?;
@@ -112,6 +159,10 @@ impl Question {
     /// Who sends it.
     fn client(&self, view: &View<'_>, world: &World) -> Result<Client, Unclear> {
         if let Some(from) = &self.from {
+            if self.gateway.is_some() {
+                let why = "a workload sends the request, or it is sent to a gateway: not both";
+                return Err(Unclear::new("from", "", why));
+            }
             let (namespace, labels) = from.split_once('/').unwrap_or((from, ""));
             let pairs = labels.split(',').filter(|pair| !pair.is_empty()).map(|pair| {
                 let parts = pair.split_once('=');

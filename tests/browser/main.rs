@@ -163,7 +163,7 @@ async fn a_broken_cell_is_explained_by_mouse_and_by_keyboard() {
         "{finding}"
     );
     browser.click("tr:target a").await;
-    assert!(browser.text("pre").await.contains("LK101"));
+    assert!(browser.text("h2").await.contains("LK101"));
     seen.is_quiet().await;
 }
 

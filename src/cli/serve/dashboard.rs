@@ -20,11 +20,15 @@ pub(super) struct DashboardArgs {
     no_dashboard: bool,
 }
 
-/// Serves it, unless it is not wanted. Nothing depends on it: where its usual port is taken, the server does without.
-pub(super) async fn start(args: &DashboardArgs, source: Source) -> anyhow::Result<Option<Dashboard>> {
-    if args.no_dashboard {
-        return Ok(None);
+impl DashboardArgs {
+    /// Whether there is to be one.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.no_dashboard
     }
+}
+
+/// Serves it. Nothing depends on it: where its usual port is taken, the server does without.
+pub(super) async fn start(args: &DashboardArgs, source: Source) -> anyhow::Result<Option<Dashboard>> {
     let usual = || (Ipv4Addr::LOCALHOST, PORT).into();
     let address = args.dashboard_listen.unwrap_or_else(usual);
     match Dashboard::start(address, source).await {

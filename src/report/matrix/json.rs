@@ -25,7 +25,16 @@ struct Group<'m> {
     default_lane: Option<&'m str>,
     strict: bool,
     whole: bool,
-    rows: Vec<Row<'m>>,
+    #[serde(flatten)]
+    content: Content<'m>,
+}
+
+/// What is told of a group's rows.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'m> {
+    All { rows: Vec<Row<'m>> },
+    Counts { rows: usize, broken: usize },
 }
 
 #[derive(Serialize)]
@@ -63,16 +72,38 @@ struct Step<'m> {
 }
 
 /// Writes the matrices as one JSON object.
-pub fn write_matrices_json(matrices: &[Matrix], out: &mut impl Write) -> io::Result<()> {
+pub fn write_matrices_json<'m>(
+    matrices: impl IntoIterator<Item = &'m Matrix>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let of_rows = |matrix: &'m Matrix| Content::All {
+        rows: matrix.rows.iter().map(row).collect(),
+    };
+    write_all(
+        matrices.into_iter().map(|matrix| group(matrix, of_rows(matrix))),
+        out,
+    )
+}
+
+/// Writes the groups as one JSON object, without their rows.
+pub fn write_groups_json(matrices: &[Matrix], out: &mut impl Write) -> io::Result<()> {
+    let counts = |matrix: &Matrix| Content::Counts {
+        rows: matrix.rows.len(),
+        broken: matrix.faults().count(),
+    };
+    write_all(matrices.iter().map(|matrix| group(matrix, counts(matrix))), out)
+}
+
+fn write_all<'m>(groups: impl Iterator<Item = Group<'m>>, out: &mut impl Write) -> io::Result<()> {
     let wire = Wire {
         schema: 1,
-        groups: matrices.iter().map(group).collect(),
+        groups: groups.collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &wire)?;
     writeln!(out)
 }
 
-fn group(matrix: &Matrix) -> Group<'_> {
+fn group<'m>(matrix: &'m Matrix, content: Content<'m>) -> Group<'m> {
     Group {
         title: &matrix.title,
         namespace: &matrix.namespace,
@@ -82,7 +113,7 @@ fn group(matrix: &Matrix) -> Group<'_> {
         default_lane: matrix.default_lane.as_deref(),
         strict: matrix.is_strict,
         whole: matrix.is_whole(),
-        rows: matrix.rows.iter().map(row).collect(),
+        content,
     }
 }
 

@@ -6,14 +6,21 @@ use super::text;
 use crate::audit::Reported;
 use crate::report::field_of;
 
-/// The part of the page about findings: those that are shown, and of how many; each is at `#finding-N` by its place among all.
-pub fn findings_section(shown: &[(usize, &Reported)], all: usize, filter: &Markup) -> Markup {
+/// A part of a page about findings: those that are shown, and of how many; each is at `#finding-N` by its place among all, and
+/// its rule below `home`.
+pub fn findings_section(
+    title: &str,
+    shown: &[(usize, &Reported)],
+    all: usize,
+    home: &str,
+    filter: &Markup,
+) -> Markup {
     html! {
         section #findings aria-labelledby="findings-title" {
-            h2 #findings-title { "What is wrong" }
+            h2 #findings-title { (title) }
             (filter)
             @if all == 0 {
-                p { "Nothing is wrong with what runs in the namespaces that have opted in." }
+                p { "Nothing that is judged: what runs in namespaces that have opted in." }
             } @else {
                 p .faint { (shown.len()) " of " (all) }
             }
@@ -27,7 +34,7 @@ pub fn findings_section(shown: &[(usize, &Reported)], all: usize, filter: &Marku
                                 th scope="col" { "What is wrong, and how to mend it" }
                             }
                         }
-                        tbody { @for (at, one) in shown { (finding(*at, one)) } }
+                        tbody { @for (at, one) in shown { (finding(*at, one, home)) } }
                     }
                 }
             }
@@ -35,12 +42,12 @@ pub fn findings_section(shown: &[(usize, &Reported)], all: usize, filter: &Marku
     }
 }
 
-fn finding(at: usize, one: &Reported) -> Markup {
+fn finding(at: usize, one: &Reported, home: &str) -> Markup {
     let finding = &one.finding;
     html! {
         tr id={ "finding-" (at) } {
             td { span class={ "mark " (one.level) } { (one.level) } }
-            td { a href={ "rules/" (finding.code) } { (finding.code) } br; span .faint { (finding.rule) } }
+            td { a href={ (home) "rules/" (finding.code) } { (finding.code) } br; span .faint { (finding.rule) } }
             td {
                 code { (text(&field_of(&finding.object, &finding.path))) }
                 p { (text(&finding.message)) }

@@ -9,42 +9,78 @@ use crate::matrix::{Cell, Matrix, Part, Row, Step};
 use crate::report::matrix::{Tone, columns, subject, title};
 use crate::resource::ObjectRef;
 
+/// The fewest rows that are shown of a group, and the most.
+const ROWS: (usize, usize) = (5, 200);
+
 /// Writes the matrices as one page, whose cells tell how they come about where the matrices have their steps.
 pub fn write_matrices_html(matrices: &[Matrix], out: &mut impl Write) -> io::Result<()> {
     let shown = Shown {
         matrices,
-        from: 0,
-        most: usize::MAX,
-        findings: &|_| Vec::new(),
-        trace: &|_, _, _| None,
+        part: None,
+        links: &Links::default(),
     };
     let body = matrices_section(&shown);
-    let page = page("Lanes", &[("#lanes", "Lanes")], &body);
+    let page = page("Lanes", "./", &[("#lanes", "Lanes")], &body);
     writeln!(out, "{}", page.into_string())
 }
-
-/// The findings on an object: where each is on the page, and its name.
-pub type FindingsOn<'s> = dyn Fn(&ObjectRef) -> Vec<(String, &'static str)> + 's;
-
-/// Where the request of a cell is followed; `None`: nowhere.
-pub type TraceOf<'s> = dyn Fn(&Matrix, &Row, &Cell) -> Option<String> + 's;
 
 /// What is shown of matrices.
 pub struct Shown<'s> {
     /// The matrices.
     pub matrices: &'s [Matrix],
-    /// The first row that is shown of each.
-    pub from: usize,
-    /// How many rows are shown of each.
-    pub most: usize,
-    /// What is wrong with the objects of a cell.
-    pub findings: &'s FindingsOn<'s>,
-    /// What leads on from a cell.
-    pub trace: &'s TraceOf<'s>,
+    /// The part that is shown of them; `None`: all.
+    pub part: Option<SomeRows>,
+    /// Where a cell leads.
+    pub links: &'s Links<'s>,
 }
+
+/// A part of matrices that are too large for one page.
+#[derive(Debug, Clone, Copy)]
+pub struct SomeRows {
+    /// How many cells are on the page in all, more or less.
+    pub most_cells: usize,
+    /// The group of which not the first rows are shown, by its place, and the first row that is.
+    pub from: (usize, usize),
+}
+
+/// Where a cell leads; by default nowhere.
+#[derive(Default)]
+pub struct Links<'l> {
+    /// To what is wrong with the object of a step, and its name.
+    pub findings: Option<&'l FindingsOf<'l>>,
+    /// To all that is known of an object.
+    pub object: Option<&'l ToObject<'l>>,
+    /// To its request, from hop to hop.
+    pub trace: Option<&'l TraceOf<'l>>,
+    /// To another part of a group, from a row on.
+    pub rows: Option<&'l ToRows<'l>>,
+}
+
+/// Where what is wrong with the object of a step is told, and the codes.
+pub type FindingsOf<'l> = dyn Fn(&Step) -> Vec<(String, &'static str)> + 'l;
+
+/// Where an object is told of.
+pub type ToObject<'l> = dyn Fn(&ObjectRef) -> String + 'l;
+
+/// Where the request of a cell is followed, if it can be.
+pub type TraceOf<'l> = dyn Fn(&Cell) -> Option<String> + 'l;
+
+/// Where the rows of a group are, by its place, from one on.
+pub type ToRows<'l> = dyn Fn(usize, usize) -> String + 'l;
 
 /// The part of the page about lanes.
 pub fn matrices_section(shown: &Shown<'_>) -> Markup {
+    let mut left = shown.part.map(|part| part.most_cells);
+    let parts: Vec<Rows<'_>> = shown
+        .matrices
+        .iter()
+        .enumerate()
+        .map(|(at, matrix)| {
+            let rows = Rows::of(shown.part, left, at, matrix);
+            left = left.map(|left| left.saturating_sub(rows.shown.len() * columns(matrix).len()));
+            rows
+        })
+        .collect();
     html! {
         section #lanes aria-labelledby="lanes-title" {
             h2 #lanes-title { "What each lane reaches" }
@@ -56,17 +92,60 @@ pub fn matrices_section(shown: &Shown<'_>) -> Markup {
                 }
                 label .row { input #only-broken type="checkbox"; "Only rows with something broken" }
             }
-            @for (at, matrix) in shown.matrices.iter().enumerate() { (group(shown, at, matrix)) }
+            @for rows in &parts { (group(shown, rows)) }
         }
     }
 }
 
-fn group(shown: &Shown<'_>, at: usize, matrix: &Matrix) -> Markup {
+/// The rows of a group that are on the page.
+struct Rows<'m> {
+    at: usize,
+    matrix: &'m Matrix,
+    /// Each with its place in the matrix.
+    shown: Vec<(usize, &'m Row)>,
+    /// How many come before them, and how many are shown at a time.
+    from: usize,
+    most: usize,
+}
+
+impl<'m> Rows<'m> {
+    fn of(part: Option<SomeRows>, left: Option<usize>, at: usize, matrix: &'m Matrix) -> Self {
+        let mut rows: Vec<(usize, &Row)> = matrix.rows.iter().enumerate().collect();
+        let (Some(part), Some(left)) = (part, left) else {
+            let most = rows.len();
+            return Self {
+                at,
+                matrix,
+                shown: rows,
+                from: 0,
+                most,
+            };
+        };
+        let most = (left / columns(matrix).len()).clamp(ROWS.0, ROWS.1);
+        if rows.len() > most {
+            // What is broken is not to be looked for.
+            rows.sort_by_key(|(at, row)| (row.is_whole(), *at));
+        }
+        let last = rows.len().saturating_sub(1) / most * most;
+        let from = if part.from.0 == at {
+            part.from.1.min(last)
+        } else {
+            0
+        };
+        let shown = rows.into_iter().skip(from).take(most).collect();
+        Self {
+            at,
+            matrix,
+            shown,
+            from,
+            most,
+        }
+    }
+}
+
+fn group(shown: &Shown<'_>, rows: &Rows<'_>) -> Markup {
+    let Rows { at, matrix, .. } = rows;
     let broken = matrix.faults().count();
-    let rows = matrix.rows.iter().enumerate().skip(shown.from).take(shown.most);
-    let rows: Vec<(usize, &Row)> = rows.collect();
-    let (more_before, end) = (shown.from > 0, shown.from + rows.len());
-    let has_more = end < matrix.rows.len();
     html! {
         h3 id={ "group-" (at) } {
             (text(&title(matrix))) " "
@@ -85,7 +164,7 @@ fn group(shown: &Shown<'_>, at: usize, matrix: &Matrix) -> Markup {
                     }
                 }
                 tbody {
-                    @for (number, row) in &rows {
+                    @for (number, row) in &rows.shown {
                         tr .whole[row.is_whole()] {
                             th .mono scope="row" { (text(&row.to_string())) }
                             @for (column, cell) in row.cells.iter().enumerate() {
@@ -96,16 +175,25 @@ fn group(shown: &Shown<'_>, at: usize, matrix: &Matrix) -> Markup {
                 }
             }
         }
-        @if more_before || has_more {
-            p {
-                "Rows " (shown.from + 1) " to " (end) " of " (matrix.rows.len()) ". "
-                @if more_before { a href={ "?from=" (shown.from.saturating_sub(shown.most)) } { "Before" } " " }
-                @if has_more { a href={ "?from=" (end) } { "After" } }
+        (others(shown, rows))
+        @for (number, row) in &rows.shown {
+            @for (column, cell) in row.cells.iter().enumerate() {
+                (explanation(shown, row, cell, &format!("{at}-{number}-{column}")))
             }
         }
-        @for (number, row) in &rows {
-            @for (column, cell) in row.cells.iter().enumerate() {
-                (explanation(shown, matrix, row, cell, &format!("{at}-{number}-{column}")))
+    }
+}
+
+/// The way to the rows that are not on the page.
+fn others(shown: &Shown<'_>, rows: &Rows<'_>) -> Markup {
+    let (from, end, all) = (rows.from, rows.from + rows.shown.len(), rows.matrix.rows.len());
+    let to = |row: usize| shown.links.rows.map(|to| to(rows.at, row)).unwrap_or_default();
+    html! {
+        @if rows.shown.len() < all {
+            p {
+                "Rows " (from + 1) " to " (end) " of " (all) ", the broken ones first. "
+                @if from > 0 { a href=(to(from.saturating_sub(rows.most))) { "Before" } " " }
+                @if end < all { a href=(to(end)) { "After" } }
             }
         }
     }
@@ -124,36 +212,56 @@ fn the_cell(cell: &Cell, id: &str) -> Markup {
     }
 }
 
-fn explanation(shown: &Shown<'_>, matrix: &Matrix, row: &Row, cell: &Cell, id: &str) -> Markup {
-    let trace = (shown.trace)(matrix, row, cell);
+fn explanation(shown: &Shown<'_>, row: &Row, cell: &Cell, id: &str) -> Markup {
     html! {
         section .why id={ "why-" (id) } tabindex="-1" aria-labelledby={ "why-" (id) "-title" } {
             a .close href={ "#cell-" (id) } { "Close" }
-            h4 id={ "why-" (id) "-title" } {
-                (text(&subject(row, cell))) ": " (text(&cell.reached.to_string()))
-            }
-            p { (text(&cell.why)) }
-            @if !cell.steps.is_empty() {
-                ol .steps { @for step in &cell.steps { (the_step(shown, step)) } }
-            }
-            @if let Some(trace) = trace { p { a href=(trace) { "Follow this request from hop to hop" } } }
+            h4 id={ "why-" (id) "-title" } { (cell_title(row, cell)) }
+            (steps(shown.links, cell))
         }
     }
 }
 
-fn the_step(shown: &Shown<'_>, step: &Step) -> Markup {
-    let findings = step.object.as_ref().map(shown.findings).unwrap_or_default();
+/// What a cell is about, and what it comes to: `cars-aggregator:8080 (http), lane wicph: 503`.
+pub fn cell_title(row: &Row, cell: &Cell) -> String {
+    text(&format!("{}: {}", subject(row, cell), cell.reached))
+}
+
+/// How a cell comes about.
+pub fn steps(links: &Links<'_>, cell: &Cell) -> Markup {
+    let trace = links.trace.and_then(|trace| trace(cell));
+    html! {
+        p { (text(&cell.why)) }
+        @if !cell.steps.is_empty() {
+            ol .steps { @for step in &cell.steps { (the_step(links, step)) } }
+        }
+        @if let Some(trace) = trace { p { a href=(trace) { "Follow this request from hop to hop" } } }
+    }
+}
+
+fn the_step(links: &Links<'_>, step: &Step) -> Markup {
+    let findings = links.findings.map(|findings| findings(step)).unwrap_or_default();
     html! {
         li .passes[step.part == Part::Passed] {
             span .part { (step.part.name()) }
             span {
                 @if let Some(object) = &step.object {
-                    code { (text(&object.to_string())) @if !step.path.is_empty() { " " (text(&step.path)) } }
+                    (the_object(links, object))
+                    @if !step.path.is_empty() { " " code { (text(&step.path)) } }
                     @if !step.text.is_empty() { ": " }
                 }
                 (text(&step.text))
-                @for (place, name) in findings { " " a .mark.bad href=(place) { (name) } }
+                @for (place, code) in findings { " " a .mark.bad href=(place) { (code) } }
             }
         }
+    }
+}
+
+/// An object's name, which leads to it where that is somewhere.
+fn the_object(links: &Links<'_>, object: &ObjectRef) -> Markup {
+    let name = html! { code { (text(&object.to_string())) } };
+    match links.object {
+        Some(to) => html! { a href=(to(object)) { (name) } },
+        None => name,
     }
 }

@@ -24,14 +24,27 @@
   const live = document.querySelector("[data-live]");
   if (!live || !window.EventSource) return;
   const state = document.getElementById("live-state");
-  const source = new EventSource(live.dataset.live);
-  source.onopen = () => { state.textContent = "New ones appear by themselves."; };
-  source.onerror = () => { state.textContent = "The connection is lost; the page tries again."; };
-  source.onmessage = (event) => {
-    // After a lost connection the last ones come again.
+  let source = null;
+  const follow = () => {
+    // A page that nobody looks at holds no connection: a browser has six for each server.
+    if (document.hidden) {
+      if (source) source.close();
+      source = null;
+    } else if (!source) {
+      source = new EventSource(live.dataset.live);
+      source.onopen = () => { state.textContent = "New ones appear by themselves."; };
+      source.onerror = () => { state.textContent = "The connection is lost; the page tries again."; };
+      source.addEventListener("missed", () => { state.textContent = "Some were missed: reload the page."; });
+      source.onmessage = add;
+    }
+  };
+  const add = (event) => {
+    // After a lost connection the last ones may come again.
     if (document.getElementById("decision-" + event.lastEventId)) return;
     // Made by the server, which escapes what is in it.
     live.insertAdjacentHTML("afterbegin", event.data);
     while (live.rows.length > 200) live.deleteRow(-1);
   };
+  document.addEventListener("visibilitychange", follow);
+  follow();
 })();

@@ -15,6 +15,8 @@ pub struct Form {
     pub via: String,
     /// The gateways that there are.
     pub gateways: Vec<String>,
+    /// What else the page was asked for, by name.
+    pub others: Vec<(String, String)>,
     /// What is wrong with what was typed.
     pub error: Option<String>,
 }
@@ -43,6 +45,7 @@ fn fields(form: &Form) -> Markup {
     } = &form.question;
     html! {
         form method="get" action="./#trace" {
+            @for (name, value) in &form.others { input type="hidden" name=(name) value=(value); }
             label { "URL" input .wide name="url" required value=(url) placeholder="http://cars.example/" spellcheck="false"; }
             label { "Method" input name="method" size="6" value=(method) placeholder="GET"; }
             label {
@@ -52,7 +55,7 @@ fn fields(form: &Form) -> Markup {
             label {
                 "Sent to the gateway"
                 select name="gateway" {
-                    option value="" { "the only one" }
+                    option value="" { (text(&no_gateway(&form.gateways))) }
                     @for name in &form.gateways {
                         option value=(name) selected[gateway.as_ref() == Some(name)] { (text(name)) }
                     }
@@ -69,6 +72,15 @@ fn fields(form: &Form) -> Markup {
             label .row { input type="checkbox" name="grpc" value="true" checked[*is_grpc]; "gRPC" }
             button type="submit" { "Follow" }
         }
+    }
+}
+
+/// What it means to name no gateway.
+fn no_gateway(gateways: &[String]) -> String {
+    match gateways {
+        [] => "there is none".to_owned(),
+        [only] => format!("the only one, {only}"),
+        _ => "choose one".to_owned(),
     }
 }
 

@@ -97,16 +97,15 @@ impl Lines {
                 String::new()
             };
             self.say("to", format!("{share}{}", branch.destination()));
-            let (before, after) = (&hop.request, &branch.request);
-            for (name, value) in hop.changed(branch) {
+            let before = &hop.request;
+            for (name, value) in branch.changed(before) {
                 self.say("with", format!("{name}: {value}"));
             }
-            let is_gone = |name: &String| after.header(name).is_none();
-            for (name, _) in before.headers.iter().filter(|(name, _)| is_gone(name)) {
-                self.say("without", name.clone());
+            for name in branch.removed(before) {
+                self.say("without", name);
             }
-            if (&before.authority, &before.path) != (&after.authority, &after.path) {
-                self.say("as", after.to_string());
+            if branch.is_rewritten(before) {
+                self.say("as", branch.request.to_string());
             }
             self.say("answers", branch.ending.to_string());
         }

@@ -51,6 +51,23 @@ impl Branch<'_> {
         )
     }
 
+    /// The headers that it is sent with and that the request `before` did not have so.
+    pub fn changed<'b>(&'b self, before: &'b Request) -> impl Iterator<Item = &'b (String, String)> {
+        let headers = self.request.headers.iter();
+        headers.filter(|header| !before.headers.contains(header))
+    }
+
+    /// The names of the headers that the request `before` had, and that it is sent without.
+    pub fn removed<'b>(&'b self, before: &'b Request) -> impl Iterator<Item = &'b str> {
+        let names = before.headers.iter().map(|(name, _)| name.as_str());
+        names.filter(|name| self.request.header(name).is_none())
+    }
+
+    /// Whether it is sent on with another host or path.
+    pub fn is_rewritten(&self, before: &Request) -> bool {
+        (&before.authority, &before.path) != (&self.request.authority, &self.request.path)
+    }
+
     /// The lanes of all that may answer; what is in none counts for none.
     pub fn lanes(&self, lanes: &Lanes<'_, '_>) -> Vec<Symbol> {
         let carriers = self.ending.carriers().iter();

@@ -86,3 +86,73 @@ fn each_rules_page_says_what_istio_and_kiali_make_of_it() {
         );
     }
 }
+
+/// The anchor that GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    let letters = heading.trim().to_lowercase();
+    let kept = letters
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter })
+        .collect()
+}
+
+/// The anchors of the headings of a page.
+fn anchors(page: &str) -> Vec<String> {
+    let mut is_code = false;
+    let headings = page.lines().filter_map(|line| {
+        is_code ^= line.trim_start().starts_with("```");
+        let heading = line.trim_start_matches('#');
+        (!is_code && heading.len() < line.len())
+            .then(|| heading.strip_prefix(' '))
+            .flatten()
+    });
+    headings
+        .map(|heading| anchor(&heading.replace('`', "")))
+        .collect()
+}
+
+#[test]
+fn each_link_from_page_to_page_leads_somewhere() {
+    fn collect(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let is_ours = !(path.ends_with("target") || path.ends_with(".git") || path.ends_with(".cache"));
+            if path.is_dir() && is_ours {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    collect(root, &mut pages);
+    let (mut links, mut wrong) = (0, Vec::new());
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") || target.contains(char::is_whitespace) {
+                continue;
+            }
+            links += 1;
+            let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
+            let to = if file.is_empty() {
+                page.clone()
+            } else {
+                page.parent().expect("a folder").join(file)
+            };
+            let leads = to.exists()
+                && (fragment.is_empty()
+                    || anchors(&fs::read_to_string(&to).unwrap_or_default()).contains(&fragment.to_owned()));
+            if !leads {
+                wrong.push(format!(
+                    "{}: {target}",
+                    page.strip_prefix(root).unwrap_or(&page).display()
+                ));
+            }
+        }
+    }
+    assert!(links > 100, "{links} links");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -321,6 +321,63 @@ async fn a_request_is_drawn_from_hop_to_hop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_picture_tells_who_answers_of_several_and_what_a_proxy_says() {
+    let world = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cars-aggregator, namespace: cars-aswatson-dev}
+spec:
+  hosts: [cars-aggregator]
+  http:
+  - match: [{uri: {exact: /old}}]
+    redirect: {uri: /new}
+  - match: [{uri: {exact: /gone}}]
+    directResponse: {status: 410}
+  - match: [{headers: {bu: {exact: wicph}}}]
+    route:
+    - {weight: 10, destination: {host: cars-aggregator, subset: cars-aggregator-wicph}}
+    - {weight: 90, destination: {host: cars-aggregator, subset: cars-aggregator-wtchk}}
+  - route: [{destination: {host: cars-aggregator, subset: cars-aggregator-wtchk}}]
+";
+    let folder = command::folder(&[("world.yaml", world)]);
+    let file = folder.path().join("world.yaml");
+    let seen = Seen::of(folder, &[examples().join("cars"), file]).await;
+    let browser = &seen.browser;
+    let asked = "?url=http://cars-aggregator:8080";
+    let from = "&from=cars-aswatson-dev/app.kubernetes.io/part-of%3Dcars&header=bu:+wicph";
+    let names = "return [...document.querySelectorAll('svg circle.node')].map((node) => {
+        const text = node.nextElementSibling;
+        return text.querySelector('title').textContent + ' at ' + Math.round(node.cy.baseVal.value); })";
+    seen.open(&format!("{asked}/{from}")).await;
+    let shown = browser.run(names).await;
+    let shown: Vec<&str> = shown
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let [_, most, least] = shown.as_slice() else {
+        panic!("{shown:?}")
+    };
+    assert!(
+        most.starts_with("90 % cars-aggregator-wtchk at ")
+            && least.starts_with("10 % cars-aggregator-wicph at "),
+        "{shown:?}"
+    );
+    assert_ne!(
+        most.rsplit(' ').next(),
+        least.rsplit(' ').next(),
+        "each is in the band of its lane"
+    );
+    for (path, said, crosses) in [("/old", "301", 0), ("/gone", "410", 1)] {
+        seen.open(&format!("{asked}{path}{from}")).await;
+        assert!(browser.text("svg").await.contains(said), "{path}");
+        assert_eq!(browser.all("svg .cross").await.len(), crosses, "{path}");
+    }
+    seen.is_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_names_are_text() {
     let attack = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script>";
     let hostile = format!(

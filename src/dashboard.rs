@@ -12,6 +12,7 @@ mod api;
 mod guard;
 mod pages;
 mod query;
+mod refusal;
 mod snapshot;
 
 use std::convert::Infallible;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -33,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::refusal::Refusal;
 use self::snapshot::{Snapshot, Snapshots};
 use crate::audit::Report;
 use crate::server::Recent;
@@ -143,14 +145,12 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/decisions", get(api::decisions))
         .route("/api/v1/decisions/live", get(api::live))
         .route("/api/v1/trace", get(api::trace))
-        .fallback(async || refusal(StatusCode::NOT_FOUND, &format!("there is nothing here: {ROUTES}")))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing here: {ROUTES}")))
         .method_not_allowed_fallback(async || {
-            let why = "nothing can be changed here: only GET";
-            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, why);
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET"));
-            answer
+            Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "nothing can be changed here: only GET",
+            )
         })
         .layer(from_fn_with_state(Arc::clone(&app), guard::guarded))
         .with_state(app)
@@ -161,8 +161,8 @@ impl App {
     async fn look(
         self: &Arc<Self>,
         content_type: &'static str,
-        look: impl FnOnce(&Self, &Snapshot) -> Result<Vec<u8>, Response> + Send + 'static,
-    ) -> Result<Response, Response> {
+        look: impl FnOnce(&Self, &Snapshot) -> Result<Vec<u8>, Refusal> + Send + 'static,
+    ) -> Result<Response, Refusal> {
         let place = place(&self.places)?;
         let app = Arc::clone(self);
         let looked = spawn_blocking(move || look(&app, &app.snapshots.take())).await;
@@ -170,7 +170,7 @@ impl App {
         let made = looked.map_err(|error| {
             tracing::error!(%error, "the dashboard could not look");
             let why = "looking failed through a defect: see the server's log at this time, and report it";
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, why)
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)
         })?;
         let made = made?;
         let length = HeaderValue::from(made.len());
@@ -180,26 +180,22 @@ impl App {
     }
 
     /// That all is read: before, what is not there yet would seem to be missing.
-    fn is_read(&self) -> Result<(), Response> {
+    fn is_read(&self) -> Result<(), Refusal> {
         match (self.pending)().join(", ") {
             pending if pending.is_empty() => Ok(()),
-            pending => Err(refusal(
+            pending => Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                &format!("not everything is read yet: {pending}"),
+                format!("not everything is read yet: {pending}"),
             )),
         }
     }
 }
 
 /// A place among those who are answered at once.
-fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Response> {
+fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
     Arc::clone(places).try_acquire_owned().map_err(|_| {
         let why = "too many look at this at once: try again in a second";
-        let mut answer = refusal(StatusCode::TOO_MANY_REQUESTS, why);
-        answer
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        answer
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, why)
     })
 }
 
@@ -218,12 +214,6 @@ fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
     (header, body.into()).into_response()
 }
 
-/// `{"error": "…"}`.
-fn refusal(status: StatusCode, why: &str) -> Response {
-    let body = serde_json::json!({ "error": why }).to_string();
-    (status, typed("application/json", body)).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
@@ -237,8 +227,8 @@ mod tests {
         let mut body = keeping(made.clone(), place(&places).unwrap());
         assert!(body.frame().await.is_some());
         let refused = place(&places).unwrap_err();
-        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(refused.headers()[RETRY_AFTER], "1");
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.into_response().headers()["retry-after"], "1");
         drop(body);
         let whole = keeping(made.clone(), place(&places).unwrap()).collect().await;
         assert_eq!(whole.unwrap().to_bytes(), made);

@@ -231,15 +231,15 @@ fn decisions_are_told_and_arrive() {
         "GET /api/v1/decisions/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     )
     .expect("a request");
-    let mut live = BufReader::new(stream).lines().map(|line| line.expect("a line"));
-    assert!(live.any(|line| line.eq_ignore_ascii_case("content-type: text/event-stream")));
+    let mut events = BufReader::new(stream).lines().map(|line| line.expect("a line"));
+    assert!(events.any(|line| line.eq_ignore_ascii_case("content-type: text/event-stream")));
 
     let broken = examples().join("cars-broken/subset-name-typo.yaml");
     cars.server.submit(&[&broken.display().to_string()]).ends_with(1);
     let data = |line: String| line.strip_prefix("data:").map(|data| data.trim().to_owned());
     let mut arrived: Vec<Value> = Vec::new();
     while !arrived.iter().any(|decision| decision["allowed"] == false) {
-        let line = live.by_ref().find_map(data).expect("the stream goes on");
+        let line = events.by_ref().find_map(data).expect("the stream goes on");
         arrived.push(serde_json::from_str(&line).expect("JSON"));
     }
     let decisions = cars.json("/api/v1/decisions");

@@ -550,7 +550,7 @@ fn the_request_of_each_cell_can_be_followed() {
     worlds.sort();
     let (mut followed, mut unwritten) = (0, Vec::new());
     for file in worlds {
-        let world = files::load(&[file.clone()], Some("default")).world(Settings::default());
+        let world = files::load(std::slice::from_ref(&file), Some("default")).world(Settings::default());
         let (view, known) = (View::new(&world), gateways(&world));
         let matrices = matrix::all(&view, Detail::Steps);
         let rows = matrices.iter().flat_map(|matrix| &matrix.rows);

@@ -13,7 +13,8 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::query::Query;
-use super::{App, place, refusal, typed};
+use super::refusal::Refusal;
+use super::{App, place, typed};
 use crate::decisions::Decision;
 use crate::report::{write_findings_json, write_groups_json, write_matrices_json, write_trace_json};
 use crate::server::Recent;
@@ -23,7 +24,7 @@ use crate::world::View;
 const JSON: &str = "application/json";
 
 /// The groups, without their rows.
-pub(super) async fn groups(State(app): State<Arc<App>>) -> Result<Response, Response> {
+pub(super) async fn groups(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     let groups = app.look(JSON, |app, snapshot| {
         app.is_read()?;
         on_paper(|out| write_groups_json(snapshot.matrices(), out))
@@ -32,7 +33,7 @@ pub(super) async fn groups(State(app): State<Arc<App>>) -> Result<Response, Resp
 }
 
 /// What each lane reaches, as `lanekeeper matrix -o json` has it, with the steps of each cell.
-pub(super) async fn matrix(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn matrix(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Refusal> {
     let matrices = app.look(JSON, move |app, snapshot| {
         app.is_read()?;
         let query = Query::of(&uri);
@@ -45,13 +46,13 @@ pub(super) async fn matrix(State(app): State<Arc<App>>, uri: Uri) -> Result<Resp
 }
 
 /// What is wrong.
-pub(super) async fn findings(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn findings(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Refusal> {
     // Files are judged on the spot: not on a thread that answers.
     let app = Arc::clone(&app);
     let report = tokio::task::spawn_blocking(move || (app.findings)()).await;
     let Ok(Some(report)) = report else {
         let why = "what runs is not judged here, or not yet: with --no-audit, or before everything is read";
-        return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, why));
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     };
     let query = Query::of(&uri);
     let findings = report.all().iter().filter(|one| query.takes(one));
@@ -70,7 +71,7 @@ pub(super) async fn decisions(State(app): State<Arc<App>>) -> Response {
 }
 
 /// The last decisions and each new one, as server-sent events.
-pub(super) async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Response> {
+pub(super) async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
     stream(&app, &headers, |_, line| {
         String::from_utf8_lossy(line).into_owned()
     })
@@ -82,7 +83,7 @@ pub(super) fn stream(
     app: &App,
     headers: &HeaderMap,
     make: impl Fn(&Decision<'_>, &[u8]) -> String + Send + 'static,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let following = place(&app.following)?;
     let known = headers
         .get("last-event-id")
@@ -133,10 +134,10 @@ fn lines(recent: &Recent, known: Option<&str>) -> impl Stream<Item = Line> + Sen
 }
 
 /// One request followed, as `lanekeeper trace -o json` has it.
-pub(super) async fn trace(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn trace(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Refusal> {
     let traced = app.look(JSON, move |app, snapshot| {
         app.is_read()?;
-        let unclear = |why: String| refusal(StatusCode::BAD_REQUEST, &why);
+        let unclear = |why: String| Refusal::new(StatusCode::BAD_REQUEST, why);
         let form = Query::of(&uri).question(gateways(&snapshot.world));
         if let Some(error) = form.error {
             return Err(unclear(error));
@@ -151,9 +152,9 @@ pub(super) async fn trace(State(app): State<Arc<App>>, uri: Uri) -> Result<Respo
 }
 
 /// What is written, in memory.
-fn on_paper(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Vec<u8>, Response> {
+fn on_paper(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<Vec<u8>, Refusal> {
     let mut out = Vec::new();
     let written = write(&mut out);
-    written.map_err(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?;
+    written.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(out)
 }

@@ -10,9 +10,10 @@ use axum::http::header::{
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
-use super::{App, refusal};
+use super::App;
+use super::refusal::Refusal;
 use crate::report::POLICY;
 
 /// Answers only to who means this machine, and tells the browser what it may do with the answer.
@@ -24,11 +25,11 @@ pub(super) async fn guarded(State(app): State<Arc<App>>, request: Request, next:
     let authority = request.uri().authority().map(Authority::as_str);
     if app.is_local && !host.or(authority).is_some_and(is_local_name) {
         let why = "this page is for this machine: call it by localhost or 127.0.0.1";
-        return refusal(StatusCode::MISDIRECTED_REQUEST, why);
+        return Refusal::new(StatusCode::MISDIRECTED_REQUEST, why).into_response();
     }
     if is_from_elsewhere(request.headers()) {
         let why = "a page from elsewhere asks: open this one by itself";
-        return refusal(StatusCode::FORBIDDEN, why);
+        return Refusal::new(StatusCode::FORBIDDEN, why).into_response();
     }
     let mut answer = next.run(request).await;
     let policy = format!("{}; frame-ancestors 'none'", *POLICY);

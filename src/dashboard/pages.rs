@@ -10,7 +10,8 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::query::{OF_FINDINGS, Query, of_question, written};
-use super::{App, Snapshot, api, refusal, typed};
+use super::refusal::Refusal;
+use super::{App, Snapshot, api, typed};
 use crate::audit::{Report, Reported};
 use crate::decisions::Decision;
 use crate::matrix::{Cell, Step};
@@ -39,7 +40,7 @@ const MOST: usize = 200;
 const MOST_CELLS: usize = 1_000;
 
 /// All of it, on one page.
-pub(super) async fn whole(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn whole(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Refusal> {
     let page = app.look(HTML, move |app, snapshot| {
         let query = Query::of(&uri);
         let report = (app.findings)();
@@ -277,7 +278,7 @@ fn trace(snapshot: &Snapshot, query: &Query) -> Markup {
 }
 
 /// Each new decision as a row for the page.
-pub(super) async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Response> {
+pub(super) async fn live(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
     api::stream(&app, &headers, |decision, _| decision_row(decision).into_string())
 }
 
@@ -286,9 +287,9 @@ pub(super) async fn object(
     State(app): State<Arc<App>>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     uri: Uri,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let no_object = || {
-        refusal(
+        Refusal::new(
             StatusCode::NOT_FOUND,
             "an object is at /objects/KIND/NAMESPACE/NAME",
         )
@@ -299,7 +300,7 @@ pub(super) async fn object(
         .find(|known| known.name() == kind)
         .ok_or_else(no_object)?;
     let namespace = if namespace == "-" { "" } else { &namespace };
-    let object = ObjectRef::new(kind, namespace, &*name);
+    let object = ObjectRef::new(kind, namespace, &name);
     let page = app.look(HTML, move |app, snapshot| {
         app.is_read()?;
         let report = (app.findings)();
@@ -358,20 +359,16 @@ fn cells_of(snapshot: &Snapshot, findings: &Findings<'_>, object: &ObjectRef) ->
 }
 
 /// What a rule is about.
-pub(super) async fn rule(path: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn rule(path: Result<Path<String>, PathRejection>) -> Result<Response, Refusal> {
     let rule = path.ok().and_then(|Path(code)| rule::find(&code));
-    let Some(rule) = rule else {
-        return refusal(StatusCode::NOT_FOUND, "no rule has this code or name");
-    };
+    let rule = rule.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no rule has this code or name"))?;
     let title = format!("{} {}", rule.code, rule.name);
     let page_of_rule = rule.page();
     // Its first line is the title.
     let (_, text) = page_of_rule.split_once('\n').unwrap_or_default();
     let body = html! { section { h2 { (title) } pre .mono { (text.trim_start()) } } };
-    typed(
-        HTML,
-        page(&title, "../", &[("../#findings", "Findings")], &body).into_string(),
-    )
+    let page = page(&title, "../", &[("../#findings", "Findings")], &body);
+    Ok(typed(HTML, page.into_string()))
 }
 
 #[cfg(test)]

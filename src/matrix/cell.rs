@@ -301,9 +301,9 @@ fn worst(
     };
     let mut why = described(&forwarded.way, branch);
     if let (Reached::NotTold, Some(header)) = (&reached, header) {
-        why += &match branch.request.header(header) {
-            Some(sent) => format!(", which is sent `{header}: {sent}`"),
-            None => format!(", which is sent no `{header}`"),
+        why = match branch.request.header(header) {
+            Some(sent) => format!("{why}, which is sent `{header}: {sent}`"),
+            None => format!("{why}, which is sent no `{header}`"),
         };
     }
     if is_uniform || rank(&reached) > 5 {

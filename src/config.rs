@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::files::{Exclude, Place, Problem};
+use crate::lane::meant;
 use crate::resource::{LaneGroup, LaneGroupSpec, Meta, Resource};
 use crate::rule::{self, Level};
 use crate::verdict::{ByCode, Levels, SCALERS, SET_APPLIERS, Settings};
@@ -50,6 +51,8 @@ pub struct Config {
     mesh: Mesh,
     /// What `serve` logs on standard error, instead of what `LANEKEEPER_LOG` says: a level (info), and others for parts of
     /// the program (info,lanekeeper=debug).
+    #[serde(deserialize_with = "log_of")]
+    #[schemars(schema_with = "log_schema")]
     log: Option<String>,
 }
 
@@ -136,6 +139,40 @@ impl JsonSchema for RuleLevel {
     }
 }
 
+/// What is logged; YAML 1.1 takes `off` for false here, too.
+fn log_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct Log;
+
+    impl Visitor<'_> for Log {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a level or PART=LEVEL, separated by commas")
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_bool<E: serde::de::Error>(self, is_on: bool) -> Result<Self::Value, E> {
+            if is_on {
+                return Err(E::invalid_value(Unexpected::Bool(is_on), &self));
+            }
+            Ok(Some("off".to_owned()))
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.to_owned()))
+        }
+    }
+
+    deserializer.deserialize_any(Log)
+}
+
+fn log_schema(_: &mut schemars::SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "anyOf": [{ "type": ["string", "null"] }, { "const": false }] })
+}
+
 /// A file that cannot be used; everything in it stays as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -216,7 +253,9 @@ impl Config {
 
     /// The JSON Schema of the file.
     pub fn schema() -> Schema {
-        schema_for!(Self)
+        let mut schema = schema_for!(Self);
+        close(&mut schema);
+        schema
     }
 
     /// What is wrong although it has the right form, each with its field.
@@ -270,9 +309,11 @@ impl Config {
         }
     }
 
-    /// What it says is logged.
+    /// What it says is logged, if it says anything.
     pub fn log(&self) -> Option<&str> {
-        self.log.as_deref()
+        self.log
+            .as_deref()
+            .filter(|text| log_parts(text).next().is_some())
     }
 
     /// What it says of the mesh.
@@ -329,19 +370,46 @@ pub fn find(directory: &Path) -> Option<PathBuf> {
     None
 }
 
+/// What is logged where nothing says otherwise.
+pub const DEFAULT_LOG: &str = "info";
+
 /// What `text` says is logged, as in `info,lanekeeper=debug`.
 pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
-    // What is no level is taken for a part of the program, so a level that is spelt wrong would go unnoticed.
-    let is_known =
-        |part: &str| part.contains(['=', '[']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
-    if let Some(wrong) = text.split(',').map(str::trim).find(|part| !is_known(part)) {
-        return Err(format!(
-            "`{wrong}` is neither a level (error, warn, info, debug, trace, off) nor PART=LEVEL"
-        ));
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    // It tells of every failure that is told here already.
+    const SILENT: &str = "kube_client";
+    let mut parts: Vec<&str> = log_parts(text).collect();
+    for part in &parts {
+        // What is no level is taken for a part of the program, so a level that is spelt wrong would go unnoticed.
+        let is_level = part.parse::<LevelFilter>().is_ok();
+        let near = meant(part, LEVELS.into_iter()).filter(|_| !is_level);
+        if let Some(near) = near {
+            return Err(format!("`{part}` is no level; did you mean `{near}`?"));
+        }
+    }
+    if parts.is_empty() {
+        parts.push(DEFAULT_LOG);
+    }
+    let mut text = parts.join(",");
+    if !text.contains(SILENT) {
+        text = format!("{text},{SILENT}=off");
     }
     EnvFilter::builder()
         .parse(text)
         .map_err(|error| error.to_string())
+}
+
+/// The parts of what is logged; between commas there may be nothing.
+fn log_parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Lets an object have no other keys than those that are named, as the reading does.
+fn close(schema: &mut Schema) {
+    schemars::transform::transform_subschemas(&mut close, schema);
+    if schema.get("properties").is_some() {
+        schema.insert("additionalProperties".to_owned(), false.into());
+    }
 }
 
 /// The levels by code; of two keys that mean a rule, the one that says more counts.
@@ -462,9 +530,15 @@ mod tests {
                 "namespaces: [{names: ['['], rules: {}}]",
                 "1:15: namespaces[0].names: ",
             ),
-            ("log: debgu", "1:1: log: `debgu` is neither a level"),
+            (
+                "log: debgu",
+                "1:1: log: `debgu` is no level; did you mean `debug`?",
+            ),
             ("log: 'info,lanekeeper=loud'", "1:1: log: "),
-            ("log: ''", "1:1: log: `` is neither a level"),
+            (
+                "log: on",
+                "1:6: log: expected a level or PART=LEVEL, separated by commas, found boolean `true`",
+            ),
             ("rules: {LK101: off, LK101: warn}", "1:21: "),
             ("mesh: {}\n---\nmesh: {}\n", "3:1: a second document"),
             ("- a", "1:1: "),
@@ -474,6 +548,71 @@ mod tests {
                 found[0].starts_with(&format!("lanekeeper.yaml:{expected}")),
                 "{text}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_logged_may_be_parts_and_levels_and_nothing_between_commas() {
+        for (text, expected) in [
+            ("warn,", "kube_client=off,warn"),
+            ("", "kube_client=off,info"),
+            (" , ", "kube_client=off,info"),
+            (
+                "lanekeeper::admission",
+                "lanekeeper::admission=trace,kube_client=off",
+            ),
+            ("debug,hyper", "hyper=trace,kube_client=off,debug"),
+            ("debug, hyper=off", "hyper=off,kube_client=off,debug"),
+            ("3", "kube_client=off,info"),
+            ("WARN", "kube_client=off,warn"),
+            ("tracing", "kube_client=off,tracing=trace"),
+            ("kube_client=debug", "kube_client=debug"),
+            ("[request{uid=a}]=debug", "kube_client=off,[request{uid=a}]=debug"),
+        ] {
+            let filter = log_filter(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let parts = |text: &str| -> BTreeSet<String> { text.split(',').map(str::to_owned).collect() };
+            assert_eq!(parts(&filter.to_string()), parts(expected), "{text}");
+        }
+        for text in ["debgu", "info,wran", "hyper=loud", "a=b=c"] {
+            assert!(log_filter(text).is_err(), "{text}");
+        }
+        for (text, expected) in [
+            ("log: off", Some("off")),
+            ("log: false", Some("off")),
+            ("log: 'off'", Some("off")),
+            ("log: ''", None),
+            ("log: ','", None),
+            ("log:", None),
+            ("log: debug,", Some("debug,")),
+        ] {
+            assert_eq!(config(text).log(), expected, "{text}");
+        }
+    }
+
+    /// What the schema refuses and what the reading refuses is the same.
+    #[test]
+    fn the_schema_has_every_key() {
+        let schema = serde_json::to_value(Config::schema()).unwrap();
+        let schema = jsonschema::validator_for(&schema).unwrap();
+        for (text, is_right) in [
+            ("{}", true),
+            ("rules: {LK104: off}\nlog: off\nmesh: {multiCluster: true}", true),
+            (
+                "laneGroups: [{name: cars, namespace: shop, spec: {header: bu, workloads: {}, lanes: [a], defaultLane: a}}]",
+                true,
+            ),
+            ("rulez: {}", false),
+            ("mesh: {clusterDomian: x}", false),
+            ("namespaces: [{names: [a], rules: {}, level: warn}]", false),
+            (
+                "laneGroups: [{name: cars, namespace: shop, spec: {header: bu, workloads: {}, lanes: [a], defaultLane: a, entry: {header: b, gateway: [x]}}}]",
+                false,
+            ),
+            ("log: on", false),
+        ] {
+            let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+            assert_eq!(schema.is_valid(&value), is_right, "{text}");
+            assert_eq!(Config::of(FILE, text.as_bytes()).is_ok(), is_right, "{text}");
         }
     }
 

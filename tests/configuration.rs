@@ -240,7 +240,7 @@ fn serve_logs_more_or_less_as_the_file_says_without_a_restart() {
         server
             .logged()
             .iter()
-            .any(|line| line.contains("`debgu` is neither a level"))
+            .any(|line| line.contains("`debgu` is no level"))
     });
     assert!(debugs());
     write("");

@@ -7,13 +7,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use crate::config::log_filter;
+use crate::config::{DEFAULT_LOG, log_filter};
 
 /// The variable that says what is logged from the start on.
 const VARIABLE: &str = "LANEKEEPER_LOG";
-
-/// What is logged where nothing says otherwise.
-const DEFAULT: &str = "info,kube_client=off";
 
 /// The log, whose filter can be changed.
 #[derive(Clone)]
@@ -26,11 +23,14 @@ pub(super) struct Log {
 impl Log {
     /// Begins to log.
     pub(super) fn start() -> Self {
-        let asked = env::var(VARIABLE).ok().map(|asked| (log_filter(&asked), asked));
-        let (filter, start, wrong) = match asked {
-            Some((Ok(filter), asked)) => (filter, asked, None),
-            Some((Err(error), _)) => (EnvFilter::new(DEFAULT), DEFAULT.to_owned(), Some(error)),
-            None => (EnvFilter::new(DEFAULT), DEFAULT.to_owned(), None),
+        let asked = env::var(VARIABLE).unwrap_or_default();
+        let (filter, start, wrong) = match log_filter(&asked) {
+            Ok(filter) => (filter, asked, None),
+            Err(error) => (
+                log_filter(DEFAULT_LOG).unwrap_or_default(),
+                DEFAULT_LOG.to_owned(),
+                Some(error),
+            ),
         };
         let (layer, filter) = reload::Layer::new(filter);
         let lines = fmt::layer().with_writer(io::stderr);
@@ -41,7 +41,7 @@ impl Log {
         };
         tracing_subscriber::registry().with(layer).with(lines).init();
         if let Some(error) = wrong {
-            tracing::warn!("{VARIABLE} cannot be used, and `{DEFAULT}` counts: {error}");
+            tracing::warn!("{VARIABLE} cannot be used, and `{DEFAULT_LOG}` counts: {error}");
         }
         Self { filter, start }
     }

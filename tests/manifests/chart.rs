@@ -167,13 +167,14 @@ fn it_is_of_the_version_of_the_program() {
 }
 
 /// Everything that can be told, at once.
-const ALL: [&str; 24] = [
+const ALL: [&str; 25] = [
     "replicas=1",
     "image.repository=registry.example/lanekeeper",
     "image.tag=next",
     "image.pullSecrets={registry}",
-    "certificates.selfMade.authorityLife=30d",
-    "certificates.selfMade.certificateLife=12h",
+    "certificates.selfMade.authorityLife=4w2d",
+    "certificates.selfMade.certificateLife=12h30m",
+    "clientCA.secretName=of-the-api-server",
     "webhooks.failurePolicy.protect=Ignore",
     "webhooks.timeoutSeconds=9",
     "istio.rootNamespace=mesh",
@@ -233,10 +234,11 @@ fn what_it_is_told_arrives() {
         [
             "serve",
             "--ca-secret=guard-lanekeeper-ca",
-            "--ca-life=30d",
-            "--leaf-life=12h",
+            "--ca-life=4w2d",
+            "--leaf-life=12h30m",
             "--service=guard-lanekeeper",
             "--webhooks=guard-lanekeeper",
+            "--client-ca=/etc/lanekeeper/client-ca/ca.crt",
             "--root-namespace=mesh",
             "--cluster-domain=cars.example",
             "--config=/etc/lanekeeper/config/lanekeeper.yaml",
@@ -268,13 +270,7 @@ fn what_it_is_told_arrives() {
     assert_eq!(pod["terminationGracePeriodSeconds"], 40);
     assert_eq!(pod["nodeSelector"], json!({"pool": "system"}));
     assert_eq!(pod["tolerations"], json!([{"operator": "Exists"}]));
-    assert_eq!(
-        pod["volumes"],
-        json!([{"name": "configuration", "configMap": {"name": name}}, {"name": "audit-log", "emptyDir": {}}])
-    );
-    let mounts = container["volumeMounts"].as_array().unwrap().iter();
-    let mounted: Vec<&str> = mounts.map(|mount| mount["mountPath"].as_str().unwrap()).collect();
-    assert_eq!(mounted, ["/etc/lanekeeper/config", "/var/log/lanekeeper"]);
+    assert_mounts(pod);
     let configuration = &objects[&format!("ConfigMap own {name}")]["data"]["lanekeeper.yaml"];
     assert_eq!(configuration, "rules:\n  LK104: deny\n");
 
@@ -319,6 +315,28 @@ fn what_it_is_told_arrives() {
     assert_eq!(rules[3]["resourceNames"], json!(["lanekeeper"]));
     let rules = &objects[&format!("ClusterRole  {name}")]["rules"];
     assert_eq!(rules[1]["resourceNames"], json!([name]));
+}
+
+/// What `ALL` says is mounted.
+fn assert_mounts(pod: &Value) {
+    assert_eq!(
+        pod["volumes"],
+        json!([
+            {"name": "client-ca", "secret": {"secretName": "of-the-api-server", "defaultMode": 0o440}},
+            {"name": "configuration", "configMap": {"name": "guard-lanekeeper"}},
+            {"name": "audit-log", "emptyDir": {}},
+        ])
+    );
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap().iter();
+    let mounted: Vec<&str> = mounts.map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+    assert_eq!(
+        mounted,
+        [
+            "/etc/lanekeeper/client-ca",
+            "/etc/lanekeeper/config",
+            "/var/log/lanekeeper"
+        ]
+    );
 }
 
 #[test]
@@ -377,11 +395,131 @@ fn what_cannot_be_meant_is_refused() {
         ("multiCluster=sometimes", "multiCluster"),
         ("setAppliers=alice", "setAppliers"),
         ("configuration.rules.LK104=fatal", "LK104"),
+        ("configuration.rulez.LK104=deny", "rulez"),
+        ("configuration.mesh.clusterDomian=cars.example", "clusterDomian"),
+        ("certificates.selfMade.authorityLife=1x", "authorityLife"),
+        ("certificates.selfMade.authorityLife=5m1h", "authorityLife"),
+        ("certificates.selfMade.certificateLife=0h", "certificateLife"),
+        ("auditLog.file=..", "file"),
+        (
+            "auditLog.volume.hostPath.path=/log,auditLog.volume.emptyDir.medium=Memory",
+            "volume",
+        ),
+        ("fullnameOverride=2nd", "fullnameOverride"),
         ("podLabels.team=1", "team"),
+        ("podLabels.app\\.kubernetes\\.io/name=other", "podLabels"),
+        (
+            "topologySpreadConstraints[0].labelSelector.matchLabels.app=other",
+            "labelSelector",
+        ),
+        ("podDisruptionBudget=null", "podDisruptionBudget"),
+        ("networkPolicy=null", "networkPolicy"),
+        ("certificates.selfMade=null", "selfMade"),
+        ("webhooks.failurePolicy.enforce=null", "enforce"),
     ] {
         let set = format!("--set={value}");
         let said = template_as("lanekeeper", "lanekeeper-system", &[&set]).expect_err(value);
         assert!(said.contains(named) && said.contains("schema"), "{value}: {said}");
+    }
+}
+
+/// Helm merges a volume of one's own with that of the chart.
+#[test]
+fn the_volume_of_the_decision_log_can_be_another_one() {
+    let claimed = template(&[
+        "--set=auditLog.file=decisions.jsonl",
+        "--set=auditLog.volume.persistentVolumeClaim.claimName=decisions",
+    ]);
+    let pod = &claimed["Deployment lanekeeper-system lanekeeper"]["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["volumes"],
+        json!([{"name": "audit-log", "persistentVolumeClaim": {"claimName": "decisions"}}])
+    );
+}
+
+#[test]
+fn names_that_yaml_takes_for_something_else_stay_names() {
+    let strange = [
+        "--set-string=fullnameOverride=true",
+        "--set-string=priorityClassName=true",
+        "--set-string=image.pullSecrets={1}",
+        "--set-string=clientCA.secretName=2",
+        "--set-string=istio.rootNamespace=0",
+    ];
+    let mut shown = objects(&template_as("no", "123", &strange).unwrap());
+    let mut plain = objects(
+        &template_as(
+            "no",
+            "own",
+            &[
+                "--set=fullnameOverride=guard",
+                "--set=priorityClassName=high",
+                "--set=image.pullSecrets={registry}",
+                "--set=clientCA.secretName=api-server",
+                "--set=istio.rootNamespace=mesh",
+            ],
+        )
+        .unwrap(),
+    );
+    let deployment = shown.remove("Deployment 123 true").unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["priorityClassName"], "true");
+    assert_eq!(pod["imagePullSecrets"], json!([{"name": "1"}]));
+    assert_eq!(pod["serviceAccountName"], "true");
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "2");
+    plain.remove("Deployment own guard").unwrap();
+    // Whatever is a text under ordinary names is one under these.
+    let texts = |objects: &Objects| -> usize {
+        fn count(value: &Value) -> usize {
+            match value {
+                Value::String(_) => 1,
+                Value::Array(items) => items.iter().map(count).sum(),
+                Value::Object(fields) => fields.values().map(count).sum(),
+                _ => 0,
+            }
+        }
+        objects.values().map(count).sum()
+    };
+    assert_eq!(texts(&shown), texts(&plain));
+}
+
+#[test]
+fn a_name_that_no_service_can_have_is_refused() {
+    for release in ["2nd", "lk.v2"] {
+        let said = template_as(release, "lanekeeper-system", &[]).expect_err(release);
+        assert!(said.contains("fullnameOverride"), "{release}: {said}");
+        template_as(release, "lanekeeper-system", &["--set=fullnameOverride=lk-v2"]).unwrap();
+    }
+    let long = format!("--set=fullnameOverride={}", "x".repeat(49));
+    template_as("lanekeeper", "lanekeeper-system", &[&long]).expect_err("it is too long");
+    let said = template_as(
+        "lanekeeper",
+        "lanekeeper-system",
+        &[&long, "--skip-schema-validation"],
+    )
+    .expect_err("it is too long");
+    assert!(said.contains("at most 48"), "{said}");
+}
+
+#[test]
+fn a_disruption_budget_that_lets_no_node_be_drained_is_refused() {
+    for (replicas, least, is_taken) in [
+        (1, "1", true),
+        (2, "1", true),
+        (2, "2", false),
+        (3, "4", false),
+        (2, "50%", true),
+        (2, "51%", false),
+        (3, "66%", true),
+        (3, "67%", false),
+        (4, "100%", false),
+    ] {
+        let set = format!("--set=replicas={replicas},podDisruptionBudget.minAvailable={least}");
+        let made = template_as("lanekeeper", "lanekeeper-system", &[&set]);
+        assert_eq!(made.is_ok(), is_taken, "{set}: {made:?}");
+        if let Err(said) = made {
+            assert!(said.contains("lets no node be drained"), "{set}: {said}");
+        }
     }
 }
 

@@ -1,26 +1,29 @@
-{{/* The name of all objects. */}}
+{{/* The name of all objects. It is a Service's, too, which takes less than a release: a label of DNS with a letter first. */}}
 {{- define "lanekeeper.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 48 | trimSuffix "-" -}}
+{{- $name := .Values.fullnameOverride -}}
+{{- if not $name -}}
+{{- $name = .Release.Name -}}
+{{- if not (contains .Chart.Name $name) -}}{{- $name = printf "%s-%s" $name .Chart.Name -}}{{- end -}}
+{{- $name = $name | trunc 48 | trimSuffix "-" -}}
 {{- end -}}
+{{- if or (gt (len $name) 48) (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- fail (printf "%q cannot be the name of a Service: give another one as fullnameOverride, of at most 48 small letters, digits and dashes, with a letter first" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* The labels by which the pods are known. They are those of manifests/base, because a Deployment's selector never changes: the
 chart can take over what was applied from there. */}}
 {{- define "lanekeeper.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
 {{- end -}}
 
 {{- define "lanekeeper.labels" -}}
 {{ include "lanekeeper.selectorLabels" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
 
 {{/* The Secret with the certificate of the modes certManager and secret. */}}
@@ -57,6 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{- $args = append $args "--tls-cert-dir=/etc/lanekeeper/tls" -}}
 {{- end -}}
+{{- if .Values.clientCA.secretName -}}{{- $args = append $args "--client-ca=/etc/lanekeeper/client-ca/ca.crt" -}}{{- end -}}
 {{- if ne .Values.istio.rootNamespace "istio-system" -}}{{- $args = append $args (printf "--root-namespace=%s" .Values.istio.rootNamespace) -}}{{- end -}}
 {{- with .Values.clusterDomain -}}{{- $args = append $args (printf "--cluster-domain=%s" .) -}}{{- end -}}
 {{- if .Values.configuration -}}{{- $args = append $args "--config=/etc/lanekeeper/config/lanekeeper.yaml" -}}{{- end -}}

@@ -194,10 +194,12 @@ fn serve_follows_the_file_without_a_restart_and_a_bad_one_is_counted_and_keeps_t
     eventually("the rule refuses again", || submit(&server, at).code == Some(1));
 
     assert!(server.metrics().contains("lanekeeper_config_errors_total 0"));
+    assert!(server.metrics().contains("lanekeeper_config_usable 1"));
     write("rules: {LK105: of}\n");
     eventually("the bad file is counted", || {
         server.metrics().contains("lanekeeper_config_errors_total 1")
     });
+    assert!(server.metrics().contains("lanekeeper_config_usable 0"));
     submit(&server, at).ends_with(1);
 
     write("rules: {LK105: off}\n");
@@ -205,6 +207,7 @@ fn serve_follows_the_file_without_a_restart_and_a_bad_one_is_counted_and_keeps_t
         submit(&server, at).code == Some(0)
     });
     assert!(server.metrics().contains("lanekeeper_config_errors_total 1"));
+    assert!(server.metrics().contains("lanekeeper_config_usable 1"));
 }
 
 #[test]

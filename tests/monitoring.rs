@@ -43,6 +43,20 @@ fn each_alert_fires_when_it_should_and_not_otherwise() {
     promtool(folder.path(), &["test", "rules", "alerts.yaml"], "");
 }
 
+/// Prometheus takes a Service's name for the job unless it is told otherwise, and a Helm release gives it another one.
+#[test]
+fn the_job_of_the_alerts_is_that_of_a_service_of_any_name() {
+    let manifest = |file: &str| -> serde_json::Value {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(file);
+        serde_saphyr::from_str(&fs::read_to_string(path).expect("a manifest")).expect("YAML")
+    };
+    let monitor = manifest("monitoring/service-monitor.yaml");
+    let label = monitor["spec"]["jobLabel"].as_str().expect("a label for the job");
+    let service = manifest("base/service.yaml");
+    assert_eq!(service["metadata"]["labels"][label], "lanekeeper");
+    assert_eq!(monitor["spec"]["selector"]["matchLabels"][label], "lanekeeper");
+}
+
 #[test]
 fn each_query_of_the_dashboard_can_be_read() {
     let queries = dashboard_queries();

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use self::dashboard::DashboardArgs;
 use self::log::Log;
-use self::reload::{Content, errors_counter, follow};
+use self::reload::{Content, follow};
 use self::size::Size;
 use super::{CLEAN, cluster::Access, configuration::Configuration, write_whole};
 use crate::admission::{Engine, Judge as _};
@@ -263,9 +263,9 @@ async fn serve_until_stopped(args: &Args, log: Log) -> anyhow::Result<()> {
     });
     engine.confirmations().register(&mut server.registry);
     if let Some(content) = content {
-        let errors = errors_counter(&mut server.registry);
+        let metrics = reload::Metrics::new(&mut server.registry);
         let (args, engine) = (args.clone(), Arc::clone(&engine));
-        tokio::spawn(follow(content, errors, move |config| {
+        tokio::spawn(follow(content, metrics, move |config| {
             engine.configure(args.settings(config));
             log.says(config.log());
         }));

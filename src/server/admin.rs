@@ -75,8 +75,12 @@ async fn metrics<J: Judge>(State(app): State<Arc<App<J>>>, headers: HeaderMap) -
     } else {
         (Format::Text, TEXT)
     };
-    let expiry = app.certificates.seconds_left(SystemTime::now());
-    match app.metrics.encode(format, app.judge.index(), expiry) {
+    let certificates = &app.certificates;
+    let certificate = (
+        certificates.seconds_left(SystemTime::now()),
+        certificates.seconds_of_life(),
+    );
+    match app.metrics.encode(format, app.judge.index(), certificate) {
         Ok(text) => ([(CONTENT_TYPE, media_type)], text).into_response(),
         Err(error) => Refusal::Metrics(error.to_string()).into_response(),
     }

@@ -367,11 +367,20 @@ impl Certificates {
     /// How many seconds the certificate in use is still valid at `now`; negative once it has expired.
     pub(super) fn seconds_left(&self, now: SystemTime) -> i64 {
         let until = self.in_use.lock().validity.until;
-        let seconds = |distance: Duration| i64::try_from(distance.as_secs()).unwrap_or(i64::MAX);
         match until.duration_since(now) {
             Ok(left) => seconds(left),
             Err(past) => -seconds(past.duration()),
         }
+    }
+
+    /// For how many seconds the certificate in use is valid in all.
+    pub(super) fn seconds_of_life(&self) -> i64 {
+        let in_use = self.in_use.lock();
+        let Validity { from, until } = in_use.validity;
+        // What is made here is valid a while before it is made.
+        let is_own = in_use.material.authority.is_some();
+        let from = if is_own { in_use.validity.made() } else { from };
+        seconds(until.duration_since(from).unwrap_or_default())
     }
 
     /// The directories in which files are that it is made of.
@@ -437,6 +446,10 @@ impl Certificates {
         in_use.validity = validity;
         Ok(Refresh::Replaced)
     }
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn read(path: &Path, hint: &'static str) -> Result<Vec<u8>, CertificateError> {

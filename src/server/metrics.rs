@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use super::Webhook;
-use crate::{admission::Record, resource::Kind, version};
+use crate::{admission::Record, resource::Kind, verdict::Mode, version};
 
 /// The bounds of the duration's buckets, in seconds.
 const SECONDS: [f64; 13] = [
@@ -49,6 +49,33 @@ pub(super) enum Unjudged {
     Unlogged,
 }
 
+impl Unjudged {
+    const ALL: [Self; 5] = [
+        Self::Unreadable,
+        Self::Rejected,
+        Self::Shed,
+        Self::Panicked,
+        Self::Unlogged,
+    ];
+
+    /// What the metric has of it.
+    fn labels(self, webhook: Webhook) -> RequestLabels {
+        let decision = match self {
+            Self::Unreadable => "unreadable",
+            Self::Rejected => "rejected",
+            Self::Shed => "shed",
+            Self::Panicked => "panic",
+            Self::Unlogged => "unlogged",
+        };
+        RequestLabels {
+            webhook: webhook.name(),
+            kind: "unknown",
+            operation: "unknown",
+            decision,
+        }
+    }
+}
+
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
@@ -67,6 +94,7 @@ pub(super) struct Metrics {
     index_objects: Family<KindLabels, Gauge<u64, AtomicU64>>,
     index_version: Gauge<u64, AtomicU64>,
     certificate_expiry: Gauge,
+    certificate_life: Gauge,
     pub(super) panics: Counter,
     pub(super) audit_log_errors: Counter,
     pub(super) certificate_errors: Counter,
@@ -83,10 +111,17 @@ impl Metrics {
             index_objects: Family::default(),
             index_version: Gauge::default(),
             certificate_expiry: Gauge::default(),
+            certificate_life: Gauge::default(),
             panics: Counter::default(),
             audit_log_errors: Counter::default(),
             certificate_errors: Counter::default(),
         };
+        // A rate needs a count of nothing before the first one.
+        for webhook in [Webhook::Validate(Mode::Enforce), Webhook::Mutate(Mode::Enforce)] {
+            for why in Unjudged::ALL {
+                drop(metrics.requests.get_or_create(&why.labels(webhook)));
+            }
+        }
         // The encoder ends the name of a counter with `_total`.
         let registry = metrics.registry.sub_registry_with_prefix("lanekeeper");
         let build = [("version", version::VERSION), ("commit", version::COMMIT)];
@@ -133,6 +168,12 @@ impl Metrics {
             Unit::Seconds,
             metrics.certificate_expiry.clone(),
         );
+        registry.register_with_unit(
+            "certificate_life",
+            "Seconds for which the certificate in use was valid when it was made",
+            Unit::Seconds,
+            metrics.certificate_life.clone(),
+        );
         registry.register(
             "index_objects",
             "Objects in the index, by kind",
@@ -176,20 +217,7 @@ impl Metrics {
 
     /// Counts a request of which nothing is known but how it ended.
     pub(super) fn unjudged(&self, why: Unjudged, webhook: Webhook) {
-        let decision = match why {
-            Unjudged::Unreadable => "unreadable",
-            Unjudged::Rejected => "rejected",
-            Unjudged::Shed => "shed",
-            Unjudged::Panicked => "panic",
-            Unjudged::Unlogged => "unlogged",
-        };
-        let labels = RequestLabels {
-            webhook: webhook.name(),
-            kind: "unknown",
-            operation: "unknown",
-            decision,
-        };
-        self.requests.get_or_create(&labels).inc();
+        self.requests.get_or_create(&why.labels(webhook)).inc();
     }
 
     /// The metrics as text; those of the index and the certificate are of this moment.
@@ -197,9 +225,10 @@ impl Metrics {
         &self,
         format: Format,
         (objects, version): (Vec<(Kind, usize)>, u64),
-        certificate_expiry: i64,
+        (certificate_expiry, certificate_life): (i64, i64),
     ) -> Result<String, fmt::Error> {
         self.certificate_expiry.set(certificate_expiry);
+        self.certificate_life.set(certificate_life);
         for (kind, count) in objects {
             let gauge = self
                 .index_objects

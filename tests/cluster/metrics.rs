@@ -10,7 +10,15 @@ use crate::run;
 use crate::serving::{NAMESPACE, Serve, example, plane};
 
 /// What Prometheus and the kubelet add, or have themselves.
-const OF_TARGETS: [&str; 6] = ["pod", "job", "namespace", "container", "le", "instance"];
+const OF_TARGETS: [&str; 7] = [
+    "cluster",
+    "pod",
+    "job",
+    "namespace",
+    "container",
+    "le",
+    "instance",
+];
 
 /// The label names of each metric on a page.
 fn labels_of(page: &str) -> BTreeMap<String, BTreeSet<String>> {

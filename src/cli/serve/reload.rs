@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::config::{Config, ConfigError};
@@ -46,26 +47,42 @@ impl Content {
     }
 }
 
-/// Counts the readings of a changed configuration that cannot be used.
-pub(super) fn errors_counter(registry: &mut Registry) -> Counter {
-    let errors = Counter::default();
-    // The encoder ends the name of a counter with `_total`.
-    registry.sub_registry_with_prefix("lanekeeper").register(
-        "config_errors",
-        "Changes of the configuration file that cannot be used; what it said before stays in force",
-        errors.clone(),
-    );
-    errors
+/// What can be told of the file.
+pub(super) struct Metrics {
+    errors: Counter,
+    is_usable: Gauge,
+}
+
+impl Metrics {
+    /// Of a file that can be used.
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let (errors, is_usable) = (Counter::default(), Gauge::default());
+        is_usable.set(1);
+        let registry = registry.sub_registry_with_prefix("lanekeeper");
+        // The encoder ends the name of a counter with `_total`.
+        registry.register(
+            "config_errors",
+            "Changes of the configuration file that cannot be used; what it said before stays in force",
+            errors.clone(),
+        );
+        registry.register(
+            "config_usable",
+            "Whether the configuration file can be used as it is (1) or what it said before is in force (0)",
+            is_usable.clone(),
+        );
+        Self { errors, is_usable }
+    }
 }
 
 /// Looks at the file from time to time, for as long as the program runs, and hands over what it says when that is new.
-pub(super) async fn follow(mut content: Content, errors: Counter, apply: impl Fn(&Config)) {
+pub(super) async fn follow(mut content: Content, metrics: Metrics, apply: impl Fn(&Config)) {
     loop {
         tokio::time::sleep(EVERY).await;
         let mesh = content.config.mesh();
         match content.refresh() {
             None => {}
             Some(Ok(())) => {
+                metrics.is_usable.set(1);
                 apply(&content.config);
                 tracing::info!(file = %content.file.display(), "the configuration has changed and is in force");
                 if content.config.mesh() != mesh {
@@ -75,7 +92,8 @@ pub(super) async fn follow(mut content: Content, errors: Counter, apply: impl Fn
                 }
             }
             Some(Err(error)) => {
-                errors.inc();
+                metrics.errors.inc();
+                metrics.is_usable.set(0);
                 tracing::error!(
                     "the configuration has changed and cannot be used, the one before stays: {error}"
                 );

@@ -56,6 +56,24 @@ async fn readiness_gives_a_line_for_each_reason() {
     );
 }
 
+/// An increase is seen from the second value on only.
+#[tokio::test]
+async fn what_may_go_wrong_with_a_request_is_counted_from_nothing_on() {
+    let body = Routes::new().openmetrics().await.body;
+    for webhook in ["validate", "mutate"] {
+        for decision in ["unreadable", "rejected", "shed", "panic", "unlogged"] {
+            let line = format!(
+                "lanekeeper_admission_requests_total{{webhook=\"{webhook}\",kind=\"unknown\",operation=\"unknown\",\
+                 decision=\"{decision}\"}} 0"
+            );
+            assert!(
+                body.lines().any(|found| found == line),
+                "no line `{line}` in:\n{body}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn metrics_count_each_request_by_what_came_of_it() {
     let routes = Routes::new();

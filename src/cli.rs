@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+use crate::text::plain;
 use crate::version;
 
 /// Nothing was found.
@@ -215,5 +216,5 @@ fn exit_code(fails: bool, is_found: bool) -> u8 {
 fn complain(message: &str) {
     use io::Write as _;
     // There is nowhere else to say it.
-    let _ = writeln!(io::stderr(), "lanekeeper: {message}");
+    let _ = writeln!(io::stderr(), "lanekeeper: {}", plain(message));
 }

@@ -37,6 +37,7 @@ pub mod server;
 mod shares;
 pub mod status;
 pub mod symbol;
+mod text;
 pub mod trace;
 pub mod verdict;
 pub mod version;

@@ -32,6 +32,7 @@ pub use trace::{Placing, write_trace_json, write_trace_text};
 use crate::files::{Place, Problem};
 use crate::resource::ObjectRef;
 use crate::rule::{Evidence, Finding, Level, Tally};
+use crate::text::{one_line, plain};
 
 /// A finding with its level on this occasion and its place.
 #[derive(Debug, Clone)]
@@ -143,18 +144,4 @@ fn field_of(object: &ObjectRef, path: &str) -> String {
     } else {
         format!("{object}, {path}")
     }
-}
-
-/// Text from a file must not move the cursor of a terminal, nor turn the order of its letters.
-fn plain(text: &str) -> String {
-    let is_turning = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');
-    let keep = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || is_turning(c));
-    text.chars()
-        .map(|c| if keep(c) { c } else { '\u{fffd}' })
-        .collect()
-}
-
-/// The text in one line.
-fn one_line(text: &str) -> String {
-    plain(text).replace(['\n', '\t'], " ")
 }

@@ -15,6 +15,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -433,6 +435,63 @@ fn what_is_hostile_in_a_name_does_not_reach_the_terminal() {
     assert!(run.stdout.contains("\\u001b[2J"), "{}", run.stdout);
     let summary = of_text(log.as_bytes(), &["--summary", "-o", "json"]).ends_with(0);
     assert!(!summary.stdout.contains('\u{1b}'), "{}", summary.stdout);
+}
+
+#[test]
+fn hostile_text_reaches_neither_the_terminal_of_submit_nor_ends_a_line_of_a_log() {
+    let world = "{apiVersion: v1, kind: Service, metadata: {name: cart}, spec: {selector: {app: cart}, ports: [{port: 80}]}}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: cart}, spec: {template: {metadata: {labels: {app: cart}}}}}
+---
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: cart}, spec: {host: cart}}
+";
+    let evil = r"a\e[2J\a\r\nb\u202Ec\x9B";
+    let route = format!(
+        "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: \"{evil}\"}}, \
+         spec: {{hosts: [cart], http: [{{route: [{{destination: {{host: cart, subset: \"{evil}\"}}}}]}}]}}}}"
+    );
+    let folder = folder(&[("world.yaml", world), ("evil.yaml", &route)]);
+    let at = folder.path();
+    let evil = at.join("evil.yaml").display().to_string();
+    let is_hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    for (mode, code) in [("enforce", 1), ("warn", 0)] {
+        // What the log does not take goes to the program's own.
+        for log in ["decisions.jsonl", "/dev/full"] {
+            let server = Server::start(at, &["--manifests=world.yaml", "--audit-log", log]);
+            server.logged();
+            let run = server.submit(&["--mode", mode, &evil]).ends_with(code);
+            for said in [&run.stdout, &run.stderr] {
+                assert!(!said.contains(is_hostile), "{said:?}");
+            }
+            let told = format!("{}{}", run.stdout, run.stderr);
+            assert!(told.contains("LK103") && told.contains("[2J"), "{told}");
+            let lines = if log == "/dev/full" {
+                await_lines(&server)
+            } else {
+                let text = fs::read_to_string(at.join(log)).expect("the log");
+                text.lines().map(str::to_owned).collect()
+            };
+            let about: Vec<&String> = lines.iter().filter(|line| line.contains("LK103")).collect();
+            assert!(!about.is_empty(), "{lines:?}");
+            for line in lines {
+                assert!(!line.contains(|c: char| c.is_ascii_control()), "{line:?}");
+                serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            }
+        }
+    }
+}
+
+/// What a server has logged, once a decision is in it.
+fn await_lines(server: &Server) -> Vec<String> {
+    let mut lines = Vec::new();
+    for _ in 0..100 {
+        lines.extend(server.logged());
+        if lines.iter().any(|line| line.contains("LK103")) {
+            return lines;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("no decision in {lines:?}");
 }
 
 #[test]

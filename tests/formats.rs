@@ -260,6 +260,70 @@ deny[LK103 unknown-subset]: no such subset
     assert_eq!(case.and_then(|case| case.attribute("file")), None, "{junit}");
 }
 
+/// A route to a subset whose name clears the screen, rings, ends the line and turns the text round.
+const HOSTILE: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec:
+  selector: {app: cart}
+  ports: [{name: http, port: 80}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop}
+spec:
+  hosts: [cart]
+  http:
+  - route: [{destination: {host: cart, subset: "a\e[2J\a\r\n::b]]>\u202E\x9Bc"}}]
+"#;
+
+#[test]
+fn hostile_text_is_replaced_or_escaped_in_every_format() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.yaml"), HOSTILE).expect("the folder can be written");
+    let of = |format: &str| check(folder.path(), format, &["a.yaml"]);
+    for format in ["text", "oneline", "github", "junit"] {
+        let printed = of(format);
+        assert!(
+            printed.contains("LK103") && printed.contains("[2J"),
+            "{format}: {printed}"
+        );
+        // XML is no terminal's, and may end a line in both ways.
+        let is_hostile = |c: char| {
+            (c.is_control() && c != '\n' && (c != '\r' || format != "junit"))
+                || (c == '\u{202e}' && format != "junit")
+        };
+        assert!(!printed.contains(is_hostile), "{format}: {printed:?}");
+    }
+    for format in ["oneline", "github"] {
+        let printed = of(format);
+        let lines = printed.lines().filter(|line| line.contains("LK103"));
+        assert!(
+            lines.count() == 1 && !printed.contains("\n::b"),
+            "{format}: {printed}"
+        );
+    }
+    let junit = of("junit");
+    let document = roxmltree::Document::parse(&junit).expect("XML");
+    assert!(
+        document.descendants().any(|node| node
+            .attribute("message")
+            .is_some_and(|text| text.contains("::b]]>"))),
+        "{junit}"
+    );
+    for format in ["json", "sarif"] {
+        let printed = of(format);
+        assert!(
+            !printed.contains(|c: char| c.is_ascii_control() && c != '\n'),
+            "{printed:?}"
+        );
+        let text = parsed(&printed).to_string();
+        let as_it_was = json!("a\u{1b}[2J\u{7}\r\n::b]]>\u{202e}\u{9b}c").to_string();
+        assert!(text.contains(as_it_was.trim_matches('"')), "{format}: {text}");
+    }
+}
+
 #[test]
 fn json_is_valid_by_its_schema_which_knows_every_field() {
     let mut schema = schema("docs/schema/check.json");

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::rule::Finding;
+use crate::text::one_line;
 
 /// What the API server takes of one warning, in characters.
 const LONGEST_WARNING: usize = 256;
@@ -84,7 +85,7 @@ impl Response {
         }
         let object = findings.first().map(|finding| &finding.object);
         let details = Details {
-            name: object.map(|object| object.name.to_string()).unwrap_or_default(),
+            name: object.map(|object| one_line(&object.name)).unwrap_or_default(),
             group: object
                 .map(|object| object.kind.group().to_owned())
                 .unwrap_or_default(),
@@ -96,7 +97,7 @@ impl Response {
                 .map(|finding| Cause {
                     reason: finding.code,
                     message: one_line(&finding.to_string()),
-                    field: finding.path.clone(),
+                    field: one_line(&finding.path),
                 })
                 .collect(),
         };
@@ -116,21 +117,23 @@ impl Response {
 
     /// The object cannot be read as one of its kind.
     pub(super) fn invalid(uid: &str, kind: &str, name: &str, group: &str, error: &str) -> Self {
+        let [kind, name, group, error] = [kind, name, group, error].map(one_line);
         let field = error.split(": ").next().unwrap_or_default().to_owned();
+        let message = format!("{kind} {name} cannot be read: {error}");
         let cause = Cause {
             reason: "FieldValueInvalid",
-            message: one_line(error),
+            message: error,
             field,
         };
         let status = Status {
             status: "Failure",
-            message: format!("{kind} {name} cannot be read: {}", one_line(error)),
+            message,
             reason: "Invalid",
             code: 422,
             details: Details {
-                name: name.to_owned(),
-                group: group.to_owned(),
-                kind: kind.to_owned(),
+                name,
+                group,
+                kind,
                 causes: vec![cause],
             },
         };
@@ -199,13 +202,6 @@ pub(super) fn warning(finding: &Finding) -> String {
     format!("[{code}] {object} {path}: {help}: {message}")
 }
 
-/// Nothing in the text can end the line or hide in it: header values and lane names come from anywhere.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
 fn shortened(text: &str) -> String {
     if text.chars().count() <= LONGEST_WARNING {
         return text.to_owned();
@@ -255,10 +251,34 @@ mod tests {
         );
     }
 
+    /// What must not get into kubectl's terminal, and how it arrives there.
+    const HOSTILE: (&str, &str) = (
+        "a\nb\r\u{1b}[31mc\u{9b}\u{202e}d",
+        "a b\u{fffd}\u{fffd}[31mc\u{fffd}\u{fffd}d",
+    );
+
     #[test]
-    fn control_characters_cannot_end_a_line() {
+    fn what_is_hostile_in_a_name_does_not_reach_kubectl() {
+        let (hostile, shown) = HOSTILE;
         let mut response = Response::allow("u");
-        response.warn(["a\nb\r\u{1b}[31mc".to_owned()]);
-        assert_eq!(response.warnings, ["a b  [31mc"]);
+        response.warn([hostile.to_owned()]);
+        assert_eq!(response.warnings, [shown]);
+
+        let rule = crate::rule::find("LK103").unwrap();
+        let object = crate::resource::ObjectRef::new(crate::resource::Kind::VirtualService, "cars", hostile);
+        let finding = Finding::new(rule, object, hostile.to_owned());
+        let denial = Response::deny("u", &[finding]);
+        let invalid = Response::invalid("u", hostile, hostile, hostile, hostile);
+        for status in [denial.status.unwrap(), invalid.status.unwrap()] {
+            let Details { name, causes, .. } = &status.details;
+            assert_eq!((name.as_str(), causes[0].field.as_str()), (shown, shown));
+            let text = serde_json::to_string(&status).unwrap();
+            assert!(text.contains("b\u{fffd}\u{fffd}[31mc"), "{text}");
+            let is_hostile = |c: char| c.is_control() || c == '\u{202e}';
+            assert!(
+                !text.contains(is_hostile) && !text.contains("\\u001b") && !text.contains("\\n"),
+                "{text}"
+            );
+        }
     }
 }

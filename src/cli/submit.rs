@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::{complain, exit_code};
 use crate::files::{self, FileObject, Files};
 use crate::resource::Kind;
+use crate::text::{one_line, plain};
 use crate::verdict::Mode;
 
 /// Arguments of `submit`.
@@ -69,7 +70,7 @@ async fn submit(args: &Args, files: &Files) -> anyhow::Result<bool> {
     let mut denied = false;
     for object in &files.objects {
         let kind = object.resource.kind();
-        let name = printed_name(kind, &object.resource.meta().name);
+        let name = printed_name(kind, &one_line(&object.resource.meta().name));
         if !kind.is_admitted() {
             writeln!(io::stdout(), "{name} accepted (not judged)")?;
             continue;
@@ -98,9 +99,9 @@ async fn submit(args: &Args, files: &Files) -> anyhow::Result<bool> {
             writeln!(
                 io::stderr(),
                 "Error from server ({}): error when applying {:?}: {}",
-                status["reason"].as_str().unwrap_or("Forbidden"),
+                one_line(status["reason"].as_str().unwrap_or("Forbidden")),
                 files.place(object, "").file,
-                status["message"].as_str().unwrap_or_default()
+                plain(status["message"].as_str().unwrap_or_default())
             )?;
         }
     }
@@ -114,7 +115,7 @@ fn warn(answer: &Value) -> io::Result<()> {
         .flatten()
         .filter_map(Value::as_str)
     {
-        writeln!(io::stderr(), "Warning: {warning}")?;
+        writeln!(io::stderr(), "Warning: {}", one_line(warning))?;
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ fail() {
     exit 1
 }
 
+command -v readelf >/dev/null || fail "readelf is missing: install it (Debian: apt-get install binutils)"
 if ! command -v buildah >/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing buildah"
@@ -40,6 +41,8 @@ fi
 out="$PWD/target/image/$profile"
 context="$out/context"
 rm -rf "$out"
+# However it ends, only the archives are left.
+trap 'rm -rf "$out/store" "$out/run" "$context"' EXIT
 mkdir -p "$context/server" "$context/filter"
 
 # The flag is for the last step alone, where the C library comes in: everything else is what other builds have. There glibc
@@ -47,7 +50,8 @@ mkdir -p "$context/server" "$context/filter"
 say "building the static binary ($profile) ..."
 cargo rustc --quiet --locked --features lane-filter --bin lanekeeper "${flags[@]}" -- -C target-feature=+crt-static
 binary="${CARGO_TARGET_DIR:-target}/$profile/lanekeeper"
-if readelf --program-headers "$binary" | grep -q INTERP; then
+headers=$(readelf --program-headers "$binary")
+if grep -q INTERP <<<"$headers"; then
     fail "$binary wants a dynamic linker"
 fi
 install -m 0755 "$binary" "$context/server/lanekeeper"
@@ -59,7 +63,6 @@ read -r _ version commit < <("$binary" --version)
 commit=${commit//[()]/}
 # A store of its own: no daemon, no configuration, nothing of it is left.
 store=(--root "$out/store" --runroot "$out/run" --storage-driver vfs)
-trap 'rm -rf "$out/store" "$out/run" "$context"' EXIT
 
 image() { # NAME DOCKERFILE CONTEXT
     say "building $1 $version ..."

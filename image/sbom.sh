@@ -17,6 +17,9 @@ if [ "$("$tool/bin/cargo-cyclonedx" cyclonedx --version 2>/dev/null)" != "cargo-
     cargo install --quiet --locked --version "$version" --root "$tool" cargo-cyclonedx
 fi
 
+# However it ends, none is left among the sources.
+trap 'rm -f lanekeeper.cdx.json lane-filter.cdx.json; find wasm -name "*.cdx.json" -delete' EXIT
+
 bill() { # NAME MANIFEST ARGUMENTS...
     local name=$1 manifest=$2
     shift 2
@@ -25,7 +28,6 @@ bill() { # NAME MANIFEST ARGUMENTS...
         --override-filename "$name.cdx" "$@"
     mkdir -p target/image
     mv -f "$(dirname "$manifest")/$name.cdx.json" "target/image/$name.cdx.json"
-    find wasm -name "$name.cdx.json" -delete
     echo "sbom: target/image/$name.cdx.json, $(grep -c '"type": "library"' "target/image/$name.cdx.json") libraries" >&2
 }
 

@@ -38,7 +38,9 @@ pub use lane_group::{
 };
 pub use mark::Mark;
 pub use meta::{Annotations, Meta, Owner};
-pub use pattern::{MOST_KEPT as MOST_PATTERNS_KEPT, read as read_pattern};
+pub use pattern::{
+    MOST_KEPT as MOST_PATTERNS_KEPT, MOST_WRITTEN as MOST_PATTERNS_WRITTEN, read as read_pattern,
+};
 pub use pod::Pod;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};

@@ -275,7 +275,8 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
     let Some(entry) = &route.entry else {
         return Vec::new();
     };
-    let fits = |lane: &Symbol| patterns.iter().any(|pattern| pattern.matches(lane));
+    // Where that is not sure the lane is set, which is right in any case.
+    let fits = |lane: &Symbol| patterns.iter().any(|pattern| pattern.matches(lane) == Some(true));
     let is_there = |at| header_after(&route.route, at, &entry.header).state == HeaderState::AsSent;
     let leads_to_lanes = route
         .destinations
@@ -292,7 +293,7 @@ fn copy_entry(route: &EntryRoute<'_, '_>, patterns: &[&StringMatch]) -> Vec<Edit
 /// Where the default lane may be set, worked out once for all routes of an object.
 struct Defaults<'v, 'w> {
     trust: Trust<'v, 'w>,
-    /// The lists at gateways in which its routes are tried.
+    /// The lists at gateways in which its routes are tried; none where there are more than are known.
     lists: OnceCell<Vec<Tried<'v, 'w>>>,
 }
 
@@ -306,8 +307,9 @@ struct Tried<'v, 'w> {
 impl<'v, 'w> Defaults<'v, 'w> {
     fn lists(&self, view: &View<'w>, groups: &Groups<'v, 'w>, vs: &'w VirtualService) -> &[Tried<'v, 'w>] {
         self.lists.get_or_init(|| {
-            let hosts = virtual_hosts(view, vs).into_iter();
-            let at_gateways = hosts.filter_map(|host| {
+            let hosts = virtual_hosts(view, vs);
+            let lists = if hosts.has_more { Vec::new() } else { hosts.lists };
+            let at_gateways = lists.into_iter().filter_map(|host| {
                 let gateway = host.gateway?;
                 let to_lane = |(at, route): (usize, &Route<'w>)| {
                     let route = entry_route(view, groups, route.clone(), &gateway, false)?;

@@ -29,15 +29,18 @@ mod request;
 mod route;
 mod simulator;
 mod subset;
+mod taker;
 mod target;
 mod tracing;
 mod upstream;
 mod virtual_host;
 mod visibility;
 
-pub use budget::{Budget, MOST_COMPARED};
+pub use budget::{Comparisons, MOST_COMPARED, Patterns, Weight, cost_of};
 pub use caller::{Caller, callers_of};
-pub use cover::{covers, is_presence};
+#[cfg(test)]
+pub use cover::count;
+pub use cover::{covers, is_presence, may_cover};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
 pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for, would_count};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
@@ -60,11 +63,12 @@ pub use subset::{
     Carriers, Endpoints, Missed, carriers_of_subset, has_target_port, is_subset_routed, missed_by_a_slip,
     routes_to, workload_labels,
 };
+pub use taker::{Takers, TooMuch};
 pub use target::{Port, Target, alias_at, effective_port, home_of, target_of};
 pub use tracing::{Proxy, Tracing, Untraced, WhyUntraced, tracing_outward};
 pub use upstream::Upstream;
 pub use virtual_host::{
-    VirtualHost, gateway_names, is_claimed_on_mesh, mesh_ports, more_specific_hosts, qualified_name,
-    routes_of_host, served_for, served_hosts, sources_of, virtual_hosts,
+    VirtualHost, VirtualHosts, gateway_names, is_claimed_on_mesh, mesh_ports, more_specific_hosts,
+    qualified_name, routes_of_host, served_for, served_hosts, sources_of, virtual_hosts,
 };
 pub use visibility::{Rank, is_visible, rank};

@@ -66,7 +66,8 @@ use hashbrown::HashMap;
 
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
-    Caller, EntryRoute, Groups, Lanes, VirtualHost, callers_of, entry_routes, reached, virtual_hosts,
+    Caller, Comparisons, EntryRoute, Groups, Lanes, VirtualHosts, callers_of, entry_routes, reached,
+    virtual_hosts,
 };
 use crate::symbol::Symbol;
 use crate::world::{Shared, View};
@@ -84,30 +85,37 @@ pub struct Check<'v, 'w> {
     /// At admission, the lane groups of the world as it was, by itself.
     pub groups_before: Option<Groups<'v, 'w>>,
     /// What most rules on routes ask for of one `VirtualService`, each worked out once.
-    hosts: Known<VirtualHost<'w>>,
-    entries: Known<EntryRoute<'v, 'w>>,
-    callers: Known<Caller>,
+    hosts: Known<VirtualHosts<'w>>,
+    entries: Known<[EntryRoute<'v, 'w>]>,
+    callers: Known<[Caller]>,
+    /// What is left to compare for the object that is judged.
+    comparisons: Comparisons,
 }
 
-/// Lists of things that were worked out, by the object that they are of.
+/// What was worked out, by the object that it is of.
 #[derive(Debug)]
-struct Known<T>(RefCell<HashMap<ObjectRef, Rc<[T]>>>);
+struct Known<T: ?Sized>(RefCell<HashMap<ObjectRef, Rc<T>>>);
 
-impl<T> Default for Known<T> {
+impl<T: ?Sized> Default for Known<T> {
     fn default() -> Self {
         Self(RefCell::default())
     }
 }
 
-impl<T> Known<T> {
-    fn of(&self, view: &View<'_>, vs: &VirtualService, work_out: impl FnOnce() -> Vec<T>) -> Rc<[T]> {
+impl<T: ?Sized> Known<T> {
+    fn of<F: Into<Rc<T>>>(
+        &self,
+        view: &View<'_>,
+        vs: &VirtualService,
+        work_out: impl FnOnce() -> F,
+    ) -> Rc<T> {
         let object = vs.meta.reference(Kind::VirtualService);
         let shared = || Shared::Routes(object.clone());
         view.shares(shared);
         if let Some(known) = self.0.borrow().get(&object) {
             return Rc::clone(known);
         }
-        let all: Rc<[T]> = view.sharing(shared, work_out).into();
+        let all: Rc<T> = view.sharing(shared, work_out).into();
         self.0.borrow_mut().insert(object, Rc::clone(&all));
         all
     }
@@ -124,6 +132,7 @@ impl<'v, 'w> Check<'v, 'w> {
             hosts: Known::default(),
             entries: Known::default(),
             callers: Known::default(),
+            comparisons: Comparisons::default(),
         }
     }
 }
@@ -149,7 +158,7 @@ impl<'v, 'w> Check<'v, 'w> {
     }
 
     /// The lists of routes in which the routes of `vs` are tried ([`virtual_hosts`]).
-    pub fn virtual_hosts(&self, vs: &'w VirtualService) -> Rc<[VirtualHost<'w>]> {
+    pub fn virtual_hosts(&self, vs: &'w VirtualService) -> Rc<VirtualHosts<'w>> {
         self.hosts.of(self.view, vs, || virtual_hosts(self.view, vs))
     }
 
@@ -161,6 +170,7 @@ impl<'v, 'w> Check<'v, 'w> {
     /// All findings of `rules` on one object.
     pub fn object(&self, rules: &[Rule], object: &'w Resource) -> Vec<Finding> {
         let kind = object.kind();
+        self.comparisons.renew();
         rules
             .iter()
             .filter(|rule| rule.kinds.contains(&kind))

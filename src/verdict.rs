@@ -223,6 +223,9 @@ pub fn verdict(
     if settings.multi_cluster && OF_ONE_CLUSTER.contains(&finding.code) {
         most = Level::Warn;
     }
+    if finding.certainty == Certainty::Unjudged {
+        most = Level::Warn;
+    }
     let is_missing = finding.certainty == Certainty::Missing;
     match occasion {
         Occasion::Files { partial } => {

@@ -156,7 +156,7 @@ fn lists<'w>(asking: &Asking<'_, '_, 'w>, members: &[&'w Service]) -> Vec<Virtua
     bound.dedup_by_key(|vs| (&vs.meta.namespace, &vs.meta.name));
     let mut known = HashSet::new();
     let mut found: Vec<VirtualHost<'w>> = Vec::new();
-    for list in bound.into_iter().flat_map(|vs| virtual_hosts(view, vs)) {
+    for list in bound.into_iter().flat_map(|vs| virtual_hosts(view, vs).lists) {
         let is_tls = list.server.is_some_and(Server::is_tls);
         let key = (list.gateway.clone(), list.host.clone(), list.port, is_tls);
         if list.gateway.is_some() && known.insert(key) && leads_to(asking, &list, &hosts) {
@@ -219,7 +219,7 @@ fn value_for(
     });
     let asked: Vec<(&Route<'_>, &StringMatch)> = asked.collect();
     let is_default = lanes.group.default_lane.as_ref() == Some(lane);
-    if is_default || asked.iter().any(|(_, value)| value.matches(lane)) {
+    if is_default || asked.iter().any(|(_, value)| value.matches(lane) == Some(true)) {
         return Some(lane.to_string());
     }
     let giving = asked.iter().filter(|(route, _)| gives(route, asking, lane));

@@ -231,7 +231,7 @@ impl HttpMatch {
 }
 
 /// A condition on a string.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StringMatch {
     /// The whole string.
     Exact(Box<str>),
@@ -262,14 +262,14 @@ impl StringMatch {
         }
     }
 
-    /// Whether `text` satisfies it; a regular expression is for the whole text, and one that cannot be read
-    /// matches nothing.
-    pub fn matches(&self, text: &str) -> bool {
+    /// Whether `text` satisfies it; a regular expression is for the whole text. `None`: it is not sure, because the
+    /// expression cannot be read here. Who asks takes the side on which nothing is told.
+    pub fn matches(&self, text: &str) -> Option<bool> {
         match self {
-            Self::Exact(exact) => **exact == *text,
-            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Exact(exact) => Some(**exact == *text),
+            Self::Prefix(prefix) => Some(text.starts_with(&**prefix)),
             Self::Regex(regex) => pattern::fits(regex, text),
-            Self::Present => true,
+            Self::Present => Some(true),
         }
     }
 }

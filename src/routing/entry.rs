@@ -178,13 +178,14 @@ impl<'v, 'w> Trust<'v, 'w> {
 
 /// Whether the condition holds only for requests that have a value in the header `name`. A header that is there and
 /// empty satisfies `{}` and some patterns; one that is not there satisfies none, and in `withoutHeaders` reads as
-/// empty.
+/// empty. A pattern that cannot be read is taken for one that an empty text does not satisfy in `headers`, and for one that
+/// it does in `withoutHeaders`: nothing is told of the route, then.
 fn requires(condition: Condition<'_>, name: &str) -> bool {
     condition.parts().any(|part| {
         let mut with = part.headers.named(name);
         let mut without = part.without_headers.named(name);
-        with.any(|value| !is_presence(value) && !value.matches(""))
-            || without.any(|value| !is_presence(value) && value.matches(""))
+        with.any(|value| !is_presence(value) && value.matches("") != Some(true))
+            || without.any(|value| !is_presence(value) && value.matches("") != Some(false))
     })
 }
 
@@ -287,7 +288,7 @@ mod tests {
         ] {
             assert!(requires_buid(&header(value.clone())), "{value}");
         }
-        // `*` is no expression to Istio but the header's presence; a broken one matches nothing.
+        // `*` is no expression to Istio but the header's presence; of a broken one nothing is told.
         for value in [
             json!({}),
             json!({"exact": ""}),
@@ -306,6 +307,8 @@ mod tests {
         let without = |value: Value| json!({"withoutHeaders": {"buid": value}});
         assert!(requires_buid(&without(json!({"exact": ""}))));
         assert!(!requires_buid(&without(json!({"exact": "x"}))));
+        assert!(!requires_buid(&without(json!({"regex": "x"}))));
+        assert!(requires_buid(&without(json!({"regex": r"\Q\E"}))));
         assert!(!requires_buid(&without(json!({}))));
     }
 

@@ -163,7 +163,7 @@ mod tests {
         let world = World::of(Settings::default(), objects.into_iter().chain([vs]));
         let view = View::new(&world);
         let vs = view.virtual_service(&"cars".into(), &"portal".into()).unwrap();
-        let hosts = virtual_hosts(&view, vs);
+        let hosts = virtual_hosts(&view, vs).lists;
         let hops = hosts.iter().flat_map(|host| hops(host, vs));
         hops.map(|hop| hop.end(&view))
             .map(|end| (end.host.to_string(), end.port, end.is_nowhere()))

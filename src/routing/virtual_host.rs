@@ -54,49 +54,58 @@ impl VirtualHost<'_> {
 /// tell apart are more than fits any memory, where somebody has made it so.
 const MOST_LISTED: usize = 250_000;
 
-/// How many callers are told apart.
-const MOST_SOURCES: usize = 64;
+/// How many callers are told apart: those of each lane that a group may have, and more.
+const MOST_SOURCES: usize = 300;
 
-/// The lists that have been found.
-#[derive(Default)]
-struct Found<'w> {
-    lists: Vec<VirtualHost<'w>>,
+/// The virtual hosts on which the routes of a `VirtualService` are.
+#[derive(Debug, Clone, Default)]
+pub struct VirtualHosts<'w> {
+    /// The lists; of more than anybody could write by hand the first ones.
+    pub lists: Vec<VirtualHost<'w>>,
+    /// Whether there are more: what is in none of the lists may be in one of those.
+    pub has_more: bool,
     cost: usize,
 }
 
-impl<'w> Found<'w> {
-    fn is_full(&self) -> bool {
-        self.cost >= MOST_LISTED
+impl<'w> VirtualHosts<'w> {
+    /// Whether there is no room for one more, which there is, then.
+    fn is_full(&mut self) -> bool {
+        let is_full = self.cost >= MOST_LISTED;
+        self.has_more |= is_full;
+        is_full
     }
 
-    /// Adds a list of `root`, whose hosts are looked through for each of them.
+    /// Adds a list of `root`, whose hosts and matches are looked through for each of them.
     fn push(&mut self, root: &VirtualService, list: VirtualHost<'w>) {
+        /// Looking at a match costs so much less than keeping it.
+        const LOOKED_AT: usize = 16;
         let routes = list.routes.iter().chain(&list.dropped);
         let held: usize = routes.map(|route| 1 + route.conditions.len()).sum();
-        self.cost += 1 + root.hosts.len() + held;
+        let looked_at: usize = root.http.iter().map(|route| 1 + route.matches.len()).sum();
+        self.cost += 1 + root.hosts.len() + held + looked_at / LOOKED_AT;
         self.lists.push(list);
     }
 }
 
-/// The virtual hosts on which the routes of `vs` are, or of those that delegate to it. Of one that has more than anybody
-/// could write by hand, the first ones.
-pub fn virtual_hosts<'w>(view: &View<'w>, vs: &'w VirtualService) -> Vec<VirtualHost<'w>> {
-    let mut found = Found::default();
+/// The virtual hosts on which the routes of `vs` are, or of those that delegate to it.
+pub fn virtual_hosts<'w>(view: &View<'w>, vs: &'w VirtualService) -> VirtualHosts<'w> {
+    let mut found = VirtualHosts::default();
     for root in roots_of(view, vs) {
         on_mesh(view, root, &mut found);
         for name in root.bound_gateways() {
             at_gateway(view, root, name, &mut found);
         }
     }
-    found.lists
+    found
 }
 
 /// The hosts of `root` on the mesh: for each of its ports, and for each caller that its routes tell from others.
-fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut Found<'w>) {
+fn on_mesh<'w>(view: &View<'w>, root: &'w VirtualService, found: &mut VirtualHosts<'w>) {
     if !is_on_mesh(root) {
         return;
     }
-    let sources = sources_of(view, root);
+    let (sources, has_more) = told_apart(view, root);
+    found.has_more |= has_more;
     for host in mesh_hosts(view, root) {
         for port in mesh_ports(view, &host) {
             for source in &sources {
@@ -206,21 +215,30 @@ pub fn is_claimed_on_mesh(view: &View<'_>, host: &Symbol) -> bool {
     hosts.any(|host| view.virtual_services_of(&host).into_iter().any(is_on_mesh))
 }
 
-/// The callers that the routes of `root` tell from others, and the others.
+/// The callers that the routes of `root` tell from others, and the others; of very many the first ones.
 pub fn sources_of<'w>(view: &View<'w>, root: &'w VirtualService) -> Vec<Source<'w>> {
+    told_apart(view, root).0
+}
+
+/// The same, and whether there are more.
+fn told_apart<'w>(view: &View<'w>, root: &'w VirtualService) -> (Vec<Source<'w>>, bool) {
     let mut sources = vec![Source::OTHER];
     for route in routes_at(view, root, Context::MESH) {
         for source in route.conditions.iter().filter_map(|condition| condition.source()) {
-            if sources.len() < MOST_SOURCES && !sources.contains(&source) {
-                sources.push(source);
+            if sources.contains(&source) {
+                continue;
             }
+            if sources.len() >= MOST_SOURCES {
+                return (sources, true);
+            }
+            sources.push(source);
         }
     }
-    sources
+    (sources, false)
 }
 
 /// The hosts of `root` at one gateway.
-fn at_gateway<'w>(view: &View<'w>, root: &'w VirtualService, name: &Symbol, found: &mut Found<'w>) {
+fn at_gateway<'w>(view: &View<'w>, root: &'w VirtualService, name: &Symbol, found: &mut VirtualHosts<'w>) {
     let home = &root.meta.namespace;
     let name = qualified(name, home);
     let Some(gateway) = view.gateway(&name, home) else {
@@ -539,7 +557,7 @@ mod tests {
         let world = World::of(Settings::default(), objects);
         let view = View::new(&world);
         let vs = view.virtual_service(&"cars".into(), &"a".into()).unwrap();
-        let hosts = virtual_hosts(&view, vs).into_iter();
+        let hosts = virtual_hosts(&view, vs).lists.into_iter();
         hosts
             .map(|host| {
                 let routes = host.routes.iter();
@@ -585,6 +603,41 @@ mod tests {
         let found = hosts(vec![gateway(&json!([server(80, &["*"])])), older, younger]);
         let expected = all(&[("b", 0), ("b", 1), ("a", 0), ("b", 1), ("a", 1)]);
         assert_eq!(found, [("x.com".to_owned(), Some(80), expected)]);
+    }
+
+    #[test]
+    fn it_is_told_where_there_are_more_lists_than_are_made() {
+        let has_more = |objects: Vec<Resource>| {
+            let world = World::of(Settings::default(), objects);
+            let view = View::new(&world);
+            virtual_hosts(&view, view.virtual_service(&"cars".into(), &"a".into()).unwrap()).has_more
+        };
+        let on_mesh = |hosts: usize, http: &Value| {
+            let hosts: Vec<String> = (0..hosts).map(|at| format!("h{at:03}.example.com")).collect();
+            object(
+                Kind::VirtualService,
+                "a",
+                1,
+                &json!({"hosts": hosts, "gateways": ["mesh", "gw"], "http": http}),
+            )
+        };
+        let paths: Vec<Value> = (0..1000)
+            .map(|at| json!({"uri": {"exact": format!("/{at}")}}))
+            .collect();
+        let on_both = json!([{"match": paths}, {}]);
+        let at_gateway = gateway(&json!([server(80, &["*"])]));
+        assert!(!has_more(vec![at_gateway.clone(), on_mesh(90, &on_both)]));
+        assert!(
+            has_more(vec![at_gateway, on_mesh(130, &on_both)]),
+            "those at the gateway"
+        );
+
+        let of_callers = |callers: usize| {
+            let each = (0..callers).map(|at| json!({"sourceLabels": {"app": format!("a{at}")}}));
+            on_mesh(1, &json!([{"match": each.collect::<Vec<_>>()}, {}]))
+        };
+        assert!(!has_more(vec![of_callers(257)]));
+        assert!(has_more(vec![of_callers(MOST_SOURCES)]));
     }
 
     #[test]

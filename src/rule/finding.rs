@@ -38,6 +38,8 @@ pub enum Certainty {
     Missing,
     /// A near miss of what is there, or a contradiction within the object: waiting does not mend it.
     Contradicted,
+    /// It is too large to be judged whole, and nothing is known of the rest: that never refuses, whatever the rule's level.
+    Unjudged,
 }
 
 /// What a finding is about; together with code and object, its identity: it does not change when routes are
@@ -151,6 +153,13 @@ impl Finding {
             self.certainty = Certainty::Missing;
         }
         self
+    }
+
+    /// The same finding, that only says that something was not judged.
+    #[must_use]
+    pub fn unjudged(mut self) -> Self {
+        self.certainty = Certainty::Unjudged;
+        self.warning_if(true)
     }
 
     /// The same finding, that weighs no more than a warning.

@@ -91,7 +91,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     let view = check.view;
     let mut broken: BTreeMap<(usize, String), Broken> = BTreeMap::new();
-    for from in &*check.virtual_hosts(vs) {
+    for from in &check.virtual_hosts(vs).lists {
         let on_mesh = callers_on_mesh(view, from);
         for hop in hops(from, vs) {
             let callers = match from.gateway {

@@ -54,7 +54,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     let view = check.view;
     let mut findings: BTreeMap<(usize, String), Finding> = BTreeMap::new();
-    for from in &*check.virtual_hosts(vs) {
+    for from in &check.virtual_hosts(vs).lists {
         let Some(called) = from
             .called_port(view)
             .filter(|port| port.protocol == Protocol::Http)

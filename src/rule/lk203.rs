@@ -78,7 +78,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let view = check.view;
     let mut reached: BTreeMap<(usize, String), Reached<'w>> = BTreeMap::new();
     let mut known: BTreeSet<(String, Symbol, u32)> = BTreeSet::new();
-    for from in &*check.virtual_hosts(vs) {
+    let hosts = check.virtual_hosts(vs);
+    for from in &hosts.lists {
         let Some(port) = from.port else { continue };
         for hop in hops(from, vs).filter(|hop| !is_for_some_gateways_only(hop)) {
             // Where requests end depends on the host that was called only as the listener does.
@@ -120,15 +121,15 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     }
     let findings = reached.into_iter();
     findings
-        .filter_map(|((_, path), reached)| finding(object.reference(), path, &reached))
+        .filter_map(|((_, path), reached)| finding(object.reference(), path, &reached, hosts.has_more))
         .collect()
 }
 
-fn finding(object: ObjectRef, path: String, reached: &Reached<'_>) -> Option<Finding> {
+/// The finding on a destination; where there are more listeners than are known, the route may work for one of them.
+fn finding(object: ObjectRef, path: String, reached: &Reached<'_>, has_more: bool) -> Option<Finding> {
     let Reached { end, .. } = reached;
-    let sure = |listener: &&Listener| {
-        listener.gateway.is_some() || !listener.is_narrow || !reached.works.contains(&listener.host)
-    };
+    let works = |listener: &Listener| has_more || reached.works.contains(&listener.host);
+    let sure = |listener: &&Listener| listener.gateway.is_some() || !listener.is_narrow || !works(listener);
     let surest = reached.broken.iter().find(sure);
     let listener = surest.or_else(|| reached.broken.first())?;
     let owners = end.target.references();

@@ -120,7 +120,7 @@ fn serves<'w>(
     host: &Symbol,
     port: u32,
 ) -> bool {
-    check.virtual_hosts(vs).iter().any(|from| {
+    check.virtual_hosts(vs).lists.iter().any(|from| {
         let is_called = from.gateway.is_none() && from.host == *host && from.port == Some(port);
         (is_called && from.routes.iter().any(|route| is_lane_route(lanes, route)))
             || hops(from, vs).any(|hop| {

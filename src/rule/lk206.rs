@@ -67,7 +67,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let view = check.view;
     let mut known: BTreeSet<(String, Option<Symbol>, Option<u32>)> = BTreeSet::new();
     let mut findings: BTreeMap<(Symbol, Cause), Finding> = BTreeMap::new();
-    for from in &*check.virtual_hosts(vs) {
+    for from in &check.virtual_hosts(vs).lists {
         for hop in hops(from, vs).filter(|hop| !hop.is_copy) {
             let Some(subset) = &hop.destination.subset else {
                 continue;

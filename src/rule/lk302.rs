@@ -55,7 +55,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let mut found = Found::new();
-    for host in &*check.virtual_hosts(vs) {
+    for host in &check.virtual_hosts(vs).lists {
         for route in &host.routes {
             for condition in &route.conditions {
                 for (part, path) in parts_of(vs, route, *condition) {

@@ -53,7 +53,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     // By route, destination and lane: what one list of routes shows another may show too.
     let mut found: BTreeMap<(usize, usize, Symbol), Finding> = BTreeMap::new();
-    for host in &*check.virtual_hosts(vs) {
+    for host in &check.virtual_hosts(vs).lists {
         for route in host.routes.iter().filter(|route| route.is_of(vs)) {
             for lanes in check.groups_of(route.vs, route.route) {
                 for (lane, is_plain) in lanes_taken(route, &lanes) {

@@ -34,11 +34,15 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use hashbrown::HashSet;
+
 use super::subset::missing_for_lane;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::is_near;
 use crate::resource::{DestinationRule, Kind, Resource, Service, StringMatch, VirtualService};
-use crate::routing::{EffectiveRule, Lanes, Route, VirtualHost, is_on_mesh, reached, rule_for};
+use crate::routing::{
+    EffectiveRule, Lanes, Patterns, Route, VirtualHost, cost_of, is_on_mesh, reached, rule_for,
+};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -183,7 +187,7 @@ fn without_route<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Findi
         return Vec::new();
     }
     let own = check.virtual_hosts(vs);
-    let on_mesh = own.iter().filter(|list| list.gateway.is_none());
+    let on_mesh = own.lists.iter().filter(|list| list.gateway.is_none());
     let mut hosts: Vec<&Symbol> = on_mesh.map(|list| &list.host).collect();
     hosts.sort();
     hosts.dedup();
@@ -203,7 +207,7 @@ struct Routed<'v, 'w> {
 }
 
 impl<'v, 'w> Routed<'v, 'w> {
-    /// The service at `host`, if it has subsets and `vs` is the object to tell of its routes.
+    /// The service at `host`, if it has subsets, `vs` is the object to tell of its routes, and all of these are known.
     fn on_mesh(check: &Check<'v, 'w>, vs: &'w VirtualService, host: &Symbol) -> Option<Self> {
         let member = Member::at(check, host).filter(|member| member.rule.is_some())?;
         let claiming = check.view.virtual_services_of(host).into_iter();
@@ -216,7 +220,11 @@ impl<'v, 'w> Routed<'v, 'w> {
         let mut lists: BTreeMap<Option<u32>, Vec<VirtualHost<'_>>> = BTreeMap::new();
         for object in &objects {
             let of_object = check.virtual_hosts(object);
+            if of_object.has_more {
+                return None;
+            }
             let of_host = of_object
+                .lists
                 .iter()
                 .filter(|list| list.gateway.is_none() && list.host == *host && !list.routes.is_empty());
             for list in of_host {
@@ -234,12 +242,19 @@ impl<'v, 'w> Routed<'v, 'w> {
     fn findings(&self, check: &Check<'_, 'w>, vs: &VirtualService) -> Vec<Finding> {
         let member = &self.member;
         let (host, header) = (&member.host, &member.lanes.group.header);
+        let ports: Vec<(Option<u32>, &[VirtualHost<'w>], Option<HashSet<&StringMatch>>)> = self
+            .lists
+            .iter()
+            .filter(|(_, lists)| !self.leads_anywhere(check, lists))
+            .map(|(port, lists)| (*port, &**lists, self.values_of(lists)))
+            .collect();
         let lanes = member.lanes.all().iter().filter(|lane| member.has_subset(lane));
         lanes
             .filter_map(|lane| {
-                let mut ports = self.lists.iter();
-                let (port, _) = ports.find(|(_, lists)| {
-                    !self.leads_anywhere(check, lists) && !self.is_routed(check, lists, lane)
+                let mut ports = ports.iter();
+                let (port, ..) = ports.find(|(_, lists, values)| {
+                    let values = values.as_ref();
+                    values.is_some_and(|values| !self.is_routed(check, lists, values, lane))
                 })?;
                 let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
                 Some(
@@ -270,37 +285,56 @@ impl<'v, 'w> Routed<'v, 'w> {
             })
     }
 
-    /// Whether some route is for the lane; those of the default lane may be taken as those of no lane. One that gets no
-    /// request (LK305), that has a slip in the lane's name (LK301), or that delegates to nothing is one that is there.
-    fn is_routed(&self, check: &Check<'_, 'w>, lists: &[VirtualHost<'w>], lane: &Symbol) -> bool {
+    /// What the routes ask of the lane header, those that delegate too, each once; `None`: more patterns than are read.
+    fn values_of<'r>(&'r self, lists: &'r [VirtualHost<'w>]) -> Option<HashSet<&'r StringMatch>> {
+        let header = &self.member.lanes.group.header;
+        let routes = lists
+            .iter()
+            .flat_map(|list| list.routes.iter().chain(&list.dropped));
+        let conditions = routes.flat_map(|route| &route.conditions);
+        let delegating = self.objects.iter().flat_map(|vs| &vs.http);
+        let parts = delegating
+            .filter(|route| route.delegate.is_some())
+            .flat_map(|route| &route.matches);
+        let values: HashSet<&StringMatch> = conditions
+            .filter_map(|condition| condition.header(header))
+            .chain(parts.filter_map(|part| part.header(header)))
+            .collect();
+        Patterns::default().take(values.iter().copied()).then_some(values)
+    }
+
+    /// Whether some route is for the lane, by one of the `values` that are asked for; those of the default lane may be
+    /// taken as those of no lane. One that gets no request (LK305), that has a slip in the lane's name (LK301), that
+    /// delegates to nothing, or of which it is not sure is one that is there.
+    fn is_routed(
+        &self,
+        check: &Check<'_, 'w>,
+        lists: &[VirtualHost<'w>],
+        values: &HashSet<&StringMatch>,
+        lane: &Symbol,
+    ) -> bool {
         let lanes = &self.member.lanes;
         let group = &lanes.group;
-        let is_meant = |value: &StringMatch| {
-            value.matches(lane)
+        let is_meant = |value: &&StringMatch| {
+            !check.comparisons.takes(cost_of(value, lane))
+                || value.matches(lane) != Some(false)
                 || value
                     .exact()
                     .is_some_and(|value| is_near(value, lane) && !lanes.contains(value))
         };
-        let routes = lists
+        let is_default = group.default_lane.as_ref() == Some(lane);
+        let mut routes = lists
             .iter()
             .flat_map(|list| list.routes.iter().chain(&list.dropped));
-        let by_route = routes.into_iter().any(|route| {
-            let values = route
-                .conditions
-                .iter()
-                .map(|condition| condition.header(&group.header));
-            let values: Vec<Option<&StringMatch>> = values.collect();
-            let takes_others = values.is_empty() || values.contains(&None);
-            values.into_iter().flatten().any(is_meant)
-                || (group.default_lane.as_ref() == Some(lane)
-                    && takes_others
-                    && (route.route.answers_itself() || self.leads_to(check, route, lane)))
-        });
-        let delegating = self.objects.iter().flat_map(|vs| &vs.http);
-        let mut parts = delegating
-            .filter(|route| route.delegate.is_some())
-            .flat_map(|route| &route.matches);
-        by_route || parts.any(|part| part.header(&group.header).is_some_and(is_meant))
+        let mut leads_others = || {
+            routes.any(|route| {
+                let mut conditions = route.conditions.iter();
+                let takes_others = route.conditions.is_empty()
+                    || conditions.any(|condition| condition.header(&group.header).is_none());
+                takes_others && (route.route.answers_itself() || self.leads_to(check, route, lane))
+            })
+        };
+        values.iter().any(is_meant) || (is_default && leads_others())
     }
 
     fn leads_to(&self, check: &Check<'_, 'w>, route: &Route<'w>, lane: &Symbol) -> bool {

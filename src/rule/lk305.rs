@@ -10,6 +10,11 @@
 //! It also tells of delegated routes that Istio leaves out: no such delegate, not exported, or a match that does not
 //! fit the root's; and warns of every other route to a service of a lane group that stands after a match-all.
 //!
+//! Only what can take a match's requests by its path and headers is compared with it, and there is an end to it for objects
+//! that nobody writes by hand: where comparisons (some millions for each header against each), patterns (512 in a list,
+//! of 64 KiB) or lists of routes (hosts times matches) are more, it says so once in a warning that never refuses, and is
+//! quiet about what it did not compare. So it is where it depends on a pattern that it cannot read as Envoy does.
+//!
 //! ## Why it matters
 //! Nothing fails. The earlier route answers 200 with the wrong version, and Istio does not even send the routes
 //! after a match-all to Envoy.
@@ -43,14 +48,12 @@
 //! written twice, or no match before the end) and IST0131 (`VirtualServiceIneffectiveMatch`), which compare equal
 //! matches of one object only; Kiali has nothing of the kind.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HttpMatch, HttpRoute, Kind, ObjectRef, Resource, StringMatch, VirtualService};
-use crate::routing::{
-    Broken, Budget, Condition, MOST_COMPARED, Root, Route, VirtualHost, covers, delegate_of, merged, reached,
-    roots_of,
-};
+use crate::routing::{Broken, Condition, Root, Route, Takers, delegate_of, merged, reached, roots_of};
 use crate::symbol::Symbol;
 use crate::world::is_age_known;
 
@@ -87,13 +90,13 @@ struct Shadowed<'h, 'w> {
     by: Option<&'h Route<'w>>,
 }
 
-/// The lane conditions of `vs` that no request gets to.
+/// The lane conditions of `vs` that no request gets to, or that not all of them were compared.
 fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     let hosts = check.virtual_hosts(vs);
     let mut conditions: BTreeMap<Place, Shadowed<'_, 'w>> = BTreeMap::new();
-    let mut left = MOST_COMPARED;
-    for host in &*hosts {
-        let takers = takers(&host.routes);
+    let mut unjudged = BTreeSet::new();
+    for host in &hosts.lists {
+        let takers = OnceCell::new();
         let lists = [(&host.routes, false), (&host.dropped, true)];
         for (list, is_dropped) in lists {
             for (at, route) in list.iter().enumerate().filter(|(_, route)| route.is_of(vs)) {
@@ -103,8 +106,15 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
                         continue;
                     };
                     let before = if is_dropped { host.routes.len() } else { at };
-                    let by = taken_by(host, &takers, before, route, *condition, &mut left);
+                    let takers = takers.get_or_init(|| Takers::of(&host.routes));
+                    let taker =
+                        takers.taker_of(before, (route, *condition), host.context(), &check.comparisons);
                     let place = place(route, *condition);
+                    if taker.is_err() {
+                        unjudged.insert(place.clone());
+                    }
+                    // What is not known to be taken may get its requests there.
+                    let by = taker.unwrap_or_default();
                     match conditions.get_mut(&place) {
                         Some(known) if by.is_none() => known.by = None,
                         Some(_) => {}
@@ -122,12 +132,35 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
             }
         }
     }
-    conditions
+    if hosts.has_more {
+        let why = "its hosts times its matches, or the callers that they tell apart, are more than are looked through";
+        return (!conditions.is_empty())
+            .then(|| not_judged(vs, why))
+            .into_iter()
+            .collect();
+    }
+    let why = format!(
+        "more conditions than are compared: {} of {} matches on a lane were held against all that stands before them",
+        conditions.len() - unjudged.len(),
+        conditions.len()
+    );
+    let unjudged = (!unjudged.is_empty()).then(|| not_judged(vs, &why));
+    let shadowed = conditions
         .into_iter()
         .filter_map(|(place, shadowed)| shadowed.by.map(|by| (place, shadowed, by)))
         .filter(|(_, shadowed, by)| !leads_alike(check, shadowed.route, by))
-        .map(|(place, shadowed, by)| finding(&place, &shadowed, by))
-        .collect()
+        .map(|(place, shadowed, by)| finding(&place, &shadowed, by));
+    shadowed.chain(unjudged).collect()
+}
+
+/// What says that lane conditions of `vs` were not judged, or not all of them.
+fn not_judged(vs: &VirtualService, why: &str) -> Finding {
+    Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), "spec.http")
+        .unjudged()
+        .says(
+            format!("{why}: whether an earlier route takes a lane's requests is not known for the rest"),
+            "split it into several VirtualServices, or ask for less in its matches",
+        )
 }
 
 /// The other routes of `vs` to services of a lane group, by their places, that Istio leaves out everywhere: a route
@@ -136,8 +169,11 @@ fn dead<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     /// A route, and in each list what takes all requests before it.
     type Seen<'h, 'w> = (&'h Route<'w>, Vec<Option<&'h Route<'w>>>);
     let hosts = check.virtual_hosts(vs);
+    if hosts.has_more {
+        return Vec::new();
+    }
     let mut routes: BTreeMap<(String, Option<ObjectRef>), Seen<'_, 'w>> = BTreeMap::new();
-    for host in &*hosts {
+    for host in &hosts.lists {
         let by = host.routes.last();
         let live = host.routes.iter().map(|route| (route, None));
         let dropped = host.dropped.iter().map(|route| (route, by));
@@ -214,46 +250,6 @@ fn named<'w>(condition: Condition<'w>, headers: &[Symbol]) -> Option<(Symbol, &'
         let value = condition.header(header)?;
         Some((header.clone(), value))
     })
-}
-
-/// What of a list can take requests from what comes after it: each route with its place and one of its conditions, or with
-/// none where it takes every request. Of a list without end it is the beginning.
-type Takers<'h, 'w> = Vec<(usize, &'h Route<'w>, Option<Condition<'w>>)>;
-
-fn takers<'h, 'w>(routes: &'h [Route<'w>]) -> Takers<'h, 'w> {
-    let mut budget = Budget::default();
-    let each = routes.iter().enumerate().flat_map(|(at, route)| {
-        let all = route.conditions.is_empty().then_some((at, route, None));
-        let some = route
-            .conditions
-            .iter()
-            .map(move |condition| (at, route, Some(*condition)));
-        all.into_iter().chain(some)
-    });
-    each.filter(|(_, _, condition)| condition.is_none_or(|condition| budget.takes(condition)))
-        .collect()
-}
-
-/// The route, of the first `before` of the list, that takes every request of the condition; of its own route only
-/// what stands before it there. No more are compared than are `left`.
-fn taken_by<'h, 'w>(
-    host: &VirtualHost<'w>,
-    takers: &Takers<'h, 'w>,
-    before: usize,
-    route: &Route<'w>,
-    condition: Condition<'w>,
-    left: &mut usize,
-) -> Option<&'h Route<'w>> {
-    let mut earlier = takers.iter().take_while(|(at, _, _)| *at < before);
-    let taker = earlier.find(|(_, earlier, wide)| {
-        let is_same = earlier.is_of(route.vs) && earlier.index == route.index;
-        let Some(compared) = left.checked_sub(1) else {
-            return false;
-        };
-        *left = compared;
-        !is_same && wide.is_none_or(|wide| covers(wide, condition, host.context()))
-    });
-    taker.map(|(_, route, _)| *route)
 }
 
 /// Whether both routes send requests to the same places.

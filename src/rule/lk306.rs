@@ -35,7 +35,6 @@
 //! `TranslateRouteMatch` in `pilot/pkg/networking/core/route/route.go`. Neither Istio's analyzers nor Kiali ask whether
 //! there is a default route: without lanes its absence may be meant.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -43,7 +42,7 @@ use super::default_route::missing_default;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
 use crate::resource::{HttpMatch, Kind, Resource, StringMatch};
-use crate::routing::{Budget, Condition, Lanes, MOST_COMPARED, Route, VirtualHost, covers, is_presence};
+use crate::routing::{Condition, Lanes, Patterns, Route, VirtualHost, Weight, is_presence, may_cover};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -62,7 +61,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     // By the route that shows it: the lists of all ports and callers lack the same route.
     let mut found: BTreeMap<usize, Finding> = BTreeMap::new();
-    for host in &*check.virtual_hosts(vs) {
+    for host in &check.virtual_hosts(vs).lists {
         if let Some((route, header, lanes)) = first_without_default(check, host)
             && route.is_of(vs)
         {
@@ -120,6 +119,8 @@ fn first_without_default<'h, 'v, 'w>(
         return None;
     }
     let mut defaults: Vec<Defaults> = Vec::new();
+    // For all of them, so that none is read more than once.
+    let mut patterns = Patterns::default();
     host.routes.iter().find_map(|route| {
         let groups = check.groups_of(route.vs, route.route).into_iter();
         let mut promising = groups.filter(|lanes| {
@@ -129,14 +130,14 @@ fn first_without_default<'h, 'v, 'w>(
             let headers = telling_headers(host, &lanes);
             let at = defaults.iter().position(|known| known.headers == headers);
             let at = at.unwrap_or_else(|| {
-                defaults.push(Defaults::of(host, headers));
+                defaults.push(Defaults::of(host, headers, &mut patterns));
                 defaults.len() - 1
             });
             let defaults = defaults.get(at)?;
             let header = route.conditions.iter().find_map(|condition| {
                 let mut headers = defaults.headers.iter();
                 let header = headers.find(|header| condition.header(header).is_some())?;
-                (!defaults.take(*condition, host)).then(|| header.clone())
+                (!defaults.take(check, *condition, host)).then(|| header.clone())
             })?;
             let is_set = host.gateway.is_none() && are_filtered(check, host, route, &lanes);
             (!is_set).then_some((route, header, lanes))
@@ -159,38 +160,40 @@ struct Defaults {
     /// The headers that tell a lane.
     headers: Vec<Symbol>,
     /// The conditions that do not ask for any of them, each as its own part and the delegating route's.
-    conditions: Vec<(Option<HttpMatch>, Option<HttpMatch>)>,
+    conditions: Vec<(Option<HttpMatch>, Option<HttpMatch>, Weight)>,
     /// Whether there are more than these.
     has_more: bool,
-    /// How many comparisons are left.
-    left: Cell<usize>,
 }
 
 impl Defaults {
-    fn of(host: &VirtualHost<'_>, headers: Vec<Symbol>) -> Self {
+    fn of(host: &VirtualHost<'_>, headers: Vec<Symbol>, patterns: &mut Patterns) -> Self {
         let all = host.routes.iter().flat_map(|route| &route.conditions);
         let others = all.filter(|condition| headers.iter().all(|header| condition.header(header).is_none()));
         let loose = |part: Option<(usize, &HttpMatch)>| part.map(|(_, part)| loosened(part));
-        let mut budget = Budget::default();
         let (mut conditions, mut has_more) = (Vec::new(), false);
         for condition in others {
-            if !budget.takes(*condition) {
+            let (own, root) = (loose(condition.own), loose(condition.root));
+            let loosened = condition_of(own.as_ref(), root.as_ref());
+            if !patterns.take(loosened.texts()) {
                 has_more = true;
                 break;
             }
-            conditions.push((loose(condition.own), loose(condition.root)));
+            let weight = Weight::of(loosened);
+            conditions.push((own, root, weight));
         }
         Self {
             headers,
             conditions,
             has_more,
-            left: Cell::new(MOST_COMPARED / 4),
         }
     }
 
     /// Whether one of them takes what `condition` takes, of requests that have none of the headers. What is not sure
     /// counts as one that does.
-    fn take(&self, condition: Condition<'_>, host: &VirtualHost<'_>) -> bool {
+    fn take(&self, check: &Check<'_, '_>, condition: Condition<'_>, host: &VirtualHost<'_>) -> bool {
+        if self.has_more {
+            return true;
+        }
         let is_one = |name: &str| {
             self.headers
                 .iter()
@@ -206,17 +209,15 @@ impl Defaults {
                 ..part.clone()
             }
         };
-        let left = self.left.get().saturating_sub(self.conditions.len());
-        if self.has_more || left == 0 {
-            return true;
-        }
-        self.left.set(left);
         let own = condition.own.map(|(_, part)| without(part));
         let root = condition.root.map(|(_, part)| without(part));
         let narrow = condition_of(own.as_ref(), root.as_ref());
-        self.conditions.iter().any(|(own, root)| {
-            let wide = condition_of(own.as_ref(), root.as_ref());
-            covers(wide, narrow, host.context())
+        let weight = Weight::of(narrow);
+        self.conditions.iter().any(|(own, root, wide)| {
+            !check.comparisons.takes(wide.against(weight)) || {
+                let wide = condition_of(own.as_ref(), root.as_ref());
+                may_cover(wide, narrow, host.context())
+            }
         })
     }
 }

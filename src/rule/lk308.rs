@@ -96,7 +96,7 @@ fn list(lanes: &[Symbol]) -> String {
 fn without_subset<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     let mut found: BTreeMap<(usize, usize), Finding> = BTreeMap::new();
     let hosts = check.virtual_hosts(vs);
-    let routes = hosts.iter().flat_map(|host| &host.routes);
+    let routes = hosts.lists.iter().flat_map(|host| &host.routes);
     for route in routes.filter(|route| route.is_of(vs)) {
         for (at, to) in reached(route.route) {
             if to.destination.subset.is_some() || found.contains_key(&(route.index, at)) {
@@ -128,8 +128,11 @@ fn without_subset<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Find
 /// The HTTP ports of the services that `vs` is for, for which neither it nor another has a route.
 fn unrouted_ports<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
     let hosts = check.virtual_hosts(vs);
+    if hosts.has_more {
+        return Vec::new();
+    }
     let mut by_port: BTreeMap<(&Symbol, u32), Vec<&VirtualHost<'_>>> = BTreeMap::new();
-    for list in hosts.iter().filter(|list| list.gateway.is_none()) {
+    for list in hosts.lists.iter().filter(|list| list.gateway.is_none()) {
         if let Some(port) = list.port {
             by_port.entry((&list.host, port)).or_default().push(list);
         }
@@ -165,16 +168,17 @@ fn unrouted_ports<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Find
         .collect()
 }
 
-/// Whether it is `vs` that is told of a port without routes: no other for the host has any, and it is the first.
+/// Whether it is `vs` that is told of a port without routes: no other for the host has any, that is sure, and it is the first.
 fn is_left_to<'w>(check: &Check<'_, 'w>, vs: &VirtualService, host: &Symbol, port: u32) -> bool {
     let others = check.view.virtual_services_of(host).into_iter();
     let others: Vec<&'w VirtualService> = others.filter(|other| is_on_mesh(other)).collect();
     let is_first = others.first().is_none_or(|first| first.meta == vs.meta);
     let has_routes = |other: &&'w VirtualService| {
-        let lists = check.virtual_hosts(other);
-        lists.iter().any(|list| {
+        let hosts = check.virtual_hosts(other);
+        let is_for_port = |list: &VirtualHost<'_>| {
             list.gateway.is_none() && list.host == *host && list.port == Some(port) && !list.routes.is_empty()
-        })
+        };
+        hosts.has_more || hosts.lists.iter().any(is_for_port)
     };
     is_first && !others.iter().any(has_routes)
 }

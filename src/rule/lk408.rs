@@ -60,7 +60,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     let view = check.view;
     let mut findings: BTreeMap<(Symbol, Symbol), Finding> = BTreeMap::new();
-    for from in &*check.virtual_hosts(vs) {
+    for from in &check.virtual_hosts(vs).lists {
         let (Some(name), Some(server)) = (&from.gateway, from.server) else {
             continue;
         };

@@ -111,6 +111,9 @@ impl fmt::Display for Asked<'_> {
         match self.0 {
             StringMatch::Exact(text) => write!(f, "`{text}`"),
             StringMatch::Prefix(text) => write!(f, "`{text}…`"),
+            StringMatch::Regex(text) if self.0.matches("").is_none() => {
+                write!(f, "like /{text}/, which cannot be read here")
+            }
             StringMatch::Regex(text) => write!(f, "like /{text}/"),
             StringMatch::Present => f.write_str("there"),
         }
@@ -120,6 +123,7 @@ impl fmt::Display for Asked<'_> {
 /// What `request` lacks for `condition`; `None`: it meets it. Port, source and gateways have been looked at before
 /// (`TranslateRouteMatch` in `pilot/pkg/networking/core/route/route.go`; Envoy takes paths without their query, and
 /// looks at each value of a header that is sent more than once: before Envoy 1.39 it took them for one, joined by commas).
+/// A request does not meet what is asked of it by a pattern that cannot be read, in `withoutHeaders` neither: that is told.
 pub(super) fn unmet<'w>(condition: Condition<'w>, request: &Request) -> Option<Unmet<'w>> {
     let own = condition.own.map(|(_, part)| part);
     condition.parts().find_map(|part| unmet_part(part, own, request))
@@ -133,7 +137,7 @@ fn unmet_part<'w>(part: &'w HttpMatch, own: Option<&HttpMatch>, request: &Reques
     }
     for (name, asked) in part.headers.iter() {
         let mut values = request.values(name).into_iter();
-        if !values.any(|value| is_presence(asked) || asked.matches(value)) {
+        if !values.any(|value| is_presence(asked) || asked.matches(value) == Some(true)) {
             let found = request.header(name);
             return Some(Unmet::Header { name, asked, found });
         }
@@ -147,13 +151,14 @@ fn unmet_part<'w>(part: &'w HttpMatch, own: Option<&HttpMatch>, request: &Reques
         if values.is_empty() && !is_presence(refused) {
             values.push("");
         }
-        let is_so = |value: &&str| is_presence(refused) || refused.matches(value);
+        let is_so = |value: &&str| is_presence(refused) || refused.matches(value) != Some(false);
         if values.iter().any(is_so) && !is_replaced {
             let found = request.header(name);
             return Some(Unmet::Without { name, refused, found });
         }
     }
-    let is_unmet = |asked: &&StringMatch, value: &str| !is_presence(asked) && !asked.matches(value);
+    let is_unmet =
+        |asked: &&StringMatch, value: &str| !is_presence(asked) && asked.matches(value) != Some(true);
     if let Some(asked) = part
         .method
         .as_ref()
@@ -189,7 +194,7 @@ fn is_path(asked: &StringMatch, ignores_case: bool, path: &str) -> bool {
         StringMatch::Prefix(prefix) if ignores_case => path
             .get(..prefix.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
-        other => other.matches(path),
+        other => other.matches(path) == Some(true),
     }
 }
 
@@ -279,6 +284,20 @@ mod tests {
         assert_eq!(
             lacks(&lane, "x", &[("bu", "wicph")]).unwrap(),
             "header `bu` must not be `wicph`, and it is `wicph`"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_met_and_said() {
+        let unread = json!({"regex": r"\Qx\E"});
+        let told = |condition: &Value| lacks(condition, "x", &[("bu", "x")]).unwrap();
+        assert_eq!(
+            told(&json!({"headers": {"bu": unread}})),
+            r"header `bu` has to be like /\Qx\E/, which cannot be read here, and it is `x`"
+        );
+        assert_eq!(
+            told(&json!({"withoutHeaders": {"bu": unread}})),
+            r"header `bu` must not be like /\Qx\E/, which cannot be read here, and it is `x`"
         );
     }
 

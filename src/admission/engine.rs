@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use jiff::Timestamp;
 use parking_lot::RwLock;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::answer::{Answer, Judge, Record};
 use super::confirm::{Confirmations, FreshReads, Outcome};
@@ -126,9 +127,11 @@ impl Engine {
         admission: &Admission,
         settings: &Settings,
     ) -> (Judgement, u64) {
-        let world = self.world.read();
-        let judgement = judge(&world, fresh, change, admission, &self.rules, settings);
-        (judgement, world.version())
+        aside(|| {
+            let world = self.world.read();
+            let judgement = judge(&world, fresh, change, admission, &self.rules, settings);
+            (judgement, world.version())
+        })
     }
 
     /// Reads afresh what a denial rests on; `Err` says why that did not come off.
@@ -237,12 +240,13 @@ impl Engine {
         // What cannot be read is for /validate to refuse.
         if let (Ok(Subject::Change(change)), Some(object)) = (self.change(&request), request.object) {
             record.reference(&change);
-            let world = self.world.read();
-            record.index_version = world.version();
             let is_only_told =
                 mode == Mode::Warn || is_by_argo_cd(&request.user_info.username, request.field_manager());
-            let mutation = mutate(&world, &change, object.get(), is_only_told);
-            drop(world);
+            let mutation = aside(|| {
+                let world = self.world.read();
+                record.index_version = world.version();
+                mutate(&world, &change, object.get(), is_only_told)
+            });
             let verb = if mutation.patch.is_some() { "added" } else { "add" };
             response.warn(
                 mutation
@@ -397,6 +401,17 @@ impl Engine {
             after: with(after),
             frees_pods: false,
         }))
+    }
+}
+
+/// Does work that may take long, while another thread goes on with what this one serves; a runtime of one thread has no other.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    let has_others =
+        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if has_others {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 

@@ -213,3 +213,81 @@ fn request_operations(route: &HttpRoute, index: usize) -> Vec<(String, &HeaderOp
         .map(|(path, headers)| (path, &headers.request))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::routing::{MOST_COMPARED, count};
+    use crate::world::{Settings, World};
+
+    #[test]
+    fn what_is_compared_for_one_object_has_an_end_however_many_hosts_and_headers_it_has() {
+        let object = |kind, name: &str, spec: Value| {
+            let object = json!({"metadata": {"namespace": "cars", "name": name}, "spec": spec});
+            Resource::parse(kind, object).unwrap()
+        };
+        let deployment = |lane: &str| {
+            let labels = json!({"app": "portal", "version": lane});
+            let spec = json!({"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": []}}});
+            object(Kind::Deployment, lane, spec)
+        };
+        let headers = (0..40).map(|at| (format!("a{at}"), json!({"exact": ""})));
+        let headers: Map<String, Value> = headers.collect();
+        let with = |others: &[(&str, String)]| {
+            let mut headers = headers.clone();
+            for (name, value) in others {
+                headers.insert((*name).to_owned(), json!({"exact": value}));
+            }
+            json!({"headers": headers})
+        };
+        let lanes: Vec<Value> = (0..100)
+            .map(|at| with(&[("bu", "b".to_owned()), ("z", at.to_string())]))
+            .collect();
+        let others: Vec<Value> = (0..100).rev().map(|at| with(&[("z", at.to_string())])).collect();
+        let hosts: Vec<String> = (0..50).map(|at| format!("h{at}.example")).collect();
+        let to = |subset: &str| json!([{"destination": {"host": "portal", "subset": subset}}]);
+        let objects = [
+            object(
+                Kind::Service,
+                "portal",
+                json!({"selector": {"app": "portal"}, "ports": [{"name": "http", "port": 80}]}),
+            ),
+            object(
+                Kind::DestinationRule,
+                "portal",
+                json!({"host": "portal", "subsets": [{"name": "a", "labels": {"version": "a"}}, {"name": "b", "labels": {"version": "b"}}]}),
+            ),
+            object(
+                Kind::LaneGroup,
+                "cars",
+                json!({"header": "bu", "workloads": {"matchLabels": {"app": "portal"}}, "lanes": ["a", "b"], "defaultLane": "a"}),
+            ),
+            deployment("a"),
+            deployment("b"),
+            object(
+                Kind::VirtualService,
+                "portal",
+                json!({"hosts": hosts, "http": [{"match": lanes, "route": to("b")}, {"match": others, "route": to("a")}]}),
+            ),
+        ];
+        let world = World::of(Settings::default(), objects);
+        let view = View::new(&world);
+        let check = Check::new(&view, None);
+        let reference: ObjectRef = view
+            .virtual_service(&"cars".into(), &"portal".into())
+            .unwrap()
+            .meta
+            .reference(Kind::VirtualService);
+        let object = view.get(&reference).unwrap();
+        // The second time as the first: each object has what it may cost for itself.
+        for _ in 0..2 {
+            count::take();
+            check.object(&RULES, object);
+            let compared = count::take();
+            assert!(compared > MOST_COMPARED / 2, "{compared}: it is no such object");
+            assert!(compared <= MOST_COMPARED, "{compared}");
+        }
+    }
+}

@@ -176,6 +176,27 @@ fn many_hosts_times_many_routes_end() {
 }
 
 #[test]
+fn many_headers_times_many_headers_times_many_hosts_end() {
+    let headers = |others: &[(&str, String)]| {
+        let same = (0..80).map(|at| (format!("a{at}"), json!({"exact": ""})));
+        let others = others
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!({"exact": value})));
+        json!({"headers": same.chain(others).collect::<serde_json::Map<_, _>>()})
+    };
+    let hosts: Vec<String> = (0..300).map(|at| format!("h{at}.example")).collect();
+    let lanes: Vec<Value> = (0..400)
+        .map(|at| headers(&[("bu", "green".to_owned()), ("z", at.to_string())]))
+        .collect();
+    let others: Vec<Value> = (0..400)
+        .rev()
+        .map(|at| headers(&[("z", at.to_string())]))
+        .collect();
+    let http = json!([{"match": lanes, "route": to("green")}, {"match": others, "route": to("blue")}]);
+    submitted(&virtual_service(&json!(hosts), &http));
+}
+
+#[test]
 fn many_destinations_subsets_and_labels_end() {
     let subset = |at: usize| json!({"name": format!("s{at}"), "labels": {"version": format!("gren{at}")}});
     let subsets: Vec<Value> = (0..20_000).map(subset).collect();

@@ -31,6 +31,11 @@ impl Comparisons {
         self.left.set(MOST_COMPARED);
     }
 
+    /// Whether nothing is left.
+    pub fn are_over(&self) -> bool {
+        self.left.get() == 0
+    }
+
     /// Whether there is enough left for something that costs so much, which is taken off it. Once there is not there
     /// never is.
     pub fn takes(&self, cost: usize) -> bool {
@@ -175,6 +180,7 @@ mod tests {
         let comparisons = Comparisons::default();
         assert!(comparisons.takes(MOST_COMPARED - 1));
         assert!(!comparisons.takes(2) && !comparisons.takes(1));
+        assert!(comparisons.are_over());
         comparisons.renew();
         assert!(comparisons.takes(MOST_COMPARED));
     }

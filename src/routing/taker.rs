@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
 
-use super::cover::{covers, is_every_path};
+use super::cover::{covers, is_every_path, is_presence};
 use super::{Comparisons, Condition, Context, Patterns, Route, Weight};
 use crate::resource::StringMatch;
 
@@ -157,7 +157,9 @@ impl<'h, 'w> Takers<'h, 'w> {
     fn paths_of(&self, condition: Condition<'_>, comparisons: &Comparisons) -> Result<Vec<usize>, TooMuch> {
         let mut found = vec![0];
         for uri in condition.parts().filter_map(|part| part.uri.as_ref()) {
-            found.extend(self.needs.get(SOME_PATH));
+            if !matches!(uri, StringMatch::Prefix(_)) {
+                found.extend(self.needs.get(PATTERN));
+            }
             let (StringMatch::Exact(text) | StringMatch::Prefix(text)) = uri else {
                 continue;
             };
@@ -189,21 +191,22 @@ impl<'h, 'w> Takers<'h, 'w> {
     }
 }
 
-/// A path of any kind.
-const SOME_PATH: &str = "/";
+/// A path that a pattern may be sure of: an exact one, or the same pattern.
+const PATTERN: &str = "~";
 /// This path, whose case does not matter here.
 const EXACTLY: &str = "=";
 /// A path that begins so.
 const BELOW: &str = "^";
 
-/// What a condition has to have as its path so that this one can cover it; `None`: nothing.
+/// What a condition has to have as its path so that this one can cover it; `None`: it is not known, or nothing.
 fn needed_path(condition: Condition<'_>) -> Option<String> {
     let mut paths = condition.parts().filter_map(|part| part.uri.as_ref());
-    Some(match paths.find(|path| !is_every_path(path))? {
-        StringMatch::Exact(path) => format!("{EXACTLY}{}", path.to_ascii_lowercase()),
-        StringMatch::Prefix(path) => format!("{BELOW}{}", path.to_ascii_lowercase()),
-        StringMatch::Regex(_) | StringMatch::Present => SOME_PATH.to_owned(),
-    })
+    match paths.find(|path| !is_every_path(path) && !is_presence(path))? {
+        StringMatch::Exact(path) => Some(format!("{EXACTLY}{}", path.to_ascii_lowercase())),
+        StringMatch::Prefix(path) => Some(format!("{BELOW}{}", path.to_ascii_lowercase())),
+        StringMatch::Regex(_) => Some(PATTERN.to_owned()),
+        StringMatch::Present => None,
+    }
 }
 
 /// The header that a condition has to ask for so that this one can cover it: one with its value, if there is one; `None`:
@@ -263,6 +266,7 @@ mod tests {
             json!({"uri": {"regex": ".*"}, "headers": {"X": {}, "bu": {"exact": "wicph"}}}),
             json!({"headers": {"bu": {"regex": "w.*"}}, "uri": {"prefix": "/C"}}),
             json!({"withoutHeaders": {"bu": {"exact": "wtchk"}}}),
+            json!({"uri": {}, "headers": {"x": {"prefix": "y"}}}),
         ] {
             let found = taker(
                 &json!([matching(&wide), matching(&narrow)]),

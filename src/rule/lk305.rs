@@ -53,7 +53,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{HttpMatch, HttpRoute, Kind, ObjectRef, Resource, StringMatch, VirtualService};
-use crate::routing::{Broken, Condition, Root, Route, Takers, delegate_of, merged, reached, roots_of};
+use crate::routing::{
+    Broken, Condition, Root, Route, Takers, TooMuch, delegate_of, merged, reached, roots_of,
+};
 use crate::symbol::Symbol;
 use crate::world::is_age_known;
 
@@ -106,9 +108,13 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
                         continue;
                     };
                     let before = if is_dropped { host.routes.len() } else { at };
-                    let takers = takers.get_or_init(|| Takers::of(&host.routes));
-                    let taker =
-                        takers.taker_of(before, (route, *condition), host.context(), &check.comparisons);
+                    let taker = if check.comparisons.are_over() {
+                        Err(TooMuch)
+                    } else {
+                        let takers = takers.get_or_init(|| Takers::of(&host.routes));
+                        let judged = (route, *condition);
+                        takers.taker_of(before, judged, host.context(), &check.comparisons)
+                    };
                     let place = place(route, *condition);
                     if taker.is_err() {
                         unjudged.insert(place.clone());

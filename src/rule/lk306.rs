@@ -115,7 +115,7 @@ fn first_without_default<'h, 'v, 'w>(
     let takes_all = |route: &Route<'_>| {
         route.conditions.is_empty() || route.conditions.iter().any(|all| all.takes_every_request())
     };
-    if host.routes.iter().any(takes_all) {
+    if check.comparisons.are_over() || host.routes.iter().any(takes_all) {
         return None;
     }
     let mut defaults: Vec<Defaults> = Vec::new();

@@ -332,6 +332,51 @@ fn what_is_nested_without_end_is_answered() {
 }
 
 #[test]
+fn a_judgement_that_takes_long_holds_up_nothing_else_that_its_thread_serves() {
+    use std::sync::{Arc, mpsc};
+
+    use lanekeeper::admission::{Engine, Judge};
+    use lanekeeper::verdict::{Mode, Settings};
+    use lanekeeper::world::{self, World};
+
+    let world = Arc::new(parking_lot::RwLock::new(World::new(world::Settings::default())));
+    let engine = Arc::new(Engine::new(Arc::clone(&world), Settings::default()));
+    let body = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u", "operation": "CREATE", "namespace": "cars", "name": "portal",
+            "resource": {"group": "networking.istio.io", "version": "v1", "resource": "virtualservices"},
+            "object": virtual_service(&json!(["portal"]), &json!([{"route": to("blue")}]))}
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let (asked, is_asked) = mpsc::channel();
+    let (served, is_served) = mpsc::channel();
+    // Who judges waits for the world, as long as it is written.
+    let written = world.write();
+    for validates in [true, false] {
+        let (engine, asked) = (Arc::clone(&engine), asked.clone());
+        let body = axum::body::Bytes::from(body.to_string());
+        runtime.spawn(async move {
+            asked.send(()).expect("somebody listens");
+            let answer = if validates {
+                Judge::validate(&*engine, Mode::Enforce, body, None).await
+            } else {
+                Judge::mutate(&*engine, Mode::Enforce, body, None).await
+            };
+            assert_eq!(answer.status, 200);
+        });
+        is_asked.recv_timeout(PATIENCE).expect("it is asked");
+        let served = served.clone();
+        runtime.spawn(async move { served.send(()) });
+        let is_served = is_served.recv_timeout(Duration::from_secs(20));
+        assert!(is_served.is_ok(), "nothing is served beside it: {validates}");
+    }
+    drop(written);
+}
+
+#[test]
 fn nothing_is_unsafe_but_the_bindings_of_the_filter() {
     fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder") {

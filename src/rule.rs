@@ -284,7 +284,7 @@ mod tests {
         // The second time as the first: each object has what it may cost for itself.
         for _ in 0..2 {
             count::take();
-            check.object(&RULES, object);
+            check.object(RULES, object);
             let compared = count::take();
             assert!(compared > MOST_COMPARED / 2, "{compared}: it is no such object");
             assert!(compared <= MOST_COMPARED, "{compared}");

@@ -77,7 +77,7 @@ fn findings(code: &str, objects: impl IntoIterator<Item = Resource>) -> Vec<Find
         namespace: "cars".into(),
         name: "portal".into(),
     };
-    let mut found = Check::new(&view, None).object(&RULES, view.get(&reference).unwrap());
+    let mut found = Check::new(&view, None).object(RULES, view.get(&reference).unwrap());
     found.retain(|finding| finding.code == code);
     found
 }
@@ -113,7 +113,7 @@ fn a_pattern_that_cannot_be_read_takes_no_lane_s_requests() {
         "[a-c&&]",
         "(a|b|c){,1}|a|b|c",
     ] {
-        assert_eq!(after_those_without(pattern, &lanes), [], "{:.20}", pattern);
+        assert_eq!(after_those_without(pattern, &lanes), [], "{pattern:.20}");
     }
     let found = after_those_without(&"a|".repeat(40_000), &lanes);
     assert!(is_only_told(&found), "{found:#?}");

@@ -142,10 +142,12 @@ pub mod count {
         static COUNTED: Cell<usize> = const { Cell::new(0) };
     }
 
+    /// Adds to it.
     pub fn add(cost: usize) {
         COUNTED.set(COUNTED.get() + cost);
     }
 
+    /// What it is, and begins anew.
     pub fn take() -> usize {
         COUNTED.take()
     }

@@ -242,10 +242,9 @@ impl<'v, 'w> Routed<'v, 'w> {
     fn findings(&self, check: &Check<'_, 'w>, vs: &VirtualService) -> Vec<Finding> {
         let member = &self.member;
         let (host, header) = (&member.host, &member.lanes.group.header);
-        let ports: Vec<(Option<u32>, &[VirtualHost<'w>], Option<HashSet<&StringMatch>>)> = self
-            .lists
-            .iter()
-            .filter(|(_, lists)| !self.leads_anywhere(check, lists))
+        let lists = self.lists.iter();
+        let asked = lists.filter(|(_, lists)| !self.leads_anywhere(check, lists));
+        let ports: Vec<_> = asked
             .map(|(port, lists)| (*port, &**lists, self.values_of(lists)))
             .collect();
         let lanes = member.lanes.all().iter().filter(|lane| member.has_subset(lane));

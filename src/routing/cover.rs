@@ -142,12 +142,12 @@ pub mod count {
         static COUNTED: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// Adds to it.
+    /// Adds a comparison.
     pub fn add(cost: usize) {
         COUNTED.set(COUNTED.get() + cost);
     }
 
-    /// What it is, and begins anew.
+    /// What they have cost since it was last asked for.
     pub fn take() -> usize {
         COUNTED.take()
     }

@@ -242,19 +242,18 @@ impl<'v, 'w> Routed<'v, 'w> {
     fn findings(&self, check: &Check<'_, 'w>, vs: &VirtualService) -> Vec<Finding> {
         let member = &self.member;
         let (host, header) = (&member.host, &member.lanes.group.header);
-        let lists = self.lists.iter();
-        let asked = lists.filter(|(_, lists)| !self.leads_anywhere(check, lists));
-        let ports: Vec<_> = asked
-            .map(|(port, lists)| (*port, &**lists, self.values_of(lists)))
-            .collect();
+        let judged = self
+            .lists
+            .iter()
+            .filter(|(_, lists)| !self.leads_anywhere(check, lists))
+            .filter_map(|(port, lists)| Some((*port, lists, self.values_of(lists)?)));
+        let ports: Vec<_> = judged.collect();
         let lanes = member.lanes.all().iter().filter(|lane| member.has_subset(lane));
         lanes
             .filter_map(|lane| {
                 let mut ports = ports.iter();
-                let (port, ..) = ports.find(|(_, lists, values)| {
-                    let values = values.as_ref();
-                    values.is_some_and(|values| !self.is_routed(check, lists, values, lane))
-                })?;
+                let (port, ..) =
+                    ports.find(|(_, lists, values)| !self.is_routed(check, lists, values, lane))?;
                 let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
                 Some(
                     Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), "spec.http")

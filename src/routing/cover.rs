@@ -76,7 +76,7 @@ impl Cover {
         }
         narrow.parts().any(|part| {
             let Some(other) = &part.uri else { return false };
-            if wide.ignore_uri_case {
+            if wide.ignore_uri_case && !matches!(path, StringMatch::Regex(_)) {
                 self.text_covers(&lowered(path), &lowered(other))
             } else {
                 !part.ignore_uri_case && self.text_covers(path, other)
@@ -164,7 +164,7 @@ pub(super) fn is_every_path(path: &StringMatch) -> bool {
     matches!(path, StringMatch::Prefix(prefix) if &**prefix == "/") || is_anything(path)
 }
 
-/// The same match on text in lower case; a regular expression stays as it is.
+/// The same match on text in lower case.
 fn lowered(text: &StringMatch) -> StringMatch {
     match text {
         StringMatch::Exact(text) => StringMatch::Exact(text.to_ascii_lowercase().into()),
@@ -224,6 +224,10 @@ mod tests {
         let strict = |text: &str| json!({"uri": {"prefix": text}});
         assert!(sure(&loose("/a"), &strict("/A/b")));
         assert!(!sure(&strict("/a"), &loose("/a/b")));
+        // A pattern keeps its case.
+        let pattern = json!({"uri": {"regex": "/a.*"}, "ignoreUriCase": true});
+        assert!(sure(&pattern, &json!({"uri": {"exact": "/a/b"}})));
+        assert!(!sure(&pattern, &json!({"uri": {"exact": "/A/b"}})));
     }
 
     #[test]

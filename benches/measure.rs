@@ -5,6 +5,10 @@
 use std::fs;
 use std::time::Duration;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whether to be quick: smaller worlds and fewer samples, to see that it works.
 pub(crate) fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")

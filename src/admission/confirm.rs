@@ -1,5 +1,7 @@
 //! Confirm before you deny: what a denial rests on is read again, past every cache [s5].
 
+use std::ops::Deref;
+
 use futures::future::BoxFuture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -55,9 +57,7 @@ impl Default for Confirmations {
         let counts = Self(Family::default());
         // A rate needs a count of nothing before the first one.
         for outcome in Outcome::ALL {
-            drop(counts.0.get_or_create(&OutcomeLabels {
-                outcome: outcome.name(),
-            }));
+            drop(counts.counter(outcome));
         }
         counts
     }
@@ -76,17 +76,17 @@ impl Confirmations {
 
     /// Counts one.
     pub(super) fn count(&self, outcome: Outcome) {
-        let labels = OutcomeLabels {
-            outcome: outcome.name(),
-        };
-        self.0.get_or_create(&labels).inc();
+        self.counter(outcome).inc();
     }
 
     /// How many there were.
     pub fn of(&self, outcome: Outcome) -> u64 {
-        let labels = OutcomeLabels {
+        self.counter(outcome).get()
+    }
+
+    fn counter(&self, outcome: Outcome) -> impl Deref<Target = Counter> {
+        self.0.get_or_create(&OutcomeLabels {
             outcome: outcome.name(),
-        };
-        self.0.get_or_create(&labels).get()
+        })
     }
 }

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::query::Query;
+use super::query::{Query, followed};
 use super::refusal::Refusal;
 use super::{App, place, typed};
 use crate::decisions::Decision;
 use crate::report::{write_findings_json, write_groups_json, write_matrices_json, write_trace_json};
 use crate::server::Recent;
-use crate::trace::{follow, gateways};
+use crate::trace::gateways;
 use crate::world::View;
 
 const JSON: &str = "application/json";
@@ -54,8 +54,8 @@ pub(super) async fn findings(State(app): State<Arc<App>>, uri: Uri) -> Result<Re
         let why = "what runs is not judged here, or not yet: with --no-audit, or before everything is read";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     };
-    let query = Query::of(&uri);
-    let findings = report.all().iter().filter(|one| query.takes(one));
+    let is_asked = Query::of(&uri).filter();
+    let findings = report.all().iter().filter(|one| is_asked(one));
     Ok(typed(JSON, on_paper(|out| write_findings_json(findings, out))?))
 }
 
@@ -137,15 +137,10 @@ fn lines(recent: &Recent, known: Option<&str>) -> impl Stream<Item = Line> + Sen
 pub(super) async fn trace(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Refusal> {
     let traced = app.look(JSON, move |app, snapshot| {
         app.is_read()?;
-        let unclear = |why: String| Refusal::new(StatusCode::BAD_REQUEST, why);
         let form = Query::of(&uri).question(gateways(&snapshot.world));
-        if let Some(error) = form.error {
-            return Err(unclear(error));
-        }
         let view = View::new(&snapshot.world);
-        let start = form.question.start(&view, &snapshot.world);
-        let start = start.map_err(|why| unclear(why.to_string()))?;
-        let trace = follow(&view, start, form.question.via.as_deref());
+        let trace = followed(&form, &view, &snapshot.world);
+        let trace = trace.map_err(|why| Refusal::new(StatusCode::BAD_REQUEST, why))?;
         on_paper(|out| write_trace_json(&trace, &|_, _| None, out))
     });
     traced.await

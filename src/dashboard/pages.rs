@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::query::{OF_FINDINGS, Query, of_question, written};
+use super::query::{self, OF_FINDINGS, Query, of_question, written};
 use super::refusal::Refusal;
 use super::{App, Snapshot, api, typed};
 use crate::audit::{Report, Reported};
@@ -21,7 +21,7 @@ use crate::report::{
 };
 use crate::resource::{Kind, ObjectRef};
 use crate::rule;
-use crate::trace::{Question, follow, gateways};
+use crate::trace::{Question, gateways};
 use crate::world::View;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -145,11 +145,8 @@ struct Findings<'r> {
 impl<'r> Findings<'r> {
     fn of(report: Option<&'r Report>, query: &Query, home: &'static str) -> Self {
         let all = report.map(Report::all).unwrap_or_default();
-        let mut shown: Vec<_> = all
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| query.takes(one))
-            .collect();
+        let is_asked = query.filter();
+        let mut shown: Vec<_> = all.iter().enumerate().filter(|(_, one)| is_asked(one)).collect();
         let taken = shown.len();
         shown.truncate(MOST);
         let mut by_object: BTreeMap<&ObjectRef, Vec<(usize, &Reported)>> = BTreeMap::new();
@@ -265,13 +262,10 @@ fn trace(snapshot: &Snapshot, query: &Query) -> Markup {
         return trace_section(&form, None);
     }
     let view = View::new(&snapshot.world);
-    match form.question.start(&view, &snapshot.world) {
-        Ok(start) => {
-            let trace = follow(&view, start, form.question.via.as_deref());
-            trace_section(&form, Some(&trace))
-        }
-        Err(unclear) => {
-            form.error = Some(unclear.to_string());
+    match query::followed(&form, &view, &snapshot.world) {
+        Ok(trace) => trace_section(&form, Some(&trace)),
+        Err(why) => {
+            form.error = Some(why);
             trace_section(&form, None)
         }
     }

@@ -5,7 +5,8 @@ use axum::http::Uri;
 use crate::audit::Reported;
 use crate::report::Form;
 use crate::rule;
-use crate::trace::{Call, Question};
+use crate::trace::{Call, Question, Trace, follow};
+use crate::world::{View, World};
 
 /// The parameters of a trace.
 pub(super) const OF_TRACE: [&str; 7] = ["url", "method", "header", "gateway", "from", "via", "grpc"];
@@ -60,16 +61,18 @@ impl Query {
         chosen.map(known).collect()
     }
 
-    /// Whether a finding is asked for: by `rule` (code or name), `namespace` and `level`.
-    pub(super) fn takes(&self, one: &Reported) -> bool {
-        let is = |name: &str, value: &str| {
-            let chosen = self.chosen(name);
+    /// What tells whether a finding is asked for: by `rule` (code or name), `namespace` and `level`.
+    pub(super) fn filter(&self) -> impl Fn(&Reported) -> bool + use<> {
+        let [rules, namespaces, levels] = OF_FINDINGS.map(|name| self.chosen(name));
+        let is = |chosen: &[String], value: &str| {
             chosen.is_empty() || chosen.iter().any(|chosen| chosen.eq_ignore_ascii_case(value))
         };
-        let finding = &one.finding;
-        is("rule", finding.code)
-            && is("namespace", &finding.object.namespace)
-            && is("level", &one.level.to_string())
+        move |one| {
+            let finding = &one.finding;
+            is(&rules, finding.code)
+                && is(&namespaces, &finding.object.namespace)
+                && is(&levels, &one.level.to_string())
+        }
     }
 
     /// The request that is to be followed, as the form shows it; none is asked for where the URL is empty.
@@ -134,4 +137,16 @@ pub(super) fn written<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(pairs)
         .finish()
+}
+
+/// The request of a form, followed; or why it cannot be.
+pub(super) fn followed<'w>(form: &Form, view: &View<'w>, world: &World) -> Result<Trace<'w>, String> {
+    if let Some(error) = &form.error {
+        return Err(error.clone());
+    }
+    let start = form
+        .question
+        .start(view, world)
+        .map_err(|unclear| unclear.to_string())?;
+    Ok(follow(view, start, form.question.via.as_deref()))
 }

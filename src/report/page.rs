@@ -24,7 +24,7 @@ pub use self::matrix::{
 };
 pub use self::trace::{Form, trace_section};
 
-use super::plain;
+use crate::text::plain as text;
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -74,9 +74,4 @@ pub fn page(title: &str, home: &str, nav: &[(&str, &str)], body: &Markup) -> Mar
             }
         }
     }
-}
-
-/// Text from an object, in which nothing turns the order of letters.
-fn text(text: &str) -> String {
-    plain(text)
 }

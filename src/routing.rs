@@ -42,13 +42,14 @@ pub use caller::{Caller, callers_of};
 pub use cover::count;
 pub use cover::{covers, is_presence, may_cover};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
-pub use destination_rule::{EffectiveRule, EffectiveSubset, Lookup, look_up, rule_for, would_count};
+pub use crate::world::{EffectiveRule, EffectiveSubset, Lookup};
+pub use destination_rule::{look_up, rule_for, would_count};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};
 pub use header::{
     Block, Effect, Empty, HeaderOutcome, HeaderState, HeaderValue, Operation, Verb, Void, header_after,
 };
-pub use hop::{End, Hop, hops, upstream};
+pub use hop::{End, Hop, Place, hops, upstream};
 pub use injection::{INJECT, Injection, WhyOff, has_sidecar, injection, is_injected};
 pub use lanes::{Groups, Lanes, Reach, has_http_port, is_lane_key};
 pub use protocol::Protocol;

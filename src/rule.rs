@@ -58,11 +58,11 @@ pub use suggestion::{Change, Suggestion};
 pub use tally::Tally;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
@@ -141,7 +141,9 @@ impl<'v, 'w> Check<'v, 'w> {
     /// The lane groups of the services that a route of `vs` sends requests to, each once.
     pub fn groups_of(&self, vs: &VirtualService, route: &HttpRoute) -> Vec<Rc<Lanes<'v, 'w>>> {
         let hosts = reached(route).map(|(_, to)| self.view.resolve(&to.destination.host, &vs.meta.namespace));
-        let hosts: BTreeSet<Symbol> = hosts.collect();
+        let mut hosts: SmallVec<[Symbol; 2]> = hosts.collect();
+        hosts.sort();
+        hosts.dedup();
         let mut found: Vec<Rc<Lanes<'v, 'w>>> = Vec::new();
         for lanes in hosts.iter().filter_map(|host| self.groups.of_host(host)) {
             if !found.iter().any(|known| Rc::ptr_eq(known, &lanes)) {

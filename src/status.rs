@@ -124,7 +124,7 @@ fn members<'w>(
 ) -> (BTreeSet<&'w Symbol>, Vec<&'w Resource>) {
     let namespace = &lanes.group.namespace;
     let mut services = BTreeSet::new();
-    let mut carriers = check.view.carriers(namespace, &lanes.selector());
+    let mut carriers = check.view.carriers(namespace, &lanes.selector()).to_vec();
     carriers.retain(|carrier| {
         let groups = carrier
             .carrier_labels()

@@ -16,6 +16,7 @@
 //! just read afresh in between.
 
 mod ages;
+mod effective;
 mod fact;
 mod host;
 mod index;
@@ -23,6 +24,7 @@ mod key;
 mod read;
 mod view;
 
+pub use effective::{EffectiveRule, EffectiveSubset, Lookup};
 pub use fact::{Fact, Shared, SharedFacts};
 pub use host::{Host, cluster_host, includes as host_includes, resolve};
 pub use index::{Settings, World};

@@ -17,7 +17,7 @@ use super::mutation::{is_by_argo_cd, mutate};
 use super::response::{Response, warning};
 use super::review::{Operation, Request, read};
 use crate::chance::chance;
-use crate::resource::{Kind, Resource, scale_replicas};
+use crate::resource::{Kind, ObjectRef, Resource, scale_replicas};
 use crate::rule::{Finding, RULES, Rule};
 use crate::verdict::{Admission, Mode, Settings, is_one_of};
 use crate::world::{Read, World};
@@ -369,12 +369,19 @@ impl Engine {
                 "{kind} was not judged: the request has no object"
             ))));
         };
-        Ok(Subject::Change(Box::new(Change {
-            reference,
-            before,
-            after,
-            frees_pods: request.frees_dependents(),
-        })))
+        Ok(self.proposed(reference, before, after, request.frees_dependents()))
+    }
+
+    fn proposed(
+        &self,
+        reference: ObjectRef,
+        before: Option<Resource>,
+        after: Option<Resource>,
+        frees_pods: bool,
+    ) -> Subject {
+        let mesh = self.world.read().settings().clone();
+        let change = Change::new(reference, before, after, &mesh).freeing(frees_pods);
+        Subject::Change(Box::new(change))
     }
 
     /// A write to `scale` is a change of its workload's replicas.
@@ -395,12 +402,7 @@ impl Engine {
             }))
         };
         let before = replicas(request.old_object).unwrap_or(workload.replicas);
-        Subject::Change(Box::new(Change {
-            reference,
-            before: with(before),
-            after: with(after),
-            frees_pods: false,
-        }))
+        self.proposed(reference, with(before), with(after), false)
     }
 }
 
@@ -424,13 +426,13 @@ fn process_id() -> u128 {
 
 /// What of a request decides the level of what is found.
 fn admission(mode: Mode, request: &Request<'_>, change: &Change, settings: &Settings) -> Admission {
-    let replicas = |object: &Option<Resource>| match object {
+    let replicas = |object: Option<&Resource>| match object {
         Some(Resource::Workload(workload)) => Some(workload.replicas),
         _ => None,
     };
     let user = &request.user_info.username;
     let to_zero =
-        replicas(&change.after) == Some(0) && replicas(&change.before).is_some_and(|before| before > 0);
+        replicas(change.after()) == Some(0) && replicas(change.before()).is_some_and(|before| before > 0);
     Admission {
         mode,
         is_delete: request.operation == Operation::Delete,

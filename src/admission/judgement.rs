@@ -5,19 +5,66 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::resource::{ObjectRef, Resource};
 use crate::rule::{Check, Finding, Level, Rule, Tally, affected};
 use crate::verdict::{Admission, Occasion, Settings, Standing, allow_of, mode_of, verdict};
-use crate::world::{Layer, Read, Scope, View, World};
+use crate::world::{self, Layer, Read, Scope, View, World};
 
 /// A proposed change of one object.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Change {
     /// The object.
     pub reference: ObjectRef,
-    /// The object as it is; `None`: it is new.
-    pub before: Option<Resource>,
-    /// The object as it will be; `None`: it goes.
-    pub after: Option<Resource>,
+    /// The object as it is, or nothing.
+    before: World,
+    /// The object as it will be, or nothing.
+    after: World,
     /// Whether the pods of a workload that goes are to stay.
-    pub frees_pods: bool,
+    frees_pods: bool,
+}
+
+impl Change {
+    /// A change of one object, which is new where there is no `before`, and goes where there is no `after`.
+    pub fn new(
+        reference: ObjectRef,
+        before: Option<Resource>,
+        after: Option<Resource>,
+        mesh: &world::Settings,
+    ) -> Self {
+        Self {
+            reference,
+            before: World::of(mesh.clone(), before),
+            after: World::of(mesh.clone(), after),
+            frees_pods: false,
+        }
+    }
+
+    /// The change by which the pods of a workload that goes stay, if `frees_pods`.
+    #[must_use]
+    pub fn freeing(mut self, frees_pods: bool) -> Self {
+        self.frees_pods = frees_pods;
+        self
+    }
+
+    /// The object as it is; `None`: it is new.
+    pub fn before(&self) -> Option<&Resource> {
+        self.before.objects().next()
+    }
+
+    /// The object as it will be; `None`: it goes.
+    pub fn after(&self) -> Option<&Resource> {
+        self.after.objects().next()
+    }
+
+    /// The views of `base` before the change and after it.
+    pub(super) fn views<'w>(&'w self, base: &View<'w>) -> [View<'w>; 2] {
+        let proposed = |world| Layer {
+            world,
+            scope: Scope::Object(self.reference.clone()),
+        };
+        let freed = self.frees_pods.then(|| self.reference.clone());
+        [
+            base.with(proposed(&self.before)),
+            base.with(proposed(&self.after)).freeing(freed),
+        ]
+    }
 }
 
 /// What came of judging a change.
@@ -42,20 +89,25 @@ pub fn judge(
     rules: &[Rule],
     settings: &Settings,
 ) -> Judgement {
-    let mesh = world.settings();
-    let before_world = World::of(mesh.clone(), change.before.clone());
-    let after_world = World::of(mesh.clone(), change.after.clone());
     let base = base_view(world, fresh);
-    let proposed = |world| Layer {
-        world,
-        scope: Scope::Object(change.reference.clone()),
-    };
-    let before = base.with(proposed(&before_world));
-    let freed = change.frees_pods.then(|| change.reference.clone());
-    let after = base.with(proposed(&after_world)).freeing(freed);
+    let judgement = judge_by(change.views(&base), change, admission, rules, settings);
+    if judgement.denied.is_empty() {
+        return judgement;
+    }
+    // What a denial rests on is wanted rarely: then all is asked once more.
+    let recording = change.views(&base).map(View::recording);
+    judge_by(recording, change, admission, rules, settings)
+}
 
+fn judge_by<'w>(
+    [before, after]: [View<'w>; 2],
+    change: &'w Change,
+    admission: &Admission,
+    rules: &[Rule],
+    settings: &Settings,
+) -> Judgement {
     let mut concerned = BTreeSet::new();
-    for (view, object) in [(&before, &change.before), (&after, &change.after)] {
+    for (view, object) in [(&before, change.before()), (&after, change.after())] {
         if let Some(object) = object {
             concerned.extend(affected(view, object));
         }
@@ -67,7 +119,7 @@ pub fn judge(
     }
     let found_before = Check::new(&before, None).objects(rules, &concerned);
 
-    let requested = change.after.as_ref().or(change.before.as_ref());
+    let requested = change.after().or(change.before());
     let allow_of_requested = requested.and_then(|object| allow_of(&object.meta().annotations));
     let occasion = Occasion::Admission(admission);
     // The level of a finding, and the annotation that keeps it quiet.

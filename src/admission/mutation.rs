@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::judgement::{Change, base_view};
 use crate::resource::Resource;
 use crate::rewrite::{Edit, apply, edits, is_left_alone, is_opted_out};
-use crate::world::{Layer, Scope, World};
+use crate::world::World;
 
 /// Argo CD's service account and its field manager.
 const ARGO_CD: [&str; 2] = ["argocd-application-controller", "argocd-controller"];
@@ -32,22 +32,13 @@ pub struct Mutation {
 /// What the routes of a new or changed `VirtualService` need, and, unless `is_only_told` or the object is not to be
 /// touched, the patch for it. `object` is the object as the API server sent it.
 pub fn mutate(world: &World, change: &Change, object: &str, is_only_told: bool) -> Mutation {
-    let Some(Resource::VirtualService(vs)) = &change.after else {
+    let Some(Resource::VirtualService(vs)) = change.after() else {
         return Mutation::default();
     };
     if is_opted_out(vs) {
         return Mutation::default();
     }
-    let mesh = world.settings();
-    let before_world = World::of(mesh.clone(), change.before.clone());
-    let after_world = World::of(mesh.clone(), change.after.clone());
-    let base = base_view(world, None);
-    let proposed = |world| Layer {
-        world,
-        scope: Scope::Object(change.reference.clone()),
-    };
-    let before = base.with(proposed(&before_world));
-    let after = base.with(proposed(&after_world));
+    let [before, after] = change.views(&base_view(world, None));
     let edits = edits(&after, Some(&before), vs);
     if edits.is_empty() || is_only_told || is_left_alone(vs) {
         return Mutation { edits, patch: None };

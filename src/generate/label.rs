@@ -32,7 +32,8 @@ impl Maker<'_, '_, '_> {
         let of_group = self.lanes.selector();
         let mut told: BTreeMap<Symbol, Told> = BTreeMap::new();
         for service in services {
-            for carrier in self.view.carriers(&service.meta.namespace, &service.selector) {
+            let carriers = self.view.carriers(&service.meta.namespace, &service.selector);
+            for carrier in carriers.iter() {
                 let Some(labels) = carrier.carrier_labels().filter(|labels| of_group.select(labels)) else {
                     continue;
                 };

@@ -72,18 +72,46 @@ impl HttpRoute {
 
     /// Where copies of the requests go, with the path of the destination below `spec.http[…]`: a mirror whose
     /// percentage is 0 gets none (`MirrorPercent` in `pilot/pkg/networking/core/route/route.go`) [s25].
-    pub fn copies(&self) -> impl Iterator<Item = (String, &Destination)> {
+    pub fn copies(&self) -> impl Iterator<Item = (DestinationPath, &Destination)> {
         let old = self.mirror_percent.unwrap_or(100.0);
         let share = self
             .mirror_percentage
             .as_ref()
             .map_or(old, |percentage| percentage.value);
         let first = self.mirror.iter().filter(move |_| share > 0.0);
-        let first = first.map(|destination| ("mirror".to_owned(), destination));
+        let first = first.map(|destination| (DestinationPath::Mirror, destination));
         let gets_any = |mirror: &Mirror| mirror.percentage.as_ref().is_none_or(|share| share.value > 0.0);
         let others = self.mirrors.iter().enumerate();
         let others = others.filter(move |(_, mirror)| gets_any(mirror));
-        first.chain(others.map(|(at, mirror)| (format!("mirrors[{at}].destination"), &mirror.destination)))
+        first.chain(others.map(|(at, mirror)| (DestinationPath::Mirrors(at), &mirror.destination)))
+    }
+}
+
+/// Where a destination stands below `spec.http[…]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DestinationPath {
+    /// `mirror`.
+    Mirror,
+    /// `mirrors[…].destination`.
+    Mirrors(usize),
+    /// `route[…].destination`.
+    Route(usize),
+}
+
+impl DestinationPath {
+    /// Whether copies go there.
+    pub fn is_copy(self) -> bool {
+        !matches!(self, Self::Route(_))
+    }
+}
+
+impl fmt::Display for DestinationPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mirror => f.write_str("mirror"),
+            Self::Mirrors(at) => write!(f, "mirrors[{at}].destination"),
+            Self::Route(at) => write!(f, "route[{at}].destination"),
+        }
     }
 }
 

@@ -15,29 +15,12 @@
 //! - Of several `trafficPolicy` of one merge the first counts whole.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::is_visible;
-use crate::resource::{ConnectionPool, DestinationRule, Kind, Labels, ObjectRef, Subset, TrafficPolicy};
+use crate::resource::{ConnectionPool, DestinationRule, Kind, Labels, ObjectRef, TrafficPolicy};
 use crate::symbol::Symbol;
-use crate::world::{View, age, is_age_known};
-
-/// The rule that Istio makes, for one caller, of all `DestinationRules` for a host.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EffectiveRule<'w> {
-    /// The objects it is made of, the first one first.
-    pub sources: Vec<&'w DestinationRule>,
-    /// Its subsets; of one name, the first definition counts.
-    pub subsets: Vec<EffectiveSubset<'w>>,
-}
-
-/// A subset and where it is defined.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EffectiveSubset<'w> {
-    /// The subset.
-    pub subset: &'w Subset,
-    /// The object that defines it.
-    pub rule: &'w DestinationRule,
-}
+use crate::world::{EffectiveRule, EffectiveSubset, Lookup, View, age, is_age_known};
 
 impl<'w> EffectiveRule<'w> {
     /// The subset of this name.
@@ -94,18 +77,6 @@ fn by_port(policy: &TrafficPolicy, port: u32) -> Option<&TrafficPolicy> {
     own.find(|(number, _)| *number == port).map(|(_, policy)| policy)
 }
 
-/// What proxies of one namespace get for a host.
-#[derive(Debug, Clone, Default)]
-pub struct Lookup<'w> {
-    /// The rule of those that no `workloadSelector` chooses.
-    pub rule: Option<EffectiveRule<'w>>,
-    /// What that would be if the rules were of other ages, where these are not known, or equal to the second, and
-    /// decide it: which of two rules is the younger one is then a matter of chance [s37].
-    pub otherwise: Vec<Option<EffectiveRule<'w>>>,
-    /// The rules of those that a `workloadSelector` chooses; the first that does counts.
-    pub selected: Vec<(&'w Labels, EffectiveRule<'w>)>,
-}
-
 /// The rule that counts when a proxy of namespace `caller` (empty: one that has no rules of its own) calls the
 /// full host `host`, a service of `home`; `None` when there is none. No `workloadSelector` chooses the proxy.
 pub fn rule_for<'w>(
@@ -113,24 +84,28 @@ pub fn rule_for<'w>(
     caller: &str,
     host: &Symbol,
     home: Option<&str>,
-) -> Option<EffectiveRule<'w>> {
-    choose(Pool::find(view, caller, host, home)?.merged())
+) -> Option<Rc<EffectiveRule<'w>>> {
+    look_up(view, caller, host, home).rule.clone()
 }
 
 /// All that [`rule_for`] may say.
-pub fn look_up<'w>(view: &View<'w>, caller: &str, host: &Symbol, home: Option<&str>) -> Lookup<'w> {
+pub fn look_up<'w>(view: &View<'w>, caller: &str, host: &Symbol, home: Option<&str>) -> Rc<Lookup<'w>> {
+    view.lookup((caller, host, home), || work_out(view, caller, host, home))
+}
+
+fn work_out<'w>(view: &View<'w>, caller: &str, host: &Symbol, home: Option<&str>) -> Lookup<'w> {
     let Some(pool) = Pool::find(view, caller, host, home) else {
         return Lookup::default();
     };
     let merged = pool.merged();
     let selected = merged
         .iter()
-        .filter_map(|merged| Some((merged.selector?, merged.rule.clone())));
+        .filter_map(|merged| Some((merged.selector?, Rc::new(merged.rule.clone()))));
     let selected = selected.collect();
-    let rule = choose(merged);
-    let mut otherwise: Vec<Option<EffectiveRule<'w>>> = Vec::new();
+    let rule = choose(merged).map(Rc::new);
+    let mut otherwise: Vec<Option<Rc<EffectiveRule<'w>>>> = Vec::new();
     for rules in pool.other_orders() {
-        let other = choose(Pool { rules, ..pool }.merged());
+        let other = choose(Pool { rules, ..pool }.merged()).map(Rc::new);
         if other != rule && !otherwise.contains(&other) {
             otherwise.push(other);
         }

@@ -4,12 +4,14 @@
 //!   VirtualHost (host, port, gateway) ──hops──▶ Hop (route, destination) ──end──▶ End (host, port) ──upstream──▶ HTTP/1, HTTP/2
 //! ```
 
+use std::fmt;
+
 use super::route::destinations;
 use super::{
     Caller, Port, Route, Target, Upstream, VirtualHost, alias_at, effective_port, home_of, rule_for,
     target_of,
 };
-use crate::resource::{Destination, Service, VirtualService};
+use crate::resource::{Destination, DestinationPath, Service, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -20,12 +22,26 @@ pub struct Hop<'h, 'w> {
     pub from: &'h VirtualHost<'w>,
     /// The route that is taken.
     pub route: &'h Route<'w>,
-    /// The destination's path in the object that has the route: `spec.http[0].route[0].destination`.
-    pub path: String,
+    /// Where the destination stands in the object that has the route.
+    pub place: Place,
     /// The destination.
     pub destination: &'w Destination,
-    /// Whether it gets copies only: nobody waits for its answers.
-    pub is_copy: bool,
+}
+
+/// Where a destination stands in its object: `spec.http[0].route[0].destination`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The place of its route in `spec.http`.
+    pub index: usize,
+    /// Its place there.
+    pub at: DestinationPath,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, at } = self;
+        write!(f, "spec.http[{index}].{at}")
+    }
 }
 
 /// The steps from `from` over those of its routes that the object `vs` has; none at a server that answers every
@@ -37,12 +53,11 @@ pub fn hops<'h, 'w>(from: &'h VirtualHost<'w>, vs: &VirtualService) -> impl Iter
         .iter()
         .filter(move |route| !redirects && route.is_of(vs));
     own.flat_map(move |route| {
-        let all = destinations(route.route).into_iter();
-        all.map(move |(path, destination)| Hop {
+        let index = route.index;
+        destinations(route.route).map(move |(at, destination)| Hop {
             from,
             route,
-            is_copy: path.starts_with("mirror"),
-            path: format!("{}.{path}", route.path()),
+            place: Place { index, at },
             destination,
         })
     })
@@ -62,6 +77,11 @@ pub struct End<'w> {
 }
 
 impl<'w> Hop<'_, 'w> {
+    /// Whether it gets copies only: nobody waits for its answers.
+    pub fn is_copy(&self) -> bool {
+        self.place.at.is_copy()
+    }
+
     /// Where the step ends.
     pub fn end(&self, view: &View<'w>) -> End<'w> {
         let host = self.route.host_of(view, self.destination);
@@ -106,10 +126,7 @@ impl End<'_> {
     /// sidecar does not know as one.
     pub fn is_nowhere(&self) -> bool {
         let Some(number) = self.port else { return false };
-        self.is_lost_alias() || {
-            let ports = self.target.ports();
-            !ports.is_empty() && ports.iter().all(|port| port.number != number)
-        }
+        self.is_lost_alias() || self.target.lacks(number)
     }
 
     /// Whether it is an alias that did not become its target: there is no such cluster.
@@ -128,7 +145,7 @@ pub fn upstream(
 ) -> Upstream {
     let home = home_of(view, &end.host);
     let rule = rule_for(view, &caller.namespace, &end.host, home);
-    Upstream::of(view, caller, rule.as_ref(), subset, port)
+    Upstream::of(view, caller, rule.as_deref(), subset, port)
 }
 
 #[cfg(test)]

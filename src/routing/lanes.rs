@@ -16,7 +16,7 @@ use super::subset::{is_topology_key, workload_labels};
 use super::{carriers_of_subset, rule_for};
 use crate::lane::{Entry, LaneGroup, WithoutHeader, is_near, nearest};
 use crate::resource::{
-    Destination, HttpRoute, Labels, Resource, Service, Subset, VirtualService, WasmPlugin,
+    Destination, HttpRoute, Labels, Service, Subset, VirtualService, WasmPlugin,
 };
 use crate::symbol::Symbol;
 use crate::world::{Shared, View};
@@ -32,9 +32,11 @@ pub struct Lanes<'v, 'w> {
     /// What was worked out already: a large object asks the same for each of its routes.
     all: OnceCell<Vec<Symbol>>,
     entry: OnceCell<Option<Entry>>,
-    known: RefCell<HashMap<Symbol, bool>>,
+    known: RefCell<HashMap<Box<str>, bool>>,
     label: OnceCell<Option<Symbol>>,
     members: RefCell<HashMap<Symbol, bool>>,
+    /// By the service's namespace and name, and the subset's labels.
+    reaches: RefCell<HashMap<(Symbol, Symbol, Labels), Option<Rc<Reach>>>>,
 }
 
 /// The most names of one header that are looked at as lanes: a header with more is an identity. A `LaneGroup` has
@@ -100,8 +102,8 @@ impl<'v, 'w> Groups<'v, 'w> {
         if groups.is_empty() {
             return None;
         }
-        let carriers = if service.selector.is_empty() {
-            Vec::new()
+        let carriers: Rc<[_]> = if service.selector.is_empty() {
+            Rc::default()
         } else {
             self.view.carriers(&service.meta.namespace, &service.selector)
         };
@@ -161,6 +163,7 @@ fn lanes_of<'v, 'w>(
             known: RefCell::default(),
             label: OnceCell::new(),
             members: RefCell::default(),
+            reaches: RefCell::default(),
         })
         .collect()
 }
@@ -215,14 +218,13 @@ impl<'w> Lanes<'_, 'w> {
     }
 
     fn is_confirmed(&self, name: &str) -> bool {
-        let name = Symbol::new(name);
-        if let Some(known) = self.known.borrow().get(&name) {
+        if let Some(known) = self.known.borrow().get(name) {
             return *known;
         }
         let is_confirmed = self.kept(|| {
-            self.confirms(self.view, &name) || self.before.is_some_and(|before| self.confirms(before, &name))
+            self.confirms(self.view, name) || self.before.is_some_and(|before| self.confirms(before, name))
         });
-        self.known.borrow_mut().insert(name, is_confirmed);
+        self.known.borrow_mut().insert(name.into(), is_confirmed);
         is_confirmed
     }
 
@@ -390,8 +392,8 @@ impl<'w> Lanes<'_, 'w> {
             // A workload behind the service says so too, whatever the subset chooses [s32].
             let carriers = view.carriers(&service.meta.namespace, &service.selector);
             if carriers
-                .into_iter()
-                .filter_map(Resource::carrier_labels)
+                .iter()
+                .filter_map(|carrier| carrier.carrier_labels())
                 .any(has_value)
             {
                 return true;

@@ -2,7 +2,7 @@
 
 use super::delegate::expanded;
 use crate::resource::{
-    Destination, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Kind, Labels, ObjectRef, StringMatch,
+    Destination, DestinationPath, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Kind, Labels, ObjectRef, StringMatch,
     VirtualService,
 };
 use crate::symbol::Symbol;
@@ -329,12 +329,9 @@ pub fn reached(route: &HttpRoute) -> impl Iterator<Item = (usize, &HttpRouteDest
 }
 
 /// Every destination of a route that requests or copies reach, with its path below `spec.http[…]`.
-pub fn destinations(route: &HttpRoute) -> Vec<(String, &Destination)> {
-    let mut found: Vec<_> = reached(route)
-        .map(|(at, to)| (format!("route[{at}].destination"), &to.destination))
-        .collect();
-    found.extend(route.copies());
-    found
+pub fn destinations(route: &HttpRoute) -> impl Iterator<Item = (DestinationPath, &Destination)> {
+    let reached = reached(route).map(|(at, to)| (DestinationPath::Route(at), &to.destination));
+    reached.chain(route.copies())
 }
 
 #[cfg(test)]
@@ -464,7 +461,6 @@ mod tests {
             let vs = vs(&[], &json!([{"route": several, "mirror": {"host": "m"}}]));
             let found = destinations(&vs.http[0]);
             found
-                .iter()
                 .map(|(_, to)| to.host.to_string())
                 .collect::<Vec<_>>()
         };
@@ -472,6 +468,6 @@ mod tests {
         assert_eq!(hosts([None, None, None]), ["a", "b", "c", "m"]);
         let to = |host: &str, weight: i32| to(host, Some(weight));
         let single = vs(&[], &json!([{"route": [to("a", 0)]}]));
-        assert_eq!(destinations(&single.http[0]).len(), 1);
+        assert_eq!(destinations(&single.http[0]).count(), 1);
     }
 }

@@ -24,7 +24,7 @@ use self::condition::unmet;
 use super::delegate::expanded;
 use super::route::Route;
 use super::{Caller, Condition, Request, VirtualHost};
-use crate::resource::{Abort, Labels, Resource, VirtualService};
+use crate::resource::{Abort, Labels, VirtualService};
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
 
@@ -59,8 +59,8 @@ impl Client {
         let namespace = namespaces.and_then(|namespaces| namespaces.into_iter().next());
         let namespace = namespace.or(own).unwrap_or_default();
         let labels = gateway.map(|gateway| {
-            let pods = view.carriers(&namespace, &gateway.selector).into_iter();
-            let mut labels = pods.filter_map(Resource::carrier_labels);
+            let pods = view.carriers(&namespace, &gateway.selector);
+            let mut labels = pods.iter().filter_map(|pod| pod.carrier_labels());
             labels.next().unwrap_or(&gateway.selector).clone()
         });
         Self {

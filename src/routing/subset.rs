@@ -1,5 +1,7 @@
 //! Which carriers a subset chooses.
 
+use std::rc::Rc;
+
 use super::destinations;
 use crate::lane::is_near;
 use crate::resource::{
@@ -14,7 +16,7 @@ use crate::yaml::field;
 #[derive(Debug, Clone)]
 pub struct Carriers<'w> {
     /// All that the service's selector chooses.
-    pub of_service: Vec<&'w Resource>,
+    pub of_service: Rc<[&'w Resource]>,
     /// Those of them that the subset chooses too.
     pub of_subset: Vec<&'w Resource>,
 }
@@ -71,7 +73,7 @@ impl<'w> Endpoints<'w> {
             written: written.map(|endpoint| &endpoint.labels).collect(),
             is_selecting: selectors.clone().next().is_some(),
             chosen: selectors
-                .flat_map(|(namespace, selector)| view.carriers(namespace, selector))
+                .flat_map(|(namespace, selector)| view.carriers(namespace, selector).to_vec())
                 .collect(),
         }
     }
@@ -107,6 +109,9 @@ impl<'w> Endpoints<'w> {
 /// [s12].
 pub fn workload_labels(subset: &Subset) -> Labels {
     let pairs = subset.labels.pairs().iter();
+    if pairs.clone().all(|(key, _)| !is_topology_key(key)) {
+        return subset.labels.clone();
+    }
     Labels::new(pairs.filter(|(key, _)| !is_topology_key(key)).cloned())
 }
 
@@ -196,7 +201,7 @@ pub fn missed_by_a_slip(view: &View<'_>, service: &Service, wanted: &Labels) -> 
     service.selector.pairs().iter().find_map(|(key, selected)| {
         let others = service.selector.pairs().iter().filter(|(other, _)| other != key);
         let rest = Labels::new(others.chain(wanted.pairs()).cloned());
-        view.carriers(namespace, &rest).into_iter().find_map(|carrier| {
+        view.carriers(namespace, &rest).iter().find_map(|carrier| {
             let labels = carrier.carrier_labels()?;
             let carried = labels.get(key).filter(|carried| is_near(carried, selected))?;
             let is_alone = view.services_selecting(namespace, labels).is_empty();

@@ -1,5 +1,6 @@
 //! What of a list of routes can take the requests of a condition that comes after it.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 
@@ -14,8 +15,8 @@ use crate::resource::StringMatch;
 #[derive(Debug)]
 pub struct Takers<'h, 'w> {
     all: Vec<Taker<'h, 'w>>,
-    /// Numbers for what may be needed ([`needed_path`], [`needed_header`]).
-    needs: HashMap<String, usize>,
+    /// Numbers for what may be needed ([`needed_path`], [`needed_header`]), from 1 on; 0: nothing.
+    needs: HashMap<Need<'w>, usize>,
     /// How long the prefixes of paths are.
     prefixes: BTreeSet<usize>,
     by_needs: HashMap<(usize, usize), Vec<usize>>,
@@ -42,7 +43,7 @@ impl<'h, 'w> Takers<'h, 'w> {
     pub fn of(routes: &'h [Route<'w>]) -> Self {
         let mut takers = Self {
             all: Vec::new(),
-            needs: HashMap::from([(String::new(), 0)]),
+            needs: HashMap::new(),
             prefixes: BTreeSet::new(),
             by_needs: HashMap::new(),
             patterns: RefCell::default(),
@@ -60,13 +61,13 @@ impl<'h, 'w> Takers<'h, 'w> {
 
     fn add(&mut self, at: usize, route: &'h Route<'w>, condition: Option<Condition<'w>>) {
         let path = condition.and_then(needed_path);
-        if let Some(prefix) = path.as_ref().and_then(|path| path.strip_prefix(BELOW)) {
+        if let Some(Need::Below(prefix)) = &path {
             self.prefixes.insert(prefix.len());
         }
         let header = condition.and_then(needed_header);
         let needs = [path, header].map(|need| {
-            let next = self.needs.len();
-            *self.needs.entry(need.unwrap_or_default()).or_insert(next)
+            let next = self.needs.len() + 1;
+            need.map_or(0, |need| *self.needs.entry(need).or_insert(next))
         });
         self.by_needs
             .entry(needs.into())
@@ -158,13 +159,13 @@ impl<'h, 'w> Takers<'h, 'w> {
         let mut found = vec![0];
         for uri in condition.parts().filter_map(|part| part.uri.as_ref()) {
             if !matches!(uri, StringMatch::Prefix(_)) {
-                found.extend(self.needs.get(PATTERN));
+                found.extend(self.needs.get(&Need::Pattern));
             }
             let (StringMatch::Exact(text) | StringMatch::Prefix(text)) = uri else {
                 continue;
             };
-            let text = text.to_ascii_lowercase();
-            found.extend(self.needs.get(&format!("{EXACTLY}{text}")));
+            let text = lowercase(text);
+            found.extend(self.needs.get(&Need::Exactly(Cow::Borrowed(&text))));
             for prefix in self
                 .prefixes
                 .range(..=text.len())
@@ -173,7 +174,7 @@ impl<'h, 'w> Takers<'h, 'w> {
                 if !comparisons.takes(1 + prefix.len() / 16) {
                     return Err(TooMuch);
                 }
-                found.extend(self.needs.get(&format!("{BELOW}{prefix}")));
+                found.extend(self.needs.get(&Need::Below(Cow::Borrowed(prefix))));
             }
         }
         Ok(found)
@@ -191,27 +192,41 @@ impl<'h, 'w> Takers<'h, 'w> {
     }
 }
 
-/// A path that a pattern may be sure of: an exact one, or the same pattern.
-const PATTERN: &str = "~";
-/// This path, whose case does not matter here.
-const EXACTLY: &str = "=";
-/// A path that begins so.
-const BELOW: &str = "^";
+/// What a condition has to ask for so that another can cover it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Need<'t> {
+    /// A path that a pattern may be sure of: an exact one, or the same pattern.
+    Pattern,
+    /// This path, whose case does not matter here.
+    Exactly(Cow<'t, str>),
+    /// A path that begins so.
+    Below(Cow<'t, str>),
+    /// This header, with this value if there is one.
+    Header(Cow<'t, str>, Option<&'t str>),
+}
+
+fn lowercase(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
 
 /// What a condition has to have as its path so that this one can cover it; `None`: it is not known, or nothing.
-fn needed_path(condition: Condition<'_>) -> Option<String> {
+fn needed_path(condition: Condition<'_>) -> Option<Need<'_>> {
     let mut paths = condition.parts().filter_map(|part| part.uri.as_ref());
     match paths.find(|path| !is_every_path(path) && !is_presence(path))? {
-        StringMatch::Exact(path) => Some(format!("{EXACTLY}{}", path.to_ascii_lowercase())),
-        StringMatch::Prefix(path) => Some(format!("{BELOW}{}", path.to_ascii_lowercase())),
-        StringMatch::Regex(_) => Some(PATTERN.to_owned()),
+        StringMatch::Exact(path) => Some(Need::Exactly(lowercase(path))),
+        StringMatch::Prefix(path) => Some(Need::Below(lowercase(path))),
+        StringMatch::Regex(_) => Some(Need::Pattern),
         StringMatch::Present => None,
     }
 }
 
 /// The header that a condition has to ask for so that this one can cover it: one with its value, if there is one; `None`:
 /// none.
-fn needed_header(condition: Condition<'_>) -> Option<String> {
+fn needed_header(condition: Condition<'_>) -> Option<Need<'_>> {
     let headers = || condition.parts().flat_map(|part| part.headers.iter());
     let with_value = headers().find(|(_, value)| value.exact().is_some());
     let (name, value) = with_value.or_else(|| headers().next())?;
@@ -219,10 +234,8 @@ fn needed_header(condition: Condition<'_>) -> Option<String> {
 }
 
 /// A header, and its value if it is an exact one.
-fn header_need(name: &str, value: Option<&StringMatch>) -> String {
-    let value = value.and_then(StringMatch::exact);
-    let value = value.map(|value| format!(": {value}")).unwrap_or_default();
-    format!("{}{value}", name.to_ascii_lowercase())
+fn header_need<'t>(name: &'t str, value: Option<&'t StringMatch>) -> Need<'t> {
+    Need::Header(lowercase(name), value.and_then(StringMatch::exact))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Context, Protocol, is_visible};
-use crate::resource::{Destination, Kind, ObjectRef, Service, ServiceEntry};
+use crate::resource::{Destination, Kind, ObjectRef, Service, ServiceEntry, ServicePort};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -42,19 +42,22 @@ impl fmt::Display for Port {
     }
 }
 
+impl Port {
+    /// A service's port.
+    fn of(port: &ServicePort) -> Self {
+        Self {
+            number: port.number.into(),
+            name: port.name.clone(),
+            protocol: Protocol::of(port),
+        }
+    }
+}
+
 impl Target<'_> {
     /// The ports; of `ServiceEntries`, those of them all.
     pub fn ports(&self) -> Vec<Port> {
         match self {
-            Self::Service(service) => service
-                .ports
-                .iter()
-                .map(|port| Port {
-                    number: port.number.into(),
-                    name: port.name.clone(),
-                    protocol: Protocol::of(port),
-                })
-                .collect(),
+            Self::Service(service) => service.ports.iter().map(Port::of).collect(),
             Self::Entries(entries) => {
                 let mut ports: Vec<Port> = Vec::new();
                 for port in entries.iter().flat_map(|entry| &entry.ports) {
@@ -70,6 +73,20 @@ impl Target<'_> {
                 ports
             }
             Self::Unknown => Vec::new(),
+        }
+    }
+
+    /// Whether it is known to have ports, and this is none of them.
+    pub fn lacks(&self, number: u32) -> bool {
+        match self {
+            Self::Service(service) => {
+                let mut ports = service.ports.iter();
+                !service.ports.is_empty() && ports.all(|port| u32::from(port.number) != number)
+            }
+            _ => {
+                let ports = self.ports();
+                !ports.is_empty() && ports.iter().all(|port| port.number != number)
+            }
         }
     }
 
@@ -105,7 +122,13 @@ impl Target<'_> {
 
     /// The port with this number.
     pub fn port(&self, number: u32) -> Option<Port> {
-        self.ports().into_iter().find(|port| port.number == number)
+        match self {
+            Self::Service(service) => {
+                let mut ports = service.ports.iter();
+                ports.find(|port| u32::from(port.number) == number).map(Port::of)
+            }
+            _ => self.ports().into_iter().find(|port| port.number == number),
+        }
     }
 }
 
@@ -146,8 +169,11 @@ pub fn effective_port(destination: &Destination, target: &Target<'_>, context: C
     if destination.port.is_some() {
         return destination.port;
     }
-    match (context.gateway, target.ports().as_slice()) {
-        (Some(_), [only]) => Some(only.number),
+    if context.gateway.is_none() {
+        return context.port;
+    }
+    match target.ports().as_slice() {
+        [only] => Some(only.number),
         _ => context.port,
     }
 }

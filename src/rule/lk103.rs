@@ -31,16 +31,17 @@
 //! look at TCP and TLS routes as well, which cannot go by a lane header; KIA1107 does not look at mirrors; neither passes over
 //! destinations of weight 0. The lookup is `destinationRule` in `pilot/pkg/model/push_context.go`.
 
+use std::rc::Rc;
+
 use super::subset::missing_by_name;
 use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
 use crate::routing::{
-    Caller, EffectiveRule, EffectiveSubset, Lookup, Target, alias_at, destinations, home_of, look_up,
-    rule_for, target_of,
+    Caller, Place, Target, alias_at, destinations, home_of, look_up, rule_for, target_of,
 };
 use crate::symbol::Symbol;
-use crate::world::View;
+use crate::world::{EffectiveRule, EffectiveSubset, Lookup, View};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -63,8 +64,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             let Some(subset) = &destination.subset else {
                 continue;
             };
-            let path = format!("spec.http[{index}].{path}.subset");
-            findings.extend(judge(check, vs, &callers, destination, subset, path));
+            let place = Place { index, at: path };
+            findings.extend(judge(check, vs, &callers, destination, subset, place));
         }
     }
     findings
@@ -77,7 +78,7 @@ fn judge(
     callers: &[Caller],
     destination: &Destination,
     subset: &Symbol,
-    path: String,
+    place: Place,
 ) -> Option<Finding> {
     let view = check.view;
     let written = view.resolve(&destination.host, &vs.meta.namespace);
@@ -93,11 +94,14 @@ fn judge(
     };
     let callers = of_alias.as_deref().unwrap_or(callers);
     let home = home_of(view, &host);
-    let finding = Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path).about(Subject {
-        host: Some(host.clone()),
-        subset: Some(subset.clone()),
-        ..Subject::default()
-    });
+    let path = || format!("{place}.subset");
+    let finding = || {
+        Finding::new(&RULE, vs.meta.reference(Kind::VirtualService), path()).about(Subject {
+            host: Some(host.clone()),
+            subset: Some(subset.clone()),
+            ..Subject::default()
+        })
+    };
 
     let may_be_seen = |caller: &&Caller| {
         let is_unknown = caller.gateway.is_some() && caller.namespace.is_empty();
@@ -108,8 +112,7 @@ fn judge(
         .filter(may_be_seen)
         .map(|caller| (caller, look_up(view, &caller.namespace, &host, home)));
     let (rules, is_by_age) = worst(found.collect(), subset);
-    let field = (vs, finding.path.as_str());
-    if let Some(mut told) = not_in_the_rule(check, field, &rules, &host, subset, home) {
+    if let Some(mut told) = not_in_the_rule(check, (vs, &path), &rules, &host, subset, home) {
         if is_by_age {
             told.message.push_str(
                 ". Another rule defines it: the younger one replaces the other, and their ages are not known",
@@ -120,7 +123,7 @@ fn judge(
         }
         let message = format!("subset `{subset}` of {host} is not defined{}", told.message);
         let takes_nothing = was_lacking(check, vs, &rules, &host, subset);
-        let found = finding
+        let found = finding()
             .missing_if(is_by_age || !told.is_slip)
             .warning_if(is_by_age || takes_nothing)
             .from_fields(told.fields);
@@ -131,7 +134,7 @@ fn judge(
         let by_all = rules.iter().all(|(_, rule)| rule.is_none());
         let who = if by_all { String::new() } else { whose(caller) };
         let (why, help) = no_rule(view, &host, &destination.host);
-        return Some(finding.missing_if(true).warning_if(true).says(
+        return Some(finding().missing_if(true).warning_if(true).says(
             format!(
                 "subset `{subset}` of {host} is not defined{who}: {why}, and the requests are answered 503"
             ),
@@ -139,7 +142,7 @@ fn judge(
         ));
     }
     elsewhere(check, callers, &host, subset).map(|(namespace, sources)| {
-        finding.missing_if(true).warning_if(true).says(
+        finding().missing_if(true).warning_if(true).says(
             format!("subset `{subset}` of {host} is not defined for callers in namespace {namespace}: {sources} stands there in for the service's own DestinationRule, and their requests are answered 503"),
             "define the subset there too, or remove that DestinationRule",
         )
@@ -149,11 +152,11 @@ fn judge(
 /// The callers with their rules, without those who may have the subset after all, the ages of rules being unknown
 /// [s37]; and whether all who lack it may: then they stay.
 fn worst<'c, 'w>(
-    found: Vec<(&'c Caller, Lookup<'w>)>,
+    found: Vec<(&'c Caller, Rc<Lookup<'w>>)>,
     subset: &str,
-) -> (Vec<(&'c Caller, Option<EffectiveRule<'w>>)>, bool) {
+) -> (Vec<(&'c Caller, Option<Rc<EffectiveRule<'w>>>)>, bool) {
     let has =
-        |rule: &Option<EffectiveRule<'_>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+        |rule: &Option<Rc<EffectiveRule<'_>>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
     let lacks = |found: &Lookup<'_>| found.rule.is_some() && !has(&found.rule);
     let is_by_age = |found: &Lookup<'_>| lacks(found) && found.otherwise.iter().any(has);
     let is_sure = found.iter().any(|(_, found)| lacks(found) && !is_by_age(found));
@@ -162,7 +165,7 @@ fn worst<'c, 'w>(
         .into_iter()
         .filter(|(_, found)| !is_sure || !is_by_age(found));
     (
-        rules.map(|(caller, found)| (caller, found.rule)).collect(),
+        rules.map(|(caller, found)| (caller, found.rule.clone())).collect(),
         any_by_age && !is_sure,
     )
 }
@@ -172,7 +175,7 @@ fn worst<'c, 'w>(
 fn was_lacking(
     check: &Check<'_, '_>,
     vs: &VirtualService,
-    rules: &[(&Caller, Option<EffectiveRule<'_>>)],
+    rules: &[(&Caller, Option<Rc<EffectiveRule<'_>>>)],
     host: &Symbol,
     subset: &str,
 ) -> bool {
@@ -180,7 +183,7 @@ fn was_lacking(
     let old = before.get(&vs.meta.reference(Kind::VirtualService));
     let is_as_it_was = matches!(old, Some(Resource::VirtualService(old)) if old == vs);
     let has =
-        |rule: &Option<EffectiveRule<'_>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+        |rule: &Option<Rc<EffectiveRule<'_>>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
     let home = home_of(before, host);
     let had = |caller: &Caller| has(&rule_for(before, &caller.namespace, host, home));
     is_as_it_was && !rules.iter().any(|(caller, rule)| !has(rule) && had(caller))
@@ -209,13 +212,13 @@ struct Lacking {
 /// The first caller whose rule lacks the subset.
 fn not_in_the_rule(
     check: &Check<'_, '_>,
-    (vs, path): (&VirtualService, &str),
-    rules: &[(&Caller, Option<EffectiveRule<'_>>)],
+    (vs, path): (&VirtualService, &dyn Fn() -> String),
+    rules: &[(&Caller, Option<Rc<EffectiveRule<'_>>>)],
     host: &Symbol,
     subset: &str,
     home: Option<&str>,
 ) -> Option<Lacking> {
-    let lacks = |rule: &&EffectiveRule<'_>| rule.subset(subset).is_none();
+    let lacks = |rule: &&Rc<EffectiveRule<'_>>| rule.subset(subset).is_none();
     let of_callers = rules
         .iter()
         .map(|(caller, rule)| (*caller, rule.as_ref().filter(lacks)));
@@ -252,7 +255,7 @@ fn not_in_the_rule(
     };
     let near = nearest(subset, defined.iter().copied());
     let is_slip = near.is_some_and(|near| !routes_to(vs, near));
-    let meant = near.map(|near| Suggestion::set(vs.meta.reference(Kind::VirtualService), path, near));
+    let meant = near.map(|near| Suggestion::set(vs.meta.reference(Kind::VirtualService), path(), near));
     let help = match &meant {
         Some(meant) if is_slip => meant.question(),
         Some(meant) => format!("{} Otherwise {add}", meant.question()),

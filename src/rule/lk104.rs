@@ -146,12 +146,13 @@ fn missing(view: &View<'_>, vs: &VirtualService, host: &Symbol, written: &Symbol
     };
     match view.read_host(host) {
         Host::Service { name, namespace } => {
-            let others = view.services_in(&namespace.into());
+            let namespace = Symbol::new(namespace);
+            let others = view.services_in(&namespace);
             let near = nearest(name, others.iter().map(|service| service.meta.name.as_str()));
             let message = format!("there is no Service {namespace}/{name}");
             match near {
                 Some(near) => {
-                    let near_host = view.resolve(&near.into(), namespace);
+                    let near_host = view.resolve(&near.into(), &namespace);
                     let meant = if written.contains('.') {
                         near_host.as_str()
                     } else {
@@ -163,7 +164,7 @@ fn missing(view: &View<'_>, vs: &VirtualService, host: &Symbol, written: &Symbol
                         .iter()
                         .flat_map(destinations)
                         .any(|(_, to)| view.resolve(&to.host, &vs.meta.namespace) == near_host);
-                    let evidence = ObjectRef::new(Kind::Service, namespace, near);
+                    let evidence = ObjectRef::new(Kind::Service, &namespace, near);
                     let help = format!("did you mean `{meant}`?");
                     Fault {
                         meant: Some(meant.to_owned()),

@@ -39,6 +39,8 @@
 //! KIA0201, which reports any two rules that a host matches and that have a subset name in common, or of which one has
 //! no subsets: also where the definitions are equal, and where the rules do not merge.
 
+use std::rc::Rc;
+
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{DestinationRule, Kind, Resource, Subset};
 use crate::routing::{EffectiveRule, look_up};
@@ -77,16 +79,16 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 
 /// What the rule is merged into: for the callers of its own namespace, for others, and for those that a selector
 /// chooses.
-fn merged_with<'w>(check: &Check<'_, 'w>, rule: &DestinationRule, host: &Symbol) -> Vec<EffectiveRule<'w>> {
+fn merged_with<'w>(check: &Check<'_, 'w>, rule: &DestinationRule, host: &Symbol) -> Vec<Rc<EffectiveRule<'w>>> {
     let namespace = rule.meta.namespace.as_str();
     let lookups = [namespace, ""]
         .into_iter()
         .map(|caller| look_up(check.view, caller, host, Some(namespace)));
     let all = lookups.flat_map(|found| {
-        let selected = found.selected.into_iter().map(|(_, merged)| merged);
-        found.rule.into_iter().chain(selected).collect::<Vec<_>>()
+        let selected = found.selected.iter().map(|(_, merged)| merged);
+        found.rule.iter().chain(selected).cloned().collect::<Vec<_>>()
     });
-    let has_it = |merged: &EffectiveRule<'_>| merged.sources.iter().any(|source| source.meta == rule.meta);
+    let has_it = |merged: &Rc<EffectiveRule<'_>>| merged.sources.iter().any(|source| source.meta == rule.meta);
     all.filter(has_it).collect()
 }
 

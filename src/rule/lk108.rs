@@ -43,6 +43,8 @@
 //! `PushContext.destinationRule` (`push_context.go`). `istioctl analyze` has no counterpart. Kiali's KIA0201 reports any
 //! two rules that a host matches, without asking which of them a caller gets and whether anything is lost.
 
+use std::rc::Rc;
+
 use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{DestinationRule, Kind, Labels, ObjectRef, Resource, Subset};
 use crate::routing::{Caller, EffectiveRule, Lookup, destinations, home_of, look_up, would_count};
@@ -106,7 +108,7 @@ struct Judged<'c, 'v, 'w> {
 struct Lost<'w> {
     caller: Caller,
     /// The rule that stands in; `None`: none is left.
-    by: Option<EffectiveRule<'w>>,
+    by: Option<Rc<EffectiveRule<'w>>>,
     /// The `workloadSelector` of that rule.
     selector: Option<&'w Labels>,
     /// Whether it depends on ages that are not known.
@@ -150,41 +152,42 @@ impl<'w> Judged<'_, '_, 'w> {
         if is_unknown || !would_count(view, self.rule, &caller.namespace, home) {
             return None;
         }
+        let looked_up = look_up(view, &caller.namespace, self.host, home);
         let Lookup {
             rule,
             otherwise,
             selected,
-        } = look_up(view, &caller.namespace, self.host, home);
-        let lacks = |rule: &Option<EffectiveRule<'w>>| {
+        } = &*looked_up;
+        let lacks = |rule: &Option<Rc<EffectiveRule<'w>>>| {
             rule.as_ref()
                 .is_none_or(|rule| rule.subset(&self.subset.name).is_none())
         };
-        if lacks(&rule) {
+        if lacks(rule) {
             let is_by_age = !otherwise.iter().all(lacks);
             return Some(Lost {
                 caller,
-                by: rule,
+                by: rule.clone(),
                 selector: None,
                 is_by_age,
                 is_sure: !is_by_age,
             });
         }
-        if let Some(other) = otherwise.into_iter().find(lacks) {
+        if let Some(other) = otherwise.iter().find(|rule| lacks(rule)) {
             return Some(Lost {
                 caller,
-                by: other,
+                by: other.clone(),
                 selector: None,
                 is_by_age: true,
                 is_sure: false,
             });
         }
         let chooses_any = |selector: &Labels| !view.carriers(&caller.namespace, selector).is_empty();
-        let (selector, by) = selected.into_iter().find(|(selector, rule)| {
+        let (selector, by) = selected.iter().find(|(selector, rule)| {
             caller.gateway.is_none() && rule.subset(&self.subset.name).is_none() && chooses_any(selector)
         })?;
         Some(Lost {
             caller,
-            by: Some(by),
+            by: Some(Rc::clone(by)),
             selector: Some(selector),
             is_by_age: false,
             is_sure: is_home,
@@ -195,7 +198,7 @@ impl<'w> Judged<'_, '_, 'w> {
         let by = lost
             .by
             .as_ref()
-            .map(EffectiveRule::references)
+            .map(|rule| rule.references())
             .unwrap_or_default();
         let (why, help) = self.why(lost, &by);
         let name = &self.subset.name;

@@ -96,7 +96,7 @@ fn subsets_reached(check: &Check<'_, '_>, service: &Service) -> BTreeSet<(u32, O
     let mut reached = BTreeSet::new();
     for vs in check.view.virtual_services_to(&host) {
         for from in &check.virtual_hosts(vs).lists {
-            for hop in hops(from, vs).filter(|hop| !hop.is_copy) {
+            for hop in hops(from, vs).filter(|hop| !hop.is_copy()) {
                 let end = hop.end(check.view);
                 if let Some(port) = end.port.filter(|_| end.host == host) {
                     reached.insert((port, hop.destination.subset.clone()));

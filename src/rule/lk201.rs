@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, VirtualService};
 use crate::routing::{
-    Caller, GrpcSign, Hop, Port, Protocol, Upstream, VirtualHost, grpc_sign, hops, target_of, upstream,
+    Caller, GrpcSign, Hop, Place, Port, Protocol, Upstream, VirtualHost, grpc_sign, hops, target_of, upstream,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -90,7 +90,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let view = check.view;
-    let mut broken: BTreeMap<(usize, String), Broken> = BTreeMap::new();
+    let mut broken: BTreeMap<Place, Broken> = BTreeMap::new();
     for from in &check.virtual_hosts(vs).lists {
         let on_mesh = callers_on_mesh(view, from);
         for hop in hops(from, vs) {
@@ -102,7 +102,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             let Some(found) = broken_at(view, &hop, callers, &check.callers_of(vs)) else {
                 continue;
             };
-            let known = broken.entry((hop.route.index, hop.path));
+            let known = broken.entry(hop.place);
             // What is sure counts, wherever it shows.
             known
                 .and_modify(|known| {
@@ -117,7 +117,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     }
     let findings = broken.into_iter();
     findings
-        .map(|((_, path), broken)| finding(view, vs, &path, &broken))
+        .map(|(place, broken)| finding(view, vs, &place.to_string(), &broken))
         .collect()
 }
 
@@ -235,7 +235,7 @@ fn broken_at<'w>(view: &View<'w>, hop: &Hop<'_, 'w>, callers: Callers, proxies: 
         host: end.host.clone(),
         subset: subset.cloned(),
         is_named: hop.destination.port.is_some(),
-        is_copy: hop.is_copy,
+        is_copy: hop.is_copy(),
         is_partial: spoken.iter().any(|spoken| *spoken != Upstream::Http1),
         port,
     })

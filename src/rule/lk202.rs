@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::resource::{Kind, Resource, TargetPort};
-use crate::routing::{End, Port, Protocol, Route, Target, VirtualHost, grpc_sign, hops};
+use crate::routing::{End, Place, Port, Protocol, Route, Target, VirtualHost, grpc_sign, hops};
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -53,7 +53,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let view = check.view;
-    let mut findings: BTreeMap<(usize, String), Finding> = BTreeMap::new();
+    let mut findings: BTreeMap<Place, Finding> = BTreeMap::new();
     for from in &check.virtual_hosts(vs).lists {
         let Some(called) = from
             .called_port(view)
@@ -61,19 +61,18 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         else {
             continue;
         };
-        for hop in hops(from, vs).filter(|hop| !hop.is_copy && is_for_any_port(hop.route)) {
+        for hop in hops(from, vs).filter(|hop| !hop.is_copy() && is_for_any_port(hop.route)) {
             let end = hop.end(view);
             let Some(port) = end.known_port().filter(|port| port.protocol == Protocol::Grpc) else {
                 continue;
             };
             let Some(http) = beside(&end, &port) else { continue };
-            let (index, at) = (hop.route.index, hop.path);
             let number = if hop.destination.port.is_some() {
                 ".port.number"
             } else {
                 ""
             };
-            let path = format!("{at}{number}");
+            let path = format!("{}{number}", hop.place);
             let finding = Finding::new(&RULE, object.reference(), path).about(Subject {
                 host: Some(end.host.clone()),
                 port: Some(port.number),
@@ -81,7 +80,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 ..Subject::default()
             });
             let says = || finding.says(message(from, &called, &end, &port), help(from, &end, &http));
-            findings.entry((index, at)).or_insert_with(says);
+            findings.entry(hop.place).or_insert_with(says);
         }
     }
     findings.into_values().collect()

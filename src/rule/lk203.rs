@@ -32,9 +32,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hashbrown::HashSet;
+
 use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{HttpMatch, Kind, ObjectRef, Resource, Service};
-use crate::routing::{End, Hop, hops};
+use crate::routing::{End, Hop, Place, hops};
 use crate::symbol::Symbol;
 
 /// The rule.
@@ -76,15 +78,15 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let view = check.view;
-    let mut reached: BTreeMap<(usize, String), Reached<'w>> = BTreeMap::new();
-    let mut known: BTreeSet<(String, Symbol, u32)> = BTreeSet::new();
+    let mut reached: BTreeMap<Place, Reached<'w>> = BTreeMap::new();
+    let mut known: HashSet<(Place, Symbol, u32)> = HashSet::new();
     let hosts = check.virtual_hosts(vs);
     for from in &hosts.lists {
         let Some(port) = from.port else { continue };
         for hop in hops(from, vs).filter(|hop| !is_for_some_gateways_only(hop)) {
             // Where requests end depends on the host that was called only as the listener does.
             let listener = from.gateway.as_ref().unwrap_or(&from.host);
-            if !known.insert((hop.path.clone(), listener.clone(), port)) {
+            if !known.insert((hop.place, listener.clone(), port)) {
                 continue;
             }
             let end = hop.end(view);
@@ -95,12 +97,12 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             }
             let narrow = is_narrow(&hop);
             let entry = reached
-                .entry((hop.route.index, hop.path))
+                .entry(hop.place)
                 .or_insert_with(|| Reached {
                     broken: Vec::new(),
                     works: BTreeSet::new(),
                     subset: hop.destination.subset.clone(),
-                    is_copy: hop.is_copy,
+                    is_copy: hop.is_copy(),
                     is_named,
                     end: end.clone(),
                 });
@@ -121,12 +123,12 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     }
     let findings = reached.into_iter();
     findings
-        .filter_map(|((_, path), reached)| finding(object.reference(), path, &reached, hosts.has_more))
+        .filter_map(|(place, reached)| finding(object.reference(), place, &reached, hosts.has_more))
         .collect()
 }
 
 /// The finding on a destination; where there are more listeners than are known, the route may work for one of them.
-fn finding(object: ObjectRef, path: String, reached: &Reached<'_>, has_more: bool) -> Option<Finding> {
+fn finding(object: ObjectRef, place: Place, reached: &Reached<'_>, has_more: bool) -> Option<Finding> {
     let Reached { end, .. } = reached;
     let works = |listener: &Listener| has_more || reached.works.contains(&listener.host);
     let sure = |listener: &&Listener| listener.gateway.is_some() || !listener.is_narrow || !works(listener);
@@ -151,7 +153,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>, has_more: boo
     let what = if reached.is_copy { "copies of " } else { "" };
     let (path, message, help) = if let Some(alias) = alias {
         (
-            path,
+            place.to_string(),
             format!(
                 "{what}{whose} go to the alias {owner}, which does not have port {port}, so that their sidecars do not know what it stands for: {then}"
             ),
@@ -162,7 +164,7 @@ fn finding(object: ObjectRef, path: String, reached: &Reached<'_>, has_more: boo
         )
     } else {
         (
-            format!("{path}.port.number"),
+            format!("{place}.port.number"),
             format!(
                 "no port is named, so that {what}{whose} go to port {port} of {owner}, which has only {ports}: {then}"
             ),

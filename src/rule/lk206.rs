@@ -29,12 +29,14 @@
 //! `PILOT_ENABLE_EDS_FOR_HEADLESS_SERVICES` sidecars do balance over headless Services: then allow the rule. Neither
 //! `istioctl analyze` nor Kiali look at it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use hashbrown::HashSet;
 
 use super::{Check, Finding, Level, Rule, Subject, joined};
 use crate::resource::{Kind, ObjectRef, Resource, Subset};
 use crate::routing::{
-    Caller, End, Hop, Target, carriers_of_subset, home_of, hops, rule_for, workload_labels,
+    Caller, End, Hop, Place, Target, carriers_of_subset, home_of, hops, rule_for, workload_labels,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -65,14 +67,14 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
         return Vec::new();
     };
     let view = check.view;
-    let mut known: BTreeSet<(String, Option<Symbol>, Option<u32>)> = BTreeSet::new();
+    let mut known: HashSet<(Place, Option<Symbol>, Option<u32>)> = HashSet::new();
     let mut findings: BTreeMap<(Symbol, Cause), Finding> = BTreeMap::new();
     for from in &check.virtual_hosts(vs).lists {
-        for hop in hops(from, vs).filter(|hop| !hop.is_copy) {
+        for hop in hops(from, vs).filter(|hop| !hop.is_copy()) {
             let Some(subset) = &hop.destination.subset else {
                 continue;
             };
-            if !known.insert((hop.path.clone(), from.gateway.clone(), from.port)) {
+            if !known.insert((hop.place, from.gateway.clone(), from.port)) {
                 continue;
             }
             let end = hop.end(view);
@@ -113,15 +115,16 @@ fn cause<'w>(
         let Some(defined) = rule.subset(subset) else {
             continue;
         };
-        if !chooses_a_part(view, &end.target, defined.subset) {
+        let is_kept = || {
+            let keeps = |port| rule.keeps_address(Some(subset), port);
+            end.port.is_some_and(keeps)
+        };
+        if (of_host.is_none() && !is_kept()) || !chooses_a_part(view, &end.target, defined.subset) {
             continue;
         }
         if let Some(object) = of_host {
             return Some((Cause::OfHost, vec![object]));
         }
-        if end
-            .port
-            .is_some_and(|port| rule.keeps_address(Some(subset), port))
         {
             let cause = match &hop.from.gateway {
                 Some(gateway) => Cause::AtGateway(gateway.clone()),
@@ -182,7 +185,7 @@ fn finding(
             "take PASSTHROUGH out of the DestinationRule's loadBalancer",
         ),
     };
-    Finding::new(&RULE, object.reference(), format!("{}.subset", hop.path))
+    Finding::new(&RULE, object.reference(), format!("{}.subset", hop.place))
         .about(Subject {
             host: Some(host.clone()),
             ..Subject::default()

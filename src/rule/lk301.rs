@@ -27,7 +27,8 @@
 //! Neither `istioctl analyze` nor Kiali knows lanes: to both, any value of a header is as good as another.
 
 use super::{Check, Finding, Level, Rule, Subject, Suggestion};
-use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, VirtualService};
+use crate::lane::Entry;
+use crate::resource::{HeaderOperations, HttpRoute, Kind, ObjectRef, Resource, StringMatch, VirtualService};
 use crate::routing::Lanes;
 use crate::symbol::Symbol;
 
@@ -54,10 +55,15 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 lanes: &lanes,
                 object,
             };
-            for (path, value) in named(route, index, header) {
-                findings.extend(judged.unknown(header, value, &path));
+            // Paths are written only where there is something to tell.
+            if !named_values(route, header).all(|value| lanes.contains(value)) {
+                for (path, value) in named(route, index, header) {
+                    findings.extend(judged.unknown(header, value, &path));
+                }
             }
-            if let Some(entry) = lanes.entry().filter(|entry| entry.header != *header) {
+            let entry = lanes.entry().filter(|entry| entry.header != *header);
+            let is_told = |entry: &&Entry| !matched_values(route, &entry.header).all(|value| lanes.contains(value));
+            if let Some(entry) = entry.filter(is_told) {
                 for (path, value) in matched(route, index, &entry.header) {
                     findings.extend(judged.near(&entry.header, value, &path));
                 }
@@ -184,6 +190,26 @@ fn matched<'r>(route: &'r HttpRoute, index: usize, header: &str) -> Vec<(String,
     found
 }
 
+/// The exact values of `header` in the route's matches.
+fn matched_values<'r>(route: &'r HttpRoute, header: &str) -> impl Iterator<Item = &'r str> {
+    let values = route.matches.iter().flat_map(move |part| part.headers.named(header));
+    values.filter_map(StringMatch::exact)
+}
+
+/// The values of [`named`].
+fn named_values<'r>(route: &'r HttpRoute, header: &str) -> impl Iterator<Item = &'r str> {
+    let on_destinations = route.route.iter().filter_map(|to| to.headers.as_ref());
+    let operations = route.headers.iter().chain(on_destinations).map(|headers| &headers.request);
+    let written = operations.flat_map(|operations| operations.set.iter().chain(operations.add.iter()));
+    let literal = written.filter(move |(name, value)| is_literal(name, value, header));
+    matched_values(route, header).chain(literal.map(|(_, value)| &**value))
+}
+
+/// Whether `value` is what the header `header` becomes, as it stands.
+fn is_literal(name: &str, value: &str, header: &str) -> bool {
+    name.eq_ignore_ascii_case(header) && !value.is_empty() && !value.contains(['%', '{'])
+}
+
 /// The values of `header` that the route names: in its matches, and literally in what it or a destination
 /// sets.
 fn named<'r>(route: &'r HttpRoute, index: usize, header: &str) -> Vec<(String, &'r str)> {
@@ -201,9 +227,7 @@ fn literals<'r>(
 ) -> impl Iterator<Item = (String, &'r str)> {
     let set = operations.set.iter().map(|pair| ("set", pair));
     let all = set.chain(operations.add.iter().map(|pair| ("add", pair)));
-    all.filter(|(_, (name, value))| {
-        name.eq_ignore_ascii_case(header) && !value.is_empty() && !value.contains(['%', '{'])
-    })
+    all.filter(|(_, (name, value))| is_literal(name, value, header))
     .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
     .collect::<Vec<_>>()
     .into_iter()

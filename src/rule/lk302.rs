@@ -58,7 +58,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     for host in &check.virtual_hosts(vs).lists {
         for route in &host.routes {
             for condition in &route.conditions {
-                for (part, path) in parts_of(vs, route, *condition) {
+                for (part, index, at) in parts_of(vs, route, *condition) {
                     let place = Place {
                         check,
                         vs,
@@ -68,7 +68,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                         part,
                     };
                     for (finding, name, meant) in place.findings() {
-                        let path = format!("{path}.headers{}", super::field(&name));
+                        let path = format!("spec.http[{index}].match[{at}].headers{}", super::field(&name));
                         let object = finding.object.clone();
                         let finding = Finding {
                             path: path.clone(),
@@ -93,13 +93,13 @@ fn parts_of<'w>(
     vs: &VirtualService,
     route: &Route<'w>,
     condition: Condition<'w>,
-) -> Vec<(&'w HttpMatch, String)> {
+) -> impl Iterator<Item = (&'w HttpMatch, usize, usize)> {
     let own = condition.own.filter(|_| route.is_of(vs));
-    let own = own.map(|(at, part)| (part, format!("{}.match[{at}]", route.path())));
+    let own = own.map(|(at, part)| (part, route.index, at));
     let root = route.root.filter(|root| std::ptr::eq(root.vs, vs));
     let of_root = root.zip(condition.root);
-    let of_root = of_root.map(|(root, (at, part))| (part, format!("spec.http[{}].match[{at}]", root.index)));
-    own.into_iter().chain(of_root).collect()
+    let of_root = of_root.map(|(root, (at, part))| (part, root.index, at));
+    own.into_iter().chain(of_root)
 }
 
 /// A part of a condition where it applies.

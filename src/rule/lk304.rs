@@ -70,7 +70,7 @@ struct Member<'v, 'w> {
     service: &'w Service,
     lanes: Rc<Lanes<'v, 'w>>,
     /// What tells its subsets to callers of its own namespace.
-    rule: Option<EffectiveRule<'w>>,
+    rule: Option<Rc<EffectiveRule<'w>>>,
     /// The lanes that some subset is for.
     covered: OnceCell<BTreeSet<Symbol>>,
 }
@@ -102,7 +102,7 @@ impl<'v, 'w> Member<'v, 'w> {
             subsets
                 .flat_map(|defined| {
                     let reach = self.lanes.reach(self.service, Some(defined.subset));
-                    let lanes = reach.map(|reach| reach.lanes).unwrap_or_default();
+                    let lanes = reach.map(|reach| reach.lanes.clone()).unwrap_or_default();
                     lanes.into_iter().chain(self.lanes.lane_of_subset(defined.subset))
                 })
                 .collect()

@@ -145,12 +145,14 @@ fn shadowed<'w>(check: &Check<'_, 'w>, vs: &'w VirtualService) -> Vec<Finding> {
             .into_iter()
             .collect();
     }
-    let why = format!(
-        "more conditions than are compared: {} of {} matches on a lane were held against all that stands before them",
-        conditions.len() - unjudged.len(),
-        conditions.len()
-    );
-    let unjudged = (!unjudged.is_empty()).then(|| not_judged(vs, &why));
+    let unjudged = (!unjudged.is_empty()).then(|| {
+        let why = format!(
+            "more conditions than are compared: {} of {} matches on a lane were held against all that stands before them",
+            conditions.len() - unjudged.len(),
+            conditions.len()
+        );
+        not_judged(vs, &why)
+    });
     let shadowed = conditions
         .into_iter()
         .filter_map(|(place, shadowed)| shadowed.by.map(|by| (place, shadowed, by)))

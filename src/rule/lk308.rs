@@ -71,7 +71,7 @@ struct Mixed<'v, 'w> {
     service: &'w Service,
     lanes: Rc<Lanes<'v, 'w>>,
     /// What requests without a subset reach.
-    all: Reach,
+    all: Rc<Reach>,
 }
 
 impl<'v, 'w> Mixed<'v, 'w> {

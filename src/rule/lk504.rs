@@ -208,7 +208,7 @@ fn gateway_off(check: &Check<'_, '_>, gateway: &Gateway) -> Option<Vec<Untraced>
     let homes = view.namespaces_with(&gateway.selector);
     let pods = homes
         .iter()
-        .flat_map(|home| view.carriers(home, &gateway.selector));
+        .flat_map(|home| view.carriers(home, &gateway.selector).to_vec());
     let pods: Vec<Proxy<'_>> = pods.filter_map(Proxy::of).collect();
     if !pods.is_empty() {
         return all_off(check, &pods);

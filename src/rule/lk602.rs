@@ -92,7 +92,7 @@ fn carried(
     let view = check.view;
     let mut all: BTreeMap<Symbol, Option<Vec<Count>>> = BTreeMap::new();
     let carriers = view.carriers(&service.meta.namespace, &service.selector);
-    for carrier in carriers {
+    for carrier in carriers.iter().copied() {
         let pods: Vec<&Pod> = match carrier {
             Resource::Workload(workload) => view.pods_of(workload),
             Resource::Pod(pod) => vec![pod],

@@ -105,9 +105,9 @@ struct Behind<'w>(Vec<&'w Labels>);
 impl<'w> Behind<'w> {
     fn of(check: &Check<'_, 'w>, service: &Service) -> Option<Self> {
         let selector = Some(&service.selector).filter(|selector| !selector.is_empty())?;
-        let carriers = check.view.carriers(&service.meta.namespace, selector).into_iter();
+        let carriers = check.view.carriers(&service.meta.namespace, selector);
         Some(Self(
-            carriers.filter_map(|carrier| carrier.carrier_labels()).collect(),
+            carriers.iter().filter_map(|carrier| carrier.carrier_labels()).collect(),
         ))
     }
 

@@ -6,10 +6,15 @@ use crate::symbol::Symbol;
 /// namespace (`pilot/pkg/model/virtualservice.go`, `ResolveShortnameToFQDN`); anything else, `svc.namespace`
 /// included, is taken as it stands. Wildcards and addresses are never completed.
 pub fn resolve(host: &Symbol, namespace: &str, cluster_domain: &str) -> Symbol {
-    if host.is_empty() || host.contains(['.', '*', ':']) {
+    if is_full(host) {
         return host.clone();
     }
     cluster_host(host, namespace, cluster_domain)
+}
+
+/// Whether `host` stands for itself wherever it is written.
+pub(super) fn is_full(host: &str) -> bool {
+    host.is_empty() || host.bytes().any(|byte| matches!(byte, b'.' | b'*' | b':'))
 }
 
 /// The full name of the service `name` in `namespace`.

@@ -1,7 +1,9 @@
 //! What an object can be found by.
 
+use hashbrown::{HashMap, HashSet};
+
 use super::{Settings, host};
-use crate::resource::{HttpRoute, Kind, Labels, ObjectRef, Resource, Service, StringMatch, VirtualService};
+use crate::resource::{Destination, HttpRoute, Kind, Labels, ObjectRef, Resource, Service, StringMatch, VirtualService};
 use crate::symbol::Symbol;
 
 /// One thing that objects are looked up by.
@@ -133,39 +135,47 @@ fn virtual_service_keys(vs: &VirtualService, settings: &Settings, keys: &mut Vec
         vs.bound_gateways()
             .map(|gateway| Key::BoundTo(qualified(gateway, namespace))),
     );
+    // Routes of one object hardly differ in where they lead and what they name: each is interned once.
+    let mut hosts: HashMap<&Symbol, Symbol> = HashMap::new();
+    for destination in vs.http.iter().flat_map(destinations) {
+        let resolve = || host::resolve(&destination.host, namespace, domain);
+        hosts.entry(&destination.host).or_insert_with(resolve);
+    }
+    let mut named: HashSet<(&str, &str, &str)> = HashSet::new();
     for route in &vs.http {
-        let naming = |home: Symbol| {
-            named_values(route)
-                .map(move |(header, value)| Key::Naming(home.clone(), header, Symbol::new(value)))
-        };
-        if let Some(delegate) = &route.delegate {
+        let of_delegate = route.delegate.as_ref().map(|delegate| {
             let home = delegate.namespace_in(namespace);
             keys.push(Key::DelegatingTo(format!("{home}/{}", delegate.name).into()));
-            keys.extend(naming(home.clone()));
-        }
-        let mirrors = route
-            .mirrors
-            .iter()
-            .map(|mirror| &mirror.destination)
-            .chain(&route.mirror);
-        for destination in route.route.iter().map(|route| &route.destination).chain(mirrors) {
-            let host = host::resolve(&destination.host, namespace, domain);
-            if let Some(home) = host::Host::read(&host, domain).namespace() {
-                keys.extend(naming(home.into()));
-            }
-            keys.push(Key::VirtualServiceTo(host));
+            home.as_str()
+        });
+        let led_to = destinations(route).filter_map(|destination| hosts.get(&destination.host));
+        let homes = led_to.filter_map(|host| host::Host::read(host, domain).namespace());
+        for home in homes.chain(of_delegate) {
+            named.extend(named_values(route).map(|(header, value)| (home, header, value)));
         }
     }
+    let naming = |(home, header, value): (&str, &str, &str)| {
+        Key::Naming(home.into(), header.to_ascii_lowercase().into(), value.into())
+    };
+    keys.extend(named.into_iter().map(naming));
+    keys.extend(hosts.into_values().map(Key::VirtualServiceTo));
 }
 
-/// The headers and their values that a route names exactly: in its matches and in what it sets.
-fn named_values(route: &HttpRoute) -> impl Iterator<Item = (Symbol, &str)> {
+/// Where a route sends requests and copies, whatever their share.
+fn destinations(route: &HttpRoute) -> impl Iterator<Item = &Destination> {
+    let mirrors = route.mirrors.iter().map(|mirror| &mirror.destination);
+    let reached = route.route.iter().map(|route| &route.destination);
+    reached.chain(mirrors).chain(&route.mirror)
+}
+
+/// The headers, as written, and their values that a route names exactly: in its matches and in what it sets.
+fn named_values(route: &HttpRoute) -> impl Iterator<Item = (&str, &str)> {
     let matched = route
         .matches
         .iter()
         .flat_map(|condition| condition.headers.iter());
     let matched = matched.filter_map(|(header, value)| match value {
-        StringMatch::Exact(value) => Some((header, &**value)),
+        StringMatch::Exact(value) => Some((&**header, &**value)),
         _ => None,
     });
     let on_destinations = route
@@ -178,11 +188,9 @@ fn named_values(route: &HttpRoute) -> impl Iterator<Item = (Symbol, &str)> {
         .chain(on_destinations)
         .flat_map(|headers| headers.request.set.iter());
     let set = set
-        .map(|(header, value)| (header, &**value))
+        .map(|(header, value)| (&**header, &**value))
         .filter(|(_, value)| !value.contains(['%', '{']));
-    matched
-        .chain(set)
-        .map(|(header, value)| (Symbol::from(header.to_ascii_lowercase()), value))
+    matched.chain(set)
 }
 
 /// A gateway's name as an object in `namespace` writes it, as `namespace/name`; also `./name`, and the old

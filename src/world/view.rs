@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -9,7 +10,7 @@ use super::fact::{Fact, Notes, Shared, SharedFacts};
 use super::index::speaker;
 use super::key::{Key, qualified};
 
-use super::{Host, Read, Settings, World, host};
+use super::{Host, Lookup, Read, Settings, World, host};
 use crate::resource::{
     DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource, Service,
     ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin, Workload,
@@ -59,13 +60,37 @@ pub struct View<'w> {
     layers: Vec<Layer<'w>>,
     /// A workload that is deleted with its pods set free (propagation policy `Orphan`).
     freeing: Option<ObjectRef>,
-    reads: RefCell<HashSet<Read>>,
-    /// The `DestinationRules` that were found for a host, which each of its routes asks for again.
-    rules: RefCell<HashMap<Symbol, KnownRules<'w>>>,
-    /// The mesh configurations, which every look-up of a rule asks for.
-    mesh: OnceCell<Vec<&'w MeshConfig>>,
+    /// What would repeat its answers, where somebody wants to know.
+    reads: Option<RefCell<HashSet<Read>>>,
+    known: Known<'w>,
     /// What its answers rest on, where somebody wants to know; the reads are not recorded then.
     notes: Option<Box<Notes>>,
+}
+
+/// What was asked for already: a large object asks the same for each of its routes. What is noted has to be noted for each who
+/// asks, so where something is only the first two are kept.
+#[derive(Debug, Default)]
+struct Known<'w> {
+    /// The `DestinationRules` for a host.
+    rules: RefCell<HashMap<Symbol, KnownRules<'w>>>,
+    /// The mesh configurations.
+    mesh: OnceCell<Vec<&'w MeshConfig>>,
+    /// Full hosts, by what is written and the namespace where it is.
+    hosts: RefCell<HashMap<(Symbol, Symbol), Symbol>>,
+    /// Services by their full host.
+    services: RefCell<HashMap<Symbol, Option<&'w Service>>>,
+    /// Carriers by their namespace and a selector.
+    carriers: RefCell<HashMap<(Symbol, Labels), Rc<[&'w Resource]>>>,
+    /// What is left of the `DestinationRules` for a host.
+    lookups: RefCell<HashMap<Symbol, Vec<KnownLookup<'w>>>>,
+}
+
+/// What is left of the rules for one host, for one namespace that asks and one where the host is at home.
+#[derive(Debug)]
+struct KnownLookup<'w> {
+    caller: Box<str>,
+    home: Option<Box<str>>,
+    lookup: Rc<Lookup<'w>>,
 }
 
 /// What [`View::destination_rules_including`] has found for a host.
@@ -86,9 +111,8 @@ impl<'w> View<'w> {
                 scope: Scope::All,
             }],
             freeing: None,
-            reads: RefCell::default(),
-            rules: RefCell::default(),
-            mesh: OnceCell::new(),
+            reads: None,
+            known: Known::default(),
             notes: None,
         }
     }
@@ -101,9 +125,8 @@ impl<'w> View<'w> {
         Self {
             layers,
             freeing: self.freeing.clone(),
-            reads: RefCell::default(),
-            rules: RefCell::default(),
-            mesh: OnceCell::new(),
+            reads: None,
+            known: Known::default(),
             notes: None,
         }
     }
@@ -112,6 +135,13 @@ impl<'w> View<'w> {
     #[must_use]
     pub fn freeing(mut self, workload: Option<ObjectRef>) -> Self {
         self.freeing = workload;
+        self
+    }
+
+    /// The view, which from now on records the reads that would repeat its answers.
+    #[must_use]
+    pub fn recording(mut self) -> Self {
+        self.reads = Some(RefCell::default());
         self
     }
 
@@ -176,18 +206,32 @@ impl<'w> View<'w> {
             .unwrap_or(&settings.root_namespace)
     }
 
+    /// Whether what was worked out may be kept without a word: nobody notes what it rests on.
+    pub fn keeps(&self) -> bool {
+        self.notes.is_none()
+    }
+
     /// The full name of `host` as an object in `namespace` names it.
-    pub fn resolve(&self, host: &Symbol, namespace: &str) -> Symbol {
-        host::resolve(host, namespace, &self.settings().cluster_domain)
+    pub fn resolve(&self, host: &Symbol, namespace: &Symbol) -> Symbol {
+        if host::is_full(host) {
+            return host.clone();
+        }
+        let mut known = self.known.hosts.borrow_mut();
+        let resolve = || host::resolve(host, namespace, &self.settings().cluster_domain);
+        known
+            .entry((host.clone(), namespace.clone()))
+            .or_insert_with(resolve)
+            .clone()
     }
 
     /// The full host of a service.
     pub fn host_of(&self, service: &Service) -> Symbol {
-        host::cluster_host(
-            &service.meta.name,
-            &service.meta.namespace,
-            &self.settings().cluster_domain,
-        )
+        let Meta { name, namespace, .. } = &service.meta;
+        if host::is_full(name) {
+            // The API server takes no such name.
+            return host::cluster_host(name, namespace, &self.settings().cluster_domain);
+        }
+        self.resolve(name, namespace)
     }
 
     /// A full host name, read.
@@ -195,14 +239,15 @@ impl<'w> View<'w> {
         Host::read(host, &self.settings().cluster_domain)
     }
 
-    /// The reads that would repeat what was asked so far.
+    /// The reads that would repeat what was asked so far, of a view that records them.
     pub fn reads(&self) -> Vec<Read> {
-        self.reads.borrow().iter().cloned().collect()
+        let reads = self.reads.iter();
+        reads.flat_map(|reads| reads.borrow().clone()).collect()
     }
 
     /// The object that `reference` names.
     pub fn get(&self, reference: &ObjectRef) -> Option<&'w Resource> {
-        self.record(Read::Object(reference.clone()));
+        self.record(|| Read::Object(reference.clone()));
         self.find_one(reference)
     }
 
@@ -225,7 +270,7 @@ impl<'w> View<'w> {
 
     /// The service of this name.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&'w Service> {
-        self.record(Read::List(Kind::Service, namespace.into()));
+        self.record(|| Read::List(Kind::Service, namespace.into()));
         match self.get(&ObjectRef::new(Kind::Service, namespace, name))? {
             Resource::Service(service) => Some(service),
             _ => None,
@@ -233,11 +278,18 @@ impl<'w> View<'w> {
     }
 
     /// The service that a full host names.
-    pub fn service_of(&self, host: &str) -> Option<&'w Service> {
-        match self.read_host(host) {
+    pub fn service_of(&self, host: &Symbol) -> Option<&'w Service> {
+        if let Some(known) = self.known.services.borrow().get(host) {
+            return *known;
+        }
+        let found = match self.read_host(host) {
             Host::Service { name, namespace } => self.service(namespace, name),
             Host::Other(_) => None,
+        };
+        if self.keeps() {
+            self.known.services.borrow_mut().insert(host.clone(), found);
         }
+        found
     }
 
     /// The namespaces that have a service, by name. Not to be read again: that would be every service there is.
@@ -267,7 +319,7 @@ impl<'w> View<'w> {
 
     /// The services of `namespace` whose selector chooses pods with `labels`, by name.
     pub fn services_selecting(&self, namespace: &Symbol, labels: &Labels) -> Vec<&'w Service> {
-        self.record(Read::List(Kind::Service, namespace.clone()));
+        self.record(|| Read::List(Kind::Service, namespace.clone()));
         let key = |(key, value): &(Symbol, Symbol)| {
             Key::ServiceSelecting(namespace.clone(), key.clone(), value.clone())
         };
@@ -280,23 +332,35 @@ impl<'w> View<'w> {
     }
 
     /// The carriers of `namespace` that have every pair of `selector`; an empty one chooses all.
-    pub fn carriers(&self, namespace: &Symbol, selector: &Labels) -> Vec<&'w Resource> {
+    pub fn carriers(&self, namespace: &Symbol, selector: &Labels) -> Rc<[&'w Resource]> {
+        let key = (namespace.clone(), selector.clone());
+        if let Some(known) = self.known.carriers.borrow().get(&key) {
+            return Rc::clone(known);
+        }
+        let found: Rc<[_]> = self.find_carriers(namespace, selector).into();
+        if self.keeps() {
+            self.known.carriers.borrow_mut().insert(key, Rc::clone(&found));
+        }
+        found
+    }
+
+    fn find_carriers(&self, namespace: &Symbol, selector: &Labels) -> Vec<&'w Resource> {
         for kind in [
             Kind::Deployment,
             Kind::StatefulSet,
             Kind::DaemonSet,
             Kind::WorkloadEntry,
         ] {
-            self.record(Read::List(kind, namespace.clone()));
+            self.record(|| Read::List(kind, namespace.clone()));
         }
-        self.record(Read::Pods(namespace.clone(), selector.clone()));
+        self.record(|| Read::Pods(namespace.clone(), selector.clone()));
         self.carriers_at(Some(namespace), selector)
     }
 
     /// The workloads of `namespace` that carry and whose pods have every pair of `selector`; an empty one chooses all.
     pub fn workloads(&self, namespace: &Symbol, selector: &Labels) -> Vec<&'w Workload> {
         for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
-            self.record(Read::List(kind, namespace.clone()));
+            self.record(|| Read::List(kind, namespace.clone()));
         }
         let carriers = self.carriers_at(Some(namespace), selector).into_iter();
         let workloads = carriers.filter_map(|carrier| match carrier {
@@ -309,7 +373,7 @@ impl<'w> View<'w> {
     /// The living pods that a workload speaks for.
     pub fn pods_of(&self, workload: &Workload) -> Vec<&'w Pod> {
         let (namespace, labels) = (&workload.meta.namespace, &workload.template.labels);
-        self.record(Read::Pods(namespace.clone(), labels.clone()));
+        self.record(|| Read::Pods(namespace.clone(), labels.clone()));
         let reference = workload.meta.reference(workload.kind);
         let is_its_own = |object: &&Resource| match object {
             Resource::Pod(pod) => speaker(pod, |link| self.find_one(link)).as_ref() == Some(&reference),
@@ -436,8 +500,7 @@ impl<'w> View<'w> {
     /// The `DestinationRules` that are for exactly this full host, in whatever namespace: oldest first, then by
     /// name, as Istio sorts them.
     pub fn destination_rules_for(&self, host: &Symbol) -> Vec<&'w DestinationRule> {
-        let home = self.read_host(host).namespace().map(Symbol::new);
-        self.record(Read::List(Kind::DestinationRule, home.unwrap_or_default()));
+        self.record(|| Read::List(Kind::DestinationRule, self.home_of(host)));
         self.rules_for(host.clone())
     }
 
@@ -449,7 +512,7 @@ impl<'w> View<'w> {
         host: &Symbol,
         namespaces: &[&str],
     ) -> Vec<Vec<&'w DestinationRule>> {
-        let mut rules = self.rules.borrow_mut();
+        let mut rules = self.known.rules.borrow_mut();
         let shared = || Shared::Rules(host.clone());
         self.shares(shared);
         let known = rules.entry(host.clone()).or_insert_with(|| KnownRules {
@@ -461,14 +524,44 @@ impl<'w> View<'w> {
             }),
             recorded: Vec::new(),
         });
-        for namespace in namespaces.iter().filter(|namespace| !namespace.is_empty()) {
+        let asked = namespaces.iter().filter(|_| self.reads.is_some());
+        for namespace in asked.filter(|namespace| !namespace.is_empty()) {
             if known.recorded.iter().all(|recorded| *recorded != **namespace) {
                 let namespace = Symbol::new(namespace);
                 known.recorded.push(namespace.clone());
-                self.record(Read::List(Kind::DestinationRule, namespace));
+                self.record(|| Read::List(Kind::DestinationRule, namespace));
             }
         }
         known.by_host.clone()
+    }
+
+    /// What is left of the rules for a full host, for proxies of namespace `caller` and with the host at home in `home`; worked out
+    /// by `work_out` where it is not known yet.
+    pub fn lookup(
+        &self,
+        (caller, host, home): (&str, &Symbol, Option<&str>),
+        work_out: impl FnOnce() -> Lookup<'w>,
+    ) -> Rc<Lookup<'w>> {
+        let find = |known: &[KnownLookup<'w>]| {
+            let mut known = known.iter();
+            let known = known.find(|known| &*known.caller == caller && known.home.as_deref() == home)?;
+            Some(Rc::clone(&known.lookup))
+        };
+        let known = self.known.lookups.borrow();
+        if let Some(known) = known.get(host).and_then(|known| find(known)) {
+            return known;
+        }
+        drop(known);
+        let lookup = Rc::new(work_out());
+        if self.keeps() {
+            let mut known = self.known.lookups.borrow_mut();
+            known.entry(host.clone()).or_default().push(KnownLookup {
+                caller: caller.into(),
+                home: home.map(Into::into),
+                lookup: Rc::clone(&lookup),
+            });
+        }
+        lookup
     }
 
     fn rules_for(&self, host: Symbol) -> Vec<&'w DestinationRule> {
@@ -502,7 +595,7 @@ impl<'w> View<'w> {
         let entries = found.find(|entries| !entries.is_empty()).unwrap_or_default();
         // They may be of any namespace: only what was found is read again.
         for entry in &entries {
-            self.record(Read::Object(entry.meta.reference(Kind::ServiceEntry)));
+            self.record(|| Read::Object(entry.meta.reference(Kind::ServiceEntry)));
         }
         entries
     }
@@ -528,15 +621,14 @@ impl<'w> View<'w> {
         });
         let aliases = sorted(aliases.collect(), |service| &service.meta);
         for alias in &aliases {
-            self.record(Read::Object(alias.meta.reference(Kind::Service)));
+            self.record(|| Read::Object(alias.meta.reference(Kind::Service)));
         }
         aliases
     }
 
     /// The `VirtualServices` that send requests or copies to a full host.
     pub fn virtual_services_to(&self, host: &Symbol) -> Vec<&'w VirtualService> {
-        let home = self.read_host(host).namespace().map(Symbol::new);
-        self.record(Read::List(Kind::VirtualService, home.unwrap_or_default()));
+        self.record(|| Read::List(Kind::VirtualService, self.home_of(host)));
         self.virtual_services(&Key::VirtualServiceTo(host.clone()))
     }
 
@@ -580,13 +672,13 @@ impl<'w> View<'w> {
         header: &Symbol,
         value: &Symbol,
     ) -> Vec<&'w VirtualService> {
-        self.record(Read::List(Kind::VirtualService, namespace.clone()));
+        self.record(|| Read::List(Kind::VirtualService, namespace.clone()));
         self.virtual_services(&Key::Naming(namespace.clone(), header.clone(), value.clone()))
     }
 
     /// The exact values of `header` that routes to services of `namespace` name, in the order of their text.
     pub fn named_values(&self, namespace: &Symbol, header: &Symbol) -> Vec<Symbol> {
-        self.record(Read::List(Kind::VirtualService, namespace.clone()));
+        self.record(|| Read::List(Kind::VirtualService, namespace.clone()));
         self.note(|| Fact::Named(namespace.clone(), header.clone()));
         let named = self
             .layers
@@ -616,7 +708,7 @@ impl<'w> View<'w> {
 
     /// The headers that routes to services of `namespace` name with an exact value.
     pub fn named_headers(&self, namespace: &Symbol) -> Vec<Symbol> {
-        self.record(Read::List(Kind::VirtualService, namespace.clone()));
+        self.record(|| Read::List(Kind::VirtualService, namespace.clone()));
         self.note(|| Fact::NamedHeaders(namespace.clone()));
         let mut headers: Vec<_> = self
             .layers
@@ -725,7 +817,7 @@ impl<'w> View<'w> {
         });
         let gateways = sorted_by_age(gateways.collect(), |gateway| &gateway.meta);
         for gateway in &gateways {
-            self.record(Read::Object(gateway.meta.reference(Kind::Gateway)));
+            self.record(|| Read::Object(gateway.meta.reference(Kind::Gateway)));
         }
         gateways
     }
@@ -789,7 +881,7 @@ impl<'w> View<'w> {
 
     /// Every mesh configuration, that of the default revision first.
     fn mesh_configs(&self) -> &[&'w MeshConfig] {
-        self.mesh.get_or_init(|| {
+        self.known.mesh.get_or_init(|| {
             let home = &self.settings().root_namespace;
             self.all_in(Kind::ConfigMap, home, |object| match object {
                 Resource::MeshConfig(config) => Some(config),
@@ -826,7 +918,7 @@ impl<'w> View<'w> {
         namespace: &Symbol,
         pick: impl Fn(&'w Resource) -> Option<&'w T>,
     ) -> Vec<&'w T> {
-        self.record(Read::List(kind, namespace.clone()));
+        self.record(|| Read::List(kind, namespace.clone()));
         let mut found = self.find(&Key::In(kind, namespace.clone()));
         found.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
         found.into_iter().filter_map(pick).collect()
@@ -858,9 +950,15 @@ impl<'w> View<'w> {
             .any(|layer| layer.scope.hides(object))
     }
 
-    fn record(&self, read: Read) {
-        if self.notes.is_none() {
-            self.reads.borrow_mut().insert(read);
+    /// The namespace of the service that a full host names; empty: of none.
+    fn home_of(&self, host: &str) -> Symbol {
+        let home = self.read_host(host).namespace();
+        home.map(Symbol::new).unwrap_or_default()
+    }
+
+    fn record(&self, read: impl FnOnce() -> Read) {
+        if let Some(reads) = &self.reads {
+            reads.borrow_mut().insert(read());
         }
     }
 }

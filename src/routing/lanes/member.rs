@@ -73,7 +73,8 @@ impl<'w> Lanes<'_, 'w> {
             Labels::default()
         };
         let is_filtered = |labels: &Labels| plugins.iter().any(|plugin| plugin.selects(labels));
-        let mut carriers = self.view.carriers(namespace, &of_group).into_iter();
+        let carriers = self.view.carriers(namespace, &of_group);
+        let mut carriers = carriers.iter();
         carriers.all(|carrier| carrier.carrier_labels().is_none_or(is_filtered))
     }
 
@@ -121,7 +122,7 @@ impl<'w> Lanes<'_, 'w> {
     fn lanes_of_subsets(&self, service: &Service, labels: &Labels) -> Vec<Symbol> {
         let home = &service.meta.namespace;
         let rule = rule_for(self.view, home, &self.view.host_of(service), Some(home));
-        let subsets = rule.into_iter().flat_map(|rule| rule.subsets);
+        let subsets = rule.iter().flat_map(|rule| &rule.subsets);
         let chooses = |wanted: &Labels| !wanted.is_empty() && wanted.select(labels);
         subsets
             .filter(|defined| chooses(&workload_labels(defined.subset)))

@@ -1,5 +1,7 @@
 //! Which lanes the requests to a destination reach.
 
+use std::rc::Rc;
+
 use super::{Lanes, subset_of};
 use crate::resource::{Destination, Resource, Service, Subset};
 use crate::routing::{carriers_of_subset, workload_labels};
@@ -29,7 +31,7 @@ impl Reach {
 impl Lanes<'_, '_> {
     /// What requests to `destination`, which is at the full host `host`, reach; `None` where that is no service of the
     /// group's namespace that selects anything, or where the subset is not defined.
-    pub fn reach_of(&self, host: &Symbol, destination: &Destination) -> Option<Reach> {
+    pub fn reach_of(&self, host: &Symbol, destination: &Destination) -> Option<Rc<Reach>> {
         let service = self.view.service_of(host)?;
         if service.meta.namespace != self.group.namespace {
             return None;
@@ -42,7 +44,20 @@ impl Lanes<'_, '_> {
     }
 
     /// What requests to `subset` of `service`, or to all of it, reach; `None` where the service selects nothing.
-    pub fn reach(&self, service: &Service, subset: Option<&Subset>) -> Option<Reach> {
+    pub fn reach(&self, service: &Service, subset: Option<&Subset>) -> Option<Rc<Reach>> {
+        let labels = subset.map(|subset| subset.labels.clone()).unwrap_or_default();
+        let key = (service.meta.namespace.clone(), service.meta.name.clone(), labels);
+        if let Some(known) = self.reaches.borrow().get(&key) {
+            return known.clone();
+        }
+        let found = self.work_out_reach(service, subset).map(Rc::new);
+        if self.view.keeps() {
+            self.reaches.borrow_mut().insert(key, found.clone());
+        }
+        found
+    }
+
+    fn work_out_reach(&self, service: &Service, subset: Option<&Subset>) -> Option<Reach> {
         if service.selector.is_empty() || service.external_name.is_some() {
             return None;
         }

@@ -1,13 +1,14 @@
 //! Who gets a request that is sent on to a destination.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::super::header::apply;
 use super::{Client, Taken, rewritten};
-use crate::resource::{Destination, Labels, Resource, Service, Subset};
+use crate::resource::{Destination, DestinationPath, Labels, Resource, Service, Subset};
 use crate::routing::{
-    EffectiveSubset, End, Endpoints, Hop, Lanes, Port, Protocol, Request, Target, Upstream, VirtualHost,
-    carriers_of_subset, has_target_port, home_of, look_up, reached, workload_labels,
+    EffectiveRule, EffectiveSubset, End, Endpoints, Hop, Lanes, Port, Protocol, Request, Target, Upstream, VirtualHost,
+    Place, carriers_of_subset, has_target_port, home_of, look_up, reached, workload_labels,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -231,7 +232,7 @@ impl<'w> Leading<'_, 'w> {
                 (1.0, 1.0)
             };
             self.branch(
-                &format!("route[{at}].destination"),
+                DestinationPath::Route(at),
                 &to.destination,
                 request,
                 (weight, of),
@@ -248,14 +249,14 @@ impl<'w> Leading<'_, 'w> {
             let mut request = self.request.clone();
             rewritten::rewrite(&self.taken.route, self.taken.by, 0, &mut request);
             apply(&self.taken.route, 0, &mut request);
-            self.branch(&path, destination, request, (100.0, 100.0))
+            self.branch(path, destination, request, (100.0, 100.0))
         });
         branches.collect()
     }
 
     fn branch(
         &self,
-        path: &str,
+        at: DestinationPath,
         destination: &'w Destination,
         request: Request,
         (weight, of): (f64, f64),
@@ -263,9 +264,11 @@ impl<'w> Leading<'_, 'w> {
         let hop = Hop {
             from: self.host,
             route: &self.taken.route,
-            path: format!("{}.{path}", self.taken.route.path()),
+            place: Place {
+                index: self.taken.route.index,
+                at,
+            },
             destination,
-            is_copy: path.starts_with("mirror"),
         };
         let end = hop.end(self.view);
         let port = end.known_port();
@@ -278,7 +281,7 @@ impl<'w> Leading<'_, 'w> {
             None => (chosen.defined, None),
         };
         Branch {
-            path: Some(hop.path),
+            path: Some(hop.place.to_string()),
             weight,
             of,
             request,
@@ -341,7 +344,7 @@ pub(super) fn all_pods<'w>(
 
 /// What a proxy makes of a destination.
 struct Chosen<'w> {
-    rule: Option<crate::routing::EffectiveRule<'w>>,
+    rule: Option<Rc<EffectiveRule<'w>>>,
     defined: Option<EffectiveSubset<'w>>,
     ending: Ending<'w>,
 }
@@ -357,7 +360,7 @@ impl<'w> Chosen<'w> {
 
     fn upstream(&self, view: &View<'w>, client: &Client, port: &Port) -> Upstream {
         let subset = self.defined.map(|defined| defined.subset.name.as_str());
-        Upstream::of(view, &client.caller, self.rule.as_ref(), subset, port)
+        Upstream::of(view, &client.caller, self.rule.as_deref(), subset, port)
     }
 }
 
@@ -379,9 +382,9 @@ fn choose<'w>(view: &View<'w>, client: &Client, end: &End<'w>, subset: Option<&S
     };
     let home = home_of(view, &end.host);
     let looked_up = look_up(view, &caller.namespace, &end.host, home);
-    let mut selected = looked_up.selected.into_iter();
+    let mut selected = looked_up.selected.iter();
     let of_labels = selected.find(|(selector, _)| selector.select(&client.labels));
-    let rule = of_labels.map(|(_, rule)| rule).or(looked_up.rule);
+    let rule = of_labels.map(|(_, rule)| rule).or(looked_up.rule.as_ref()).cloned();
     let defined = match subset {
         None => None,
         Some(name) => match rule.as_ref().and_then(|rule| rule.subset(name)) {

@@ -25,9 +25,13 @@ impl Change {
     pub fn new(
         reference: ObjectRef,
         before: Option<Resource>,
-        after: Option<Resource>,
+        mut after: Option<Resource>,
         mesh: &world::Settings,
     ) -> Self {
+        if let (Some(before), Some(after)) = (&before, &mut after) {
+            // The API server counts up whatever changes; no rule reads it.
+            after.meta_mut().generation = before.meta().generation;
+        }
         Self {
             reference,
             before: World::of(mesh.clone(), before),
@@ -106,9 +110,11 @@ fn judge_by<'w>(
     rules: &[Rule],
     settings: &Settings,
 ) -> Judgement {
-    let mut concerned = BTreeSet::new();
+    let mut concerned = BTreeSet::from([change.reference.clone()]);
+    // Where no rule sees a difference, nothing is new anywhere, and only what is wrong with the object itself is told.
+    let is_seen = change.before() != change.after();
     for (view, object) in [(&before, change.before()), (&after, change.after())] {
-        if let Some(object) = object {
+        if let Some(object) = object.filter(|_| is_seen) {
             concerned.extend(affected(view, object));
         }
     }

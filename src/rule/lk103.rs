@@ -33,6 +33,8 @@
 
 use std::rc::Rc;
 
+use hashbrown::HashSet;
+
 use super::subset::missing_by_name;
 use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
@@ -59,13 +61,23 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     };
     let callers = check.callers_of(vs);
     let mut findings = Vec::new();
+    // Most routes lead where others do.
+    let mut defined: HashSet<(&Symbol, &Symbol)> = HashSet::new();
     for (index, route) in vs.http.iter().enumerate() {
         for (path, destination) in destinations(route) {
             let Some(subset) = &destination.subset else {
                 continue;
             };
+            if defined.contains(&(&destination.host, subset)) {
+                continue;
+            }
             let place = Place { index, at: path };
-            findings.extend(judge(check, vs, &callers, destination, subset, place));
+            match judge(check, vs, &callers, destination, subset, place) {
+                Some(finding) => findings.push(finding),
+                None => {
+                    defined.insert((&destination.host, subset));
+                }
+            }
         }
     }
     findings

@@ -34,6 +34,8 @@
 
 use std::net::IpAddr;
 
+use hashbrown::HashSet;
+
 use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{Kind, ObjectRef, Resource, VirtualService};
@@ -60,13 +62,19 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
     let callers = (!vs.hosts.is_empty()).then(|| check.callers_of(vs));
     let callers = callers.as_deref().unwrap_or_default();
     let mut findings = Vec::new();
+    // Most routes lead where others do.
+    let mut known: HashSet<&Symbol> = HashSet::new();
     for (index, route) in vs.http.iter().enumerate() {
         for (path, destination) in destinations(route) {
+            if known.contains(&destination.host) {
+                continue;
+            }
             let host = view.resolve(&destination.host, &vs.meta.namespace);
             if !is_judged(&host) {
                 continue;
             }
             let Some(fault) = fault(view, vs, callers, &host, &destination.host) else {
+                known.insert(&destination.host);
                 continue;
             };
             let path = format!("spec.http[{index}].{path}.host");

@@ -48,6 +48,8 @@ pub struct World {
     /// Pods that no workload of this world speaks for.
     standing: BTreeSet<Id>,
     counts: BTreeMap<Kind, usize>,
+    /// How many wildcards there are rules or entries for.
+    wildcards: usize,
     version: u64,
 }
 
@@ -220,6 +222,11 @@ impl World {
         facts.insert(Fact::Key(key));
     }
 
+    /// Whether there are `DestinationRules` or `ServiceEntries` for any wildcard.
+    pub(super) fn has_wildcards(&self) -> bool {
+        self.wildcards > 0
+    }
+
     /// The objects that `key` leads to.
     pub(super) fn find(&self, key: &Key) -> impl Iterator<Item = &Resource> {
         self.postings
@@ -369,7 +376,9 @@ impl World {
             let headers = self.named.entry(namespace.clone()).or_default();
             headers.entry(header.clone()).or_default().insert(value.clone());
         }
+        let is_wildcard = key.is_for_wildcard();
         let ids = self.postings.entry(key).or_default();
+        self.wildcards += usize::from(is_wildcard && ids.is_empty());
         if let Err(at) = ids.binary_search(&id) {
             ids.insert(at, id);
         }
@@ -386,6 +395,7 @@ impl World {
             return;
         }
         self.postings.remove(key);
+        self.wildcards -= usize::from(key.is_for_wildcard());
         if let Key::Naming(namespace, header, value) = key {
             self.unname(namespace, header, value);
         }

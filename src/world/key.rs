@@ -44,6 +44,16 @@ pub enum Key {
     OwnedBy(ObjectRef),
 }
 
+impl Key {
+    /// Whether it leads to the `DestinationRules` or `ServiceEntries` for a wildcard.
+    pub(super) fn is_for_wildcard(&self) -> bool {
+        match self {
+            Self::DestinationRuleFor(host) | Self::ServiceEntryFor(host) => host.starts_with('*'),
+            _ => false,
+        }
+    }
+}
+
 /// The pair of a service's selector by which it is indexed: the one whose value is the service's name, else
 /// the longest value. It only has to be rare; every answer is checked against the whole selector.
 fn telling_pair(service: &Service) -> Option<&(Symbol, Symbol)> {

@@ -517,7 +517,7 @@ impl<'w> View<'w> {
         self.shares(shared);
         let known = rules.entry(host.clone()).or_insert_with(|| KnownRules {
             by_host: self.sharing(shared, || {
-                host::with_wildcards(host)
+                self.hosts_including(host)
                     .map(|host| self.rules_for(host))
                     .filter(|rules| !rules.is_empty())
                     .collect()
@@ -573,6 +573,14 @@ impl<'w> View<'w> {
         sorted_by_age(rules.collect(), |rule| &rule.meta)
     }
 
+    /// As [`View::with_wildcards`], as far as there may be rules or entries for them: mostly there are none for any wildcard.
+    fn hosts_including(&self, host: &Symbol) -> impl Iterator<Item = Symbol> {
+        let has_wildcards = || self.layers.iter().any(|layer| layer.world.has_wildcards());
+        // Who notes what an answer rests on is to be told when the first one comes.
+        let most = if self.keeps() && !has_wildcards() { 1 } else { usize::MAX };
+        host::with_wildcards(host).take(most)
+    }
+
     /// `host` and the wildcards that include it, the most specific first.
     pub fn with_wildcards(&self, host: &Symbol) -> Vec<Symbol> {
         host::with_wildcards(host).collect()
@@ -591,7 +599,7 @@ impl<'w> View<'w> {
             });
             sorted_by_age(entries.collect(), |entry| &entry.meta)
         };
-        let mut found = host::with_wildcards(host).map(entries_for);
+        let mut found = self.hosts_including(host).map(entries_for);
         let entries = found.find(|entries| !entries.is_empty()).unwrap_or_default();
         // They may be of any namespace: only what was found is read again.
         for entry in &entries {

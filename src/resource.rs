@@ -47,8 +47,9 @@ pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use sidecar::Sidecar;
 pub use telemetry::{Telemetry, Tracing};
 pub use virtual_service::{
-    Abort, Delegate, Destination, DestinationPath, DirectResponse, Fault, HeaderOperations, Headers, HttpMatch, HttpRoute,
-    HttpRouteDestination, Mirror, Percentage, Redirect, RegexRewrite, Rewrite, StringMatch, VirtualService,
+    Abort, Delegate, Destination, DestinationPath, DirectResponse, Fault, HeaderOperations, Headers,
+    HttpMatch, HttpRoute, HttpRouteDestination, Mirror, Percentage, Redirect, RegexRewrite, Rewrite,
+    StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};

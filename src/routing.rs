@@ -36,13 +36,13 @@ mod upstream;
 mod virtual_host;
 mod visibility;
 
+pub use crate::world::{EffectiveRule, EffectiveSubset, Lookup};
 pub use budget::{Comparisons, MOST_COMPARED, Patterns, Weight, cost_of};
 pub use caller::{Caller, callers_of};
 #[cfg(test)]
 pub use cover::count;
 pub use cover::{covers, is_presence, may_cover};
 pub use delegate::{Broken, delegate_of, merged, roots_of, routes_concerning};
-pub use crate::world::{EffectiveRule, EffectiveSubset, Lookup};
 pub use destination_rule::{look_up, rule_for, would_count};
 pub use entry::{EntryDestination, EntryMatch, EntryRoute, Trust, entry_route, entry_routes};
 pub use grpc::{GrpcSign, grpc_sign};

@@ -417,7 +417,10 @@ fn ask_for_carriers(view: &View<'_>, tell: &mut Tell<'_>) {
     for selector in selectors() {
         for namespace in namespaces() {
             let carriers = view.carriers(&namespace, &selector);
-            tell(format!("carriers {namespace} {selector}"), text(carriers));
+            tell(
+                format!("carriers {namespace} {selector}"),
+                text(carriers.to_vec()),
+            );
         }
         let anywhere = view.namespaces_with(&selector);
         tell(format!("namespaces with {selector}"), text(anywhere));

@@ -20,7 +20,7 @@ use crate::chance::chance;
 use crate::resource::{Kind, ObjectRef, Resource, scale_replicas};
 use crate::rule::{Finding, RULES, Rule};
 use crate::verdict::{Admission, Mode, Settings, is_one_of};
-use crate::world::{Read, World};
+use crate::world::{self, Read, World};
 
 /// The world, shared by what feeds it and what reads it. Never held across an await.
 pub type SharedWorld = Arc<RwLock<World>>;
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Judges reviews against a world.
 pub struct Engine {
     world: SharedWorld,
+    /// What is fixed about the mesh.
+    mesh: world::Settings,
     settings: RwLock<Arc<Settings>>,
     rules: Vec<Rule>,
     fresh: Option<Arc<dyn FreshReads>>,
@@ -47,8 +49,10 @@ pub struct Engine {
 impl Engine {
     /// An engine on `world`, with every rule, that confirms nothing and is always ready.
     pub fn new(world: SharedWorld, settings: Settings) -> Self {
+        let mesh = world.read().settings().clone();
         Self {
             world,
+            mesh,
             settings: RwLock::new(Arc::new(settings)),
             rules: RULES.to_vec(),
             fresh: None,
@@ -379,8 +383,7 @@ impl Engine {
         after: Option<Resource>,
         frees_pods: bool,
     ) -> Subject {
-        let mesh = self.world.read().settings().clone();
-        let change = Change::new(reference, before, after, &mesh).freeing(frees_pods);
+        let change = Change::new(reference, before, after, &self.mesh).freeing(frees_pods);
         Subject::Change(Box::new(change))
     }
 

@@ -538,7 +538,10 @@ mod tests {
     fn a_mirror_with_a_percentage_of_0_gets_no_copy() {
         let copies = |route: serde_json::Value| {
             let route: HttpRoute = serde_json::from_value(route).unwrap();
-            route.copies().map(|(path, _)| path).collect::<Vec<_>>()
+            route
+                .copies()
+                .map(|(path, _)| path.to_string())
+                .collect::<Vec<_>>()
         };
         let to = json!({"host": "a"});
         assert_eq!(copies(json!({"mirror": to})), ["mirror"]);

@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn where_ages_are_not_known_either_rule_may_be_the_younger_one() {
-        let names = |rule: &Option<EffectiveRule<'_>>| {
+        let names = |rule: &Option<Rc<EffectiveRule<'_>>>| {
             let subsets = rule.iter().flat_map(|rule| &rule.subsets);
             let names: Vec<_> = subsets.map(|defined| defined.subset.name.to_string()).collect();
             names.join(",")
@@ -663,7 +663,7 @@ mod tests {
     #[test]
     fn only_the_rules_of_namespaces_that_count_for_the_caller_are_read_again() {
         let world = World::new(Settings::default());
-        let view = View::new(&world);
+        let view = View::new(&world).recording();
         let host = "portal.cars.svc.cluster.local".into();
         rule_for(&view, "", &host, Some("cars"));
         rule_for(&view, "shop", &host, Some("cars"));

@@ -15,9 +15,7 @@ use super::delegate::standing_for;
 use super::subset::{is_topology_key, workload_labels};
 use super::{carriers_of_subset, rule_for};
 use crate::lane::{Entry, LaneGroup, WithoutHeader, is_near, nearest};
-use crate::resource::{
-    Destination, HttpRoute, Labels, Service, Subset, VirtualService, WasmPlugin,
-};
+use crate::resource::{Destination, HttpRoute, Labels, Service, Subset, VirtualService, WasmPlugin};
 use crate::symbol::Symbol;
 use crate::world::{Shared, View};
 

@@ -2,8 +2,8 @@
 
 use super::delegate::expanded;
 use crate::resource::{
-    Destination, DestinationPath, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Kind, Labels, ObjectRef, StringMatch,
-    VirtualService,
+    Destination, DestinationPath, Headers, HttpMatch, HttpRoute, HttpRouteDestination, Kind, Labels,
+    ObjectRef, StringMatch, VirtualService,
 };
 use crate::symbol::Symbol;
 use crate::world::{View, qualified};
@@ -460,9 +460,7 @@ mod tests {
                 .collect();
             let vs = vs(&[], &json!([{"route": several, "mirror": {"host": "m"}}]));
             let found = destinations(&vs.http[0]);
-            found
-                .map(|(_, to)| to.host.to_string())
-                .collect::<Vec<_>>()
+            found.map(|(_, to)| to.host.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(hosts([Some(0), Some(100), None]), ["b", "m"]);
         assert_eq!(hosts([None, None, None]), ["a", "b", "c", "m"]);

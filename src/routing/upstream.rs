@@ -92,7 +92,7 @@ mod tests {
             name: port.into(),
             protocol: Protocol::named(port).unwrap_or(Protocol::Undeclared),
         };
-        Upstream::of(&view, &caller, rule.as_ref(), None, &port)
+        Upstream::of(&view, &caller, rule.as_deref(), None, &port)
     }
 
     const UPGRADES: &str = "h2UpgradePolicy: UPGRADE";

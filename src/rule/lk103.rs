@@ -39,9 +39,7 @@ use super::subset::missing_by_name;
 use super::{Check, Finding, Level, Rule, Subject, Suggestion, joined};
 use crate::lane::nearest;
 use crate::resource::{Destination, Kind, ObjectRef, Resource, VirtualService};
-use crate::routing::{
-    Caller, Place, Target, alias_at, destinations, home_of, look_up, rule_for, target_of,
-};
+use crate::routing::{Caller, Place, Target, alias_at, destinations, home_of, look_up, rule_for, target_of};
 use crate::symbol::Symbol;
 use crate::world::{EffectiveRule, EffectiveSubset, Lookup, View};
 
@@ -167,8 +165,9 @@ fn worst<'c, 'w>(
     found: Vec<(&'c Caller, Rc<Lookup<'w>>)>,
     subset: &str,
 ) -> (Vec<(&'c Caller, Option<Rc<EffectiveRule<'w>>>)>, bool) {
-    let has =
-        |rule: &Option<Rc<EffectiveRule<'_>>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+    let has = |rule: &Option<Rc<EffectiveRule<'_>>>| {
+        rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())
+    };
     let lacks = |found: &Lookup<'_>| found.rule.is_some() && !has(&found.rule);
     let is_by_age = |found: &Lookup<'_>| lacks(found) && found.otherwise.iter().any(has);
     let is_sure = found.iter().any(|(_, found)| lacks(found) && !is_by_age(found));
@@ -177,7 +176,9 @@ fn worst<'c, 'w>(
         .into_iter()
         .filter(|(_, found)| !is_sure || !is_by_age(found));
     (
-        rules.map(|(caller, found)| (caller, found.rule.clone())).collect(),
+        rules
+            .map(|(caller, found)| (caller, found.rule.clone()))
+            .collect(),
         any_by_age && !is_sure,
     )
 }
@@ -194,8 +195,9 @@ fn was_lacking(
     let Some(before) = check.before else { return false };
     let old = before.get(&vs.meta.reference(Kind::VirtualService));
     let is_as_it_was = matches!(old, Some(Resource::VirtualService(old)) if old == vs);
-    let has =
-        |rule: &Option<Rc<EffectiveRule<'_>>>| rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some());
+    let has = |rule: &Option<Rc<EffectiveRule<'_>>>| {
+        rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())
+    };
     let home = home_of(before, host);
     let had = |caller: &Caller| has(&rule_for(before, &caller.namespace, host, home));
     is_as_it_was && !rules.iter().any(|(caller, rule)| !has(rule) && had(caller))

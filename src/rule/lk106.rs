@@ -79,7 +79,11 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
 
 /// What the rule is merged into: for the callers of its own namespace, for others, and for those that a selector
 /// chooses.
-fn merged_with<'w>(check: &Check<'_, 'w>, rule: &DestinationRule, host: &Symbol) -> Vec<Rc<EffectiveRule<'w>>> {
+fn merged_with<'w>(
+    check: &Check<'_, 'w>,
+    rule: &DestinationRule,
+    host: &Symbol,
+) -> Vec<Rc<EffectiveRule<'w>>> {
     let namespace = rule.meta.namespace.as_str();
     let lookups = [namespace, ""]
         .into_iter()
@@ -88,7 +92,8 @@ fn merged_with<'w>(check: &Check<'_, 'w>, rule: &DestinationRule, host: &Symbol)
         let selected = found.selected.iter().map(|(_, merged)| merged);
         found.rule.iter().chain(selected).cloned().collect::<Vec<_>>()
     });
-    let has_it = |merged: &Rc<EffectiveRule<'_>>| merged.sources.iter().any(|source| source.meta == rule.meta);
+    let has_it =
+        |merged: &Rc<EffectiveRule<'_>>| merged.sources.iter().any(|source| source.meta == rule.meta);
     all.filter(has_it).collect()
 }
 

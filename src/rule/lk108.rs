@@ -195,11 +195,7 @@ impl<'w> Judged<'_, '_, 'w> {
     }
 
     fn finding(&self, index: usize, lost: &Lost<'_>) -> Finding {
-        let by = lost
-            .by
-            .as_ref()
-            .map(|rule| rule.references())
-            .unwrap_or_default();
+        let by = lost.by.as_ref().map(|rule| rule.references()).unwrap_or_default();
         let (why, help) = self.why(lost, &by);
         let name = &self.subset.name;
         let verb = if lost.is_by_age { "may be" } else { "is" };

@@ -96,16 +96,14 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 continue;
             }
             let narrow = is_narrow(&hop);
-            let entry = reached
-                .entry(hop.place)
-                .or_insert_with(|| Reached {
-                    broken: Vec::new(),
-                    works: BTreeSet::new(),
-                    subset: hop.destination.subset.clone(),
-                    is_copy: hop.is_copy(),
-                    is_named,
-                    end: end.clone(),
-                });
+            let entry = reached.entry(hop.place).or_insert_with(|| Reached {
+                broken: Vec::new(),
+                works: BTreeSet::new(),
+                subset: hop.destination.subset.clone(),
+                is_copy: hop.is_copy(),
+                is_named,
+                end: end.clone(),
+            });
             if is_nowhere {
                 if entry.broken.is_empty() {
                     entry.end = end;

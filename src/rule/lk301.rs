@@ -62,7 +62,8 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
                 }
             }
             let entry = lanes.entry().filter(|entry| entry.header != *header);
-            let is_told = |entry: &&Entry| !matched_values(route, &entry.header).all(|value| lanes.contains(value));
+            let is_told =
+                |entry: &&Entry| !matched_values(route, &entry.header).all(|value| lanes.contains(value));
             if let Some(entry) = entry.filter(is_told) {
                 for (path, value) in matched(route, index, &entry.header) {
                     findings.extend(judged.near(&entry.header, value, &path));
@@ -192,14 +193,21 @@ fn matched<'r>(route: &'r HttpRoute, index: usize, header: &str) -> Vec<(String,
 
 /// The exact values of `header` in the route's matches.
 fn matched_values<'r>(route: &'r HttpRoute, header: &str) -> impl Iterator<Item = &'r str> {
-    let values = route.matches.iter().flat_map(move |part| part.headers.named(header));
+    let values = route
+        .matches
+        .iter()
+        .flat_map(move |part| part.headers.named(header));
     values.filter_map(StringMatch::exact)
 }
 
 /// The values of [`named`].
 fn named_values<'r>(route: &'r HttpRoute, header: &str) -> impl Iterator<Item = &'r str> {
     let on_destinations = route.route.iter().filter_map(|to| to.headers.as_ref());
-    let operations = route.headers.iter().chain(on_destinations).map(|headers| &headers.request);
+    let operations = route
+        .headers
+        .iter()
+        .chain(on_destinations)
+        .map(|headers| &headers.request);
     let written = operations.flat_map(|operations| operations.set.iter().chain(operations.add.iter()));
     let literal = written.filter(move |(name, value)| is_literal(name, value, header));
     matched_values(route, header).chain(literal.map(|(_, value)| &**value))
@@ -228,7 +236,7 @@ fn literals<'r>(
     let set = operations.set.iter().map(|pair| ("set", pair));
     let all = set.chain(operations.add.iter().map(|pair| ("add", pair)));
     all.filter(|(_, (name, value))| is_literal(name, value, header))
-    .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
-    .collect::<Vec<_>>()
-    .into_iter()
+        .map(|(verb, (name, value))| (format!("{path}.{verb}{}", super::field(name)), &**value))
+        .collect::<Vec<_>>()
+        .into_iter()
 }

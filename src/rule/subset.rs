@@ -107,7 +107,10 @@ impl<'w> Behind<'w> {
         let selector = Some(&service.selector).filter(|selector| !selector.is_empty())?;
         let carriers = check.view.carriers(&service.meta.namespace, selector);
         Some(Self(
-            carriers.iter().filter_map(|carrier| carrier.carrier_labels()).collect(),
+            carriers
+                .iter()
+                .filter_map(|carrier| carrier.carrier_labels())
+                .collect(),
         ))
     }
 

@@ -3,7 +3,9 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{Settings, host};
-use crate::resource::{Destination, HttpRoute, Kind, Labels, ObjectRef, Resource, Service, StringMatch, VirtualService};
+use crate::resource::{
+    Destination, HttpRoute, Kind, Labels, ObjectRef, Resource, Service, StringMatch, VirtualService,
+};
 use crate::symbol::Symbol;
 
 /// One thing that objects are looked up by.

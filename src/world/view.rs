@@ -577,7 +577,11 @@ impl<'w> View<'w> {
     fn hosts_including(&self, host: &Symbol) -> impl Iterator<Item = Symbol> {
         let has_wildcards = || self.layers.iter().any(|layer| layer.world.has_wildcards());
         // Who notes what an answer rests on is to be told when the first one comes.
-        let most = if self.keeps() && !has_wildcards() { 1 } else { usize::MAX };
+        let most = if self.keeps() && !has_wildcards() {
+            1
+        } else {
+            usize::MAX
+        };
         host::with_wildcards(host).take(most)
     }
 

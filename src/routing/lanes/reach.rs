@@ -106,7 +106,7 @@ mod tests {
     }
 
     /// What is reached in a cart with workloads of these labels, by a subset of these.
-    fn reach(workloads: &[Value], subset: Option<Value>) -> Reach {
+    fn reach(workloads: &[Value], subset: Option<Value>) -> Rc<Reach> {
         let spec = json!({"header": "lane", "workloads": {"matchLabels": {}}, "lanes": ["blue", "green"], "defaultLane": "blue"});
         let mut all = vec![
             object(Kind::LaneGroup, "shop", &spec),

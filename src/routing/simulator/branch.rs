@@ -7,8 +7,8 @@ use super::super::header::apply;
 use super::{Client, Taken, rewritten};
 use crate::resource::{Destination, DestinationPath, Labels, Resource, Service, Subset};
 use crate::routing::{
-    EffectiveRule, EffectiveSubset, End, Endpoints, Hop, Lanes, Port, Protocol, Request, Target, Upstream, VirtualHost,
-    Place, carriers_of_subset, has_target_port, home_of, look_up, reached, workload_labels,
+    EffectiveRule, EffectiveSubset, End, Endpoints, Hop, Lanes, Place, Port, Protocol, Request, Target,
+    Upstream, VirtualHost, carriers_of_subset, has_target_port, home_of, look_up, reached, workload_labels,
 };
 use crate::symbol::Symbol;
 use crate::world::View;
@@ -231,12 +231,7 @@ impl<'w> Leading<'_, 'w> {
             } else {
                 (1.0, 1.0)
             };
-            self.branch(
-                DestinationPath::Route(at),
-                &to.destination,
-                request,
-                (weight, of),
-            )
+            self.branch(DestinationPath::Route(at), &to.destination, request, (weight, of))
         });
         branches.collect()
     }
@@ -384,7 +379,10 @@ fn choose<'w>(view: &View<'w>, client: &Client, end: &End<'w>, subset: Option<&S
     let looked_up = look_up(view, &caller.namespace, &end.host, home);
     let mut selected = looked_up.selected.iter();
     let of_labels = selected.find(|(selector, _)| selector.select(&client.labels));
-    let rule = of_labels.map(|(_, rule)| rule).or(looked_up.rule.as_ref()).cloned();
+    let rule = of_labels
+        .map(|(_, rule)| rule)
+        .or(looked_up.rule.as_ref())
+        .cloned();
     let defined = match subset {
         None => None,
         Some(name) => match rule.as_ref().and_then(|rule| rule.subset(name)) {

@@ -118,10 +118,10 @@ fuzz: ## Fuzz what reads and writes YAML, reviews, rules and the lane filter, FU
 
 # What `bench` keeps of a run, and what it runs, in the order of its table.
 BENCH := $(CURDIR)/target/bench
-BENCHES := serve decision check table
+BENCHES := serve peer decision check table
 
 .PHONY: bench
-bench: wasm control-plane ## Measure it all, some 20 minutes, and write the table of docs/performance.md; BENCH_QUICK=1 shows that it works
+bench: wasm control-plane peer ## Measure it all, some 20 minutes, and write the table of docs/performance.md; BENCH_QUICK=1 shows that it works
 	rm -rf $(BENCH)
 	mkdir -p $(BENCH)
 	cp /proc/loadavg $(BENCH)/load
@@ -134,6 +134,10 @@ bench: wasm control-plane ## Measure it all, some 20 minutes, and write the tabl
 .PHONY: bench-audit
 bench-audit: ## Measure the audit on 28,000 and 280,000 objects
 	cargo bench --locked --bench audit
+
+.PHONY: peer
+peer: ## Build the Go webhook that `bench` measures beside
+	cd benches/peer && CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags='-s -w' -o ../../.cache/peer/webhook .
 
 .PHONY: generate
 generate: control-plane helm ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields

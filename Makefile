@@ -118,7 +118,7 @@ fuzz: ## Fuzz what reads and writes YAML, reviews, rules and the lane filter, FU
 
 # What `bench` keeps of a run, and what it runs, in the order of its table.
 BENCH := $(CURDIR)/target/bench
-BENCHES := serve peer decision index check table
+BENCHES := serve peer decision index cluster check table
 
 .PHONY: bench
 bench: wasm control-plane peer ## Measure it all, some 20 minutes, and write the table of docs/performance.md; BENCH_QUICK=1 shows that it works

@@ -135,6 +135,10 @@ bench: wasm control-plane peer ## Measure it all, some 20 minutes, and write the
 bench-audit: ## Measure the audit on 28,000 and 280,000 objects
 	cargo bench --locked --bench audit
 
+.PHONY: bench-check
+bench-check: ## Compare the instructions that the same work takes here and at BASE (origin/main); over 5 % more fails (needs valgrind)
+	benches/instructions.py $(BASE)
+
 .PHONY: peer
 peer: ## Build the Go webhook that `bench` measures beside
 	cd benches/peer && CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags='-s -w' -o ../../.cache/peer/webhook .

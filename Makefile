@@ -116,9 +116,32 @@ test-mesh: mesh control-plane wasm ## Lanes in a real Istio mesh on this machine
 fuzz: ## Fuzz what reads and writes YAML, reviews, rules and the lane filter, FUZZ_SECONDS (300) each; installs cargo-fuzz and a nightly toolchain
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh
 
+# What `bench` keeps of a run, and what it runs, in the order of its table.
+BENCH := $(CURDIR)/target/bench
+BENCHES := serve peer decision index cluster check table
+
 .PHONY: bench
-bench: ## Measure decisions, the server beside a no-op route, check and the audit on 28,000 objects
-	cargo bench --locked
+bench: wasm control-plane peer ## Measure it all, some 20 minutes, and write the table of docs/performance.md; BENCH_QUICK=1 shows that it works
+	rm -rf $(BENCH)
+	mkdir -p $(BENCH)
+	cp /proc/loadavg $(BENCH)/load
+	@# As image/build.sh does it; the profile is release's, and the benchmarks need not build it all again.
+	cargo rustc --quiet --locked $(FEATURES) --bin lanekeeper --profile bench -- -C target-feature=+crt-static
+	cp $${CARGO_TARGET_DIR:-target}/release/lanekeeper $(BENCH)
+	for bench in $(BENCHES); do LANEKEEPER_BENCH=$(BENCH) \
+		cargo bench --quiet --locked $(FEATURES) --bench $$bench -- $(if $(BENCH_QUICK),--quick) || exit 1; done
+
+.PHONY: bench-audit
+bench-audit: ## Measure the audit on 28,000 and 280,000 objects
+	cargo bench --locked --bench audit
+
+.PHONY: bench-check
+bench-check: ## Compare the instructions that the same work takes here and at BASE (origin/main); over 5 % more fails (needs valgrind)
+	benches/instructions.py $(BASE)
+
+.PHONY: peer
+peer: ## Build the Go webhook that `bench` measures beside
+	cd benches/peer && CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags='-s -w' -o ../../.cache/peer/webhook .
 
 .PHONY: generate
 generate: control-plane helm ## Write the files that are made: the CustomResourceDefinition, the rules' pages, what they catch, the table of fields

@@ -1,9 +1,17 @@
-//! Percentiles, memory, the machine, and a table of it all.
+//! Percentiles, memory, the machine, a table of it all, and the lines of the one that `make bench` makes.
 
-#![allow(dead_code, reason = "each benchmark uses its own part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each benchmark uses its own part of it, and fails by a panic that says why"
+)]
 
 use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// As the program has it.
 #[global_allocator]
@@ -12,6 +20,44 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Whether to be quick: smaller worlds and fewer samples, to see that it works.
 pub(crate) fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
+}
+
+/// A line of the table that `make bench` makes of all benchmarks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    /// What is done.
+    pub(crate) work: String,
+    /// What came of it.
+    pub(crate) measured: String,
+    /// The same of what it is compared with, measured in the same run; empty where it stands alone.
+    pub(crate) beside: String,
+    /// How many times the one is of the other.
+    pub(crate) ratio: String,
+    /// What it is to be.
+    pub(crate) reach: String,
+    /// Whether it is.
+    pub(crate) is_reached: bool,
+}
+
+impl Line {
+    /// Hands the line to the table, where one is made.
+    pub(crate) fn hand_over(&self) {
+        let Some(folder) = folder() else { return };
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join(LINES));
+        let line = serde_json::to_string(self).unwrap();
+        writeln!(file.unwrap(), "{line}").unwrap();
+    }
+}
+
+/// The file of a run's lines, one JSON object each, in the folder of the run.
+pub(crate) const LINES: &str = "lines.jsonl";
+
+/// The folder of a run of `make bench`.
+pub(crate) fn folder() -> Option<PathBuf> {
+    std::env::var_os("LANEKEEPER_BENCH").map(PathBuf::from)
 }
 
 /// Times of one thing done many times.
@@ -51,9 +97,19 @@ pub(crate) fn micros(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e6)
 }
 
+/// Milliseconds, for a table.
+pub(crate) fn millis(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64() * 1e3)
+}
+
+/// How many times `time` is of `other`.
+pub(crate) fn ratio(time: Duration, other: Duration) -> f64 {
+    time.as_secs_f64() / other.as_secs_f64().max(1e-12)
+}
+
 /// How many times `time` is of `other`, for a table.
 pub(crate) fn times(time: Duration, other: Duration) -> String {
-    format!("{:.2}", time.as_secs_f64() / other.as_secs_f64().max(1e-12))
+    format!("{:.2}", ratio(time, other))
 }
 
 /// What `/proc/<process>/status` says of `field`, in megabytes (10⁶).
@@ -64,6 +120,16 @@ pub(crate) fn memory(process: &str, field: &str) -> Option<f64> {
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     let kilobytes: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024.0 / 1e6)
+}
+
+/// The seconds that a process was given by its processors so far, and whether it has ended.
+pub(crate) fn processor_seconds(process: &str) -> (f64, bool) {
+    /// What the kernel counts in, a hundredth of a second on every machine that Linux runs on today.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    ((ticks(11) + ticks(12)) / TICKS_A_SECOND, fields[0] == "Z")
 }
 
 /// How often this thread has had to leave its processor to another.
@@ -79,6 +145,13 @@ pub(crate) fn interruptions() -> u64 {
 
 /// The processor, how many there are, and how busy they were before.
 pub(crate) fn machine() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?");
+    format!("{}; load {load}", processors())
+}
+
+/// The processor, and how many there are.
+pub(crate) fn processors() -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = information
@@ -87,9 +160,7 @@ pub(crate) fn machine() -> String {
     let model = model.map_or("unknown processor", |model| {
         model.trim_start_matches([' ', '\t', ':'])
     });
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("?");
-    format!("{processors} × {model}; load {load}")
+    format!("{processors} × {model}")
 }
 
 /// Prints a table in Markdown, the numbers to the right.

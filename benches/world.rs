@@ -5,6 +5,7 @@
 //!     service orders-00000 …:  a DestinationRule with a subset a lane
 //!                              a VirtualService by path and lane header
 //!                              a Deployment a lane ◀─ ReplicaSet ◀─ pods
+//!                              a Service of a store beside it, which has no pods here and no routes, where asked for
 //! ```
 //!
 //! Nothing is wrong with them: the rules have all their work to do, and find nothing.
@@ -32,6 +33,8 @@ pub(crate) struct Shape {
     pub(crate) routes: usize,
     /// Whether the `ReplicaSets` are there: in a cluster, not in files.
     pub(crate) has_links: bool,
+    /// Whether each service has another one beside it that no lane is about.
+    pub(crate) has_stores: bool,
 }
 
 impl Shape {
@@ -42,6 +45,18 @@ impl Shape {
             pods_in_lane: 2,
             routes: 20,
             has_links: true,
+            has_stores: false,
+        }
+    }
+
+    /// A cluster with this many pods, five a lane and service, a fifth as many Services, and half of these routed.
+    pub(crate) fn of_cluster(pods: usize) -> Self {
+        Self {
+            services: pods / (5 * LANES.len()),
+            pods_in_lane: 5,
+            routes: 4,
+            has_links: true,
+            has_stores: true,
         }
     }
 
@@ -52,15 +67,31 @@ impl Shape {
             pods_in_lane: 1,
             routes: 4,
             has_links: false,
+            has_stores: false,
         }
     }
 
     pub(crate) fn world(self) -> World {
         let mut world = World::new(Settings::default());
-        for object in (0..self.namespaces()).flat_map(|number| self.objects_of(number)) {
+        for object in self.objects() {
             world.apply(parsed(object));
         }
         world
+    }
+
+    /// All objects, as the API server has them; a namespace comes before what is in it.
+    pub(crate) fn objects(self) -> impl Iterator<Item = Value> {
+        (0..self.namespaces()).flat_map(move |number| self.objects_of(number))
+    }
+
+    /// The pods of a service, in its first lane.
+    pub(crate) fn pods_of(self, service: usize) -> impl Iterator<Item = Value> {
+        (0..self.pods_in_lane).map(move |at| pod(service, LANES[0], at))
+    }
+
+    /// The namespace of the first service.
+    pub(crate) fn first_namespace() -> String {
+        namespace(0)
     }
 
     /// Writes a file a namespace below `directory`; how many objects and bytes that were.
@@ -136,6 +167,7 @@ impl Shape {
         ];
         for service in self.services_of(number) {
             objects.push(self::service(service));
+            objects.extend(self.has_stores.then(|| store(service)));
             objects.push(destination_rule(service));
             objects.push(self.virtual_service(service));
             for lane in LANES {
@@ -148,7 +180,7 @@ impl Shape {
     }
 
     /// Routes by path and lane, some of them to the next service, and the default.
-    fn virtual_service(self, service: usize) -> Value {
+    pub(crate) fn virtual_service(self, service: usize) -> Value {
         let next =
             if service % SERVICES_IN_NAMESPACE + 1 < SERVICES_IN_NAMESPACE && service + 1 < self.services {
                 service + 1
@@ -182,7 +214,7 @@ impl Shape {
     }
 }
 
-fn parsed(object: Value) -> Resource {
+pub(crate) fn parsed(object: Value) -> Resource {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     let kind = Kind::of(text("apiVersion"), text("kind")).unwrap();
     Resource::parse(kind, object).unwrap()
@@ -269,6 +301,12 @@ fn service(service: usize) -> Value {
         "spec": {"selector": {"app": name(service)}, "ports": ports}})
 }
 
+fn store(service: usize) -> Value {
+    let store = format!("{}-store", name(service));
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(service, &store),
+        "spec": {"selector": {"app": store}, "ports": [{"name": "tcp-store", "port": 6379}]}})
+}
+
 fn destination_rule(service: usize) -> Value {
     let subsets = LANES.map(|lane| json!({"name": subset(service, lane), "labels": {"version": lane}}));
     json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": meta(service, &name(service)),
@@ -296,15 +334,22 @@ fn replica_set(service: usize, lane: &str) -> Value {
     let deployment = subset(service, lane);
     let mut meta = meta(service, &format!("{deployment}-{}", hash(service, lane)));
     meta["ownerReferences"] = owner("Deployment", &deployment);
-    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta})
+    let (labels, hash) = (labels(service, lane), hash(service, lane));
+    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta,
+        "spec": {"selector": {"matchLabels": {"app": name(service), "version": lane, "pod-template-hash": hash}},
+            "template": {"metadata": {"labels": with_hash(labels, &hash)}, "spec": {"containers": containers(service)}}}})
+}
+
+fn with_hash(mut labels: Value, hash: &str) -> Value {
+    labels["pod-template-hash"] = json!(hash);
+    labels
 }
 
 fn pod(service: usize, lane: &str, at: usize) -> Value {
     let hash = hash(service, lane);
     let set = format!("{}-{hash}", subset(service, lane));
     let mut meta = meta(service, &format!("{set}-{at:05}"));
-    meta["labels"] = labels(service, lane);
-    meta["labels"]["pod-template-hash"] = json!(hash);
+    meta["labels"] = with_hash(labels(service, lane), &hash);
     meta["ownerReferences"] = owner("ReplicaSet", &set);
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers(service)},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})

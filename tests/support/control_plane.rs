@@ -567,13 +567,18 @@ impl Component {
         }
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.lock().expect("no thread panics with this lock").id()
+    }
+
     /// Sends the program a signal by its name, such as `TERM`.
     ///
     /// # Panics
     ///
     /// When it has ended already.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.lock().expect("no thread panics with this lock").id();
+        let pid = self.id();
         let sent = Command::new("kill")
             .args([format!("-{name}"), pid.to_string()])
             .status()

@@ -1,7 +1,8 @@
 //! One decision: a review of an UPDATE to a `VirtualService` with 20 routes, which is allowed, from the body of the
 //! review to the body of the answer, in worlds of 1,000, 10,000 and 100,000 pods.
 //!
-//! All rules run on the world before and on the world after. It is one thread, nothing else holds the lock, and the
+//! First the change of a route's path: all rules run on the world after it, on the object and on what depends on it. Then that of a
+//! timeout, which no rule reads: the object alone is judged. It is one thread, nothing else holds the lock, and the
 //! reviews are of 64 services spread over the world. The worlds take turns, so that what else the machine does
 //! meets them alike; decisions during which the kernel gave the processor to something else are left out, and
 //! counted. The last two columns say how much longer it takes than in the smallest world: a decision that scans
@@ -25,7 +26,7 @@ use lanekeeper::admission::{Engine, Judge};
 use lanekeeper::verdict::{Mode, Settings};
 use measure::{Line, Times, interruptions, is_quick, memory, micros, print, ratio, times};
 use parking_lot::RwLock;
-use world::Shape;
+use world::{Change, Shape};
 
 const TURNS: usize = 20;
 const REVIEWS: usize = 64;
@@ -48,15 +49,26 @@ fn main() {
         (&[1_000, 10_000, 100_000], 40_000)
     };
     let mut contenders: Vec<Contender> = sizes.iter().copied().map(Contender::new).collect();
-    for contender in &mut contenders {
+    for change in [Change::Path, Change::Timeout] {
+        compare(&mut contenders, change, samples);
+    }
+}
+
+fn compare(contenders: &mut [Contender], change: Change, samples: usize) {
+    for contender in &mut *contenders {
+        contender.reviews = Shape::of_pods(contender.pods).reviews(REVIEWS, change);
         contender.decide(REVIEWS * 4);
         (contender.times, contender.interrupted) = (Times::default(), 0);
     }
     for _ in 0..TURNS {
-        for contender in &mut contenders {
+        for contender in &mut *contenders {
             contender.decide(samples / TURNS);
         }
     }
+    let what = match change {
+        Change::Path => "the path of a route changes",
+        Change::Timeout => "a timeout changes",
+    };
     let mut percentiles = contenders
         .iter_mut()
         .map(|contender| (contender.times.percentile(50), contender.times.percentile(99)));
@@ -79,7 +91,10 @@ fn main() {
                 times(*p99, least99),
             ]
         });
-    let title = format!("One decision, body of {} bytes", contenders[0].reviews[0].len());
+    let title = format!(
+        "One decision, {what}, body of {} bytes",
+        contenders[0].reviews[0].len()
+    );
     let head = [
         "pods",
         "objects",
@@ -97,9 +112,9 @@ fn main() {
     let of = |p50, p99| format!("p50 {}, p99 {} µs", micros(p50), micros(p99));
     let longest = percentiles.iter().map(|(_, p99)| *p99).max().unwrap_or_default();
     let [of50, of99] = [ratio(most50, least50), ratio(most99, least99)];
-    let list = sizes
+    let list = contenders
         .iter()
-        .map(ToString::to_string)
+        .map(|contender| contender.pods.to_string())
         .collect::<Vec<_>>()
         .join(" / ");
     let all = percentiles
@@ -107,7 +122,7 @@ fn main() {
         .map(|(p50, p99)| of(*p50, *p99))
         .collect::<Vec<_>>();
     Line {
-        work: format!("one decision in a world of {list} pods; the largest beside the smallest"),
+        work: format!("one decision ({what}) in a world of {list} pods; the largest beside the smallest"),
         measured: all[1..].join("; "),
         beside: all[0].clone(),
         ratio: format!("p50 {of50:.2}, p99 {of99:.2}"),
@@ -132,7 +147,7 @@ impl Contender {
             build_seconds,
             megabytes,
             engine: Engine::new(Arc::new(RwLock::new(world)), Settings::default()),
-            reviews: shape.reviews(REVIEWS),
+            reviews: Vec::new(),
             times: Times::default(),
             interrupted: 0,
         }

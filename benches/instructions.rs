@@ -29,7 +29,7 @@ use lanekeeper::audit::Changes;
 use lanekeeper::resource::{Kind, Resource};
 use lanekeeper::verdict::{Mode, Settings};
 use parking_lot::RwLock;
-use world::{Shape, parsed};
+use world::{Change, Shape, parsed};
 
 fn main() {
     let shape = Shape::of_pods(1_000);
@@ -42,7 +42,7 @@ fn main() {
         Some("event") => event(shape),
         Some("parse") => parse(shape),
         Some("review") => {
-            let reviews = shape.reviews(64);
+            let reviews = shape.reviews(64, Change::Path);
             measured_part(&mut || {
                 for review in reviews.iter().cycle().take(1_280) {
                     black_box(read(review).unwrap());
@@ -66,7 +66,7 @@ fn measured_part(work: &mut dyn FnMut()) {
 
 fn decision(shape: Shape) {
     let engine = Engine::new(Arc::new(RwLock::new(shape.world())), Settings::default());
-    let reviews = shape.reviews(64);
+    let reviews = shape.reviews(64, Change::Path);
     let decide = || {
         for review in &reviews {
             let answer = Judge::validate(&engine, Mode::Enforce, review.clone(), None).now_or_never();

@@ -35,7 +35,7 @@ use load::{CONNECTIONS, Route, Turn, compare, turn};
 use measure::{Line, is_quick, memory, micros, print, processor_seconds};
 use process::{Served, certify, free_address};
 use tokio::runtime::Runtime;
-use world::Shape;
+use world::{Change, Shape};
 
 const NAMES: [&str; 2] = ["Go, admits everything", "lanekeeper, all rules"];
 
@@ -46,7 +46,7 @@ fn main() {
         (16_000, 7, Duration::from_secs(4))
     };
     let shape = Shape::of_pods(pods);
-    let reviews: Arc<[Bytes]> = shape.reviews(64).into();
+    let reviews: Arc<[Bytes]> = shape.reviews(64, Change::Path).into();
     let folder = tempfile::tempdir().unwrap();
     let tls = trusting(&certify(folder.path()));
     let manifests = folder.path().join("manifests");

@@ -36,7 +36,7 @@ use load::{CONNECTIONS, Route, Turn, compare, turn};
 use measure::{Line, is_quick, micros};
 use parking_lot::RwLock;
 use tokio::runtime::Runtime;
-use world::Shape;
+use world::{Change, Shape};
 
 const IDLE: usize = 500;
 const SLOW: usize = 100;
@@ -49,7 +49,7 @@ fn main() {
         (16_000, 7, Duration::from_secs(4))
     };
     let shape = Shape::of_pods(pods);
-    let reviews: Arc<[Bytes]> = shape.reviews(64).into();
+    let reviews: Arc<[Bytes]> = shape.reviews(64, Change::Path).into();
     let directory = tempfile::tempdir().unwrap();
     let server = Runtime::new().unwrap();
     let world = Arc::new(RwLock::new(shape.world()));

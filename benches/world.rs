@@ -24,6 +24,15 @@ use serde_json::{Value, json};
 const LANES: [&str; 2] = ["wtchk", "wicph"];
 const SERVICES_IN_NAMESPACE: usize = 50;
 
+/// What an update changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The path that a route takes: every rule on routes runs, also on what depends on them.
+    Path,
+    /// The timeout of a route, which no rule reads: the object alone is judged.
+    Timeout,
+}
+
 /// How large a cluster is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
@@ -109,12 +118,19 @@ impl Shape {
         (objects, bytes)
     }
 
-    /// An `AdmissionReview`, as the API server sends it, of a change to the routes of a service: one timeout.
-    pub(crate) fn review(self, service: usize) -> Bytes {
-        let object = |timeout: &str| {
+    /// An `AdmissionReview`, as the API server sends it, of a change to the first route of a service.
+    pub(crate) fn review(self, service: usize, change: Change) -> Bytes {
+        let object = |is_new: bool| {
             let mut object = self.virtual_service(service);
             let applied = object.to_string();
-            object["spec"]["http"][0]["timeout"] = json!(timeout);
+            let route = &mut object["spec"]["http"][0];
+            match change {
+                Change::Path => {
+                    route["match"][0]["uri"]["prefix"] = json!(if is_new { "/api/v2/" } else { "/api/v1/" });
+                }
+                Change::Timeout => route["timeout"] = json!(if is_new { "9s" } else { "8s" }),
+            }
+            object["metadata"]["generation"] = json!(7 + usize::from(is_new));
             object["metadata"]["annotations"] =
                 json!({"kubectl.kubernetes.io/last-applied-configuration": applied});
             object["metadata"]["uid"] = json!("6f1c9a52-0b1e-4c57-9b53-7d0e7c1f2a3b");
@@ -134,15 +150,15 @@ impl Shape {
             "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
             "name": name(service), "namespace": namespace(service / SERVICES_IN_NAMESPACE), "operation": "UPDATE",
             "userInfo": {"username": "dev@example.com", "groups": ["system:authenticated", "developers"]},
-            "object": object("9s"), "oldObject": object("8s"), "dryRun": false,
+            "object": object(true), "oldObject": object(false), "dryRun": false,
             "options": {"apiVersion": "meta.k8s.io/v1", "kind": "UpdateOptions", "fieldManager": "kubectl-client-side-apply"}}});
         review.to_string().into()
     }
 
     /// Reviews of changes to `count` services, spread over the whole cluster.
-    pub(crate) fn reviews(self, count: usize) -> Vec<Bytes> {
+    pub(crate) fn reviews(self, count: usize, change: Change) -> Vec<Bytes> {
         let services = (0..count).map(|at| at * self.services / count);
-        services.map(|service| self.review(service)).collect()
+        services.map(|service| self.review(service, change)).collect()
     }
 
     fn namespaces(self) -> usize {
@@ -271,14 +287,16 @@ fn group(number: usize) -> Value {
 
 /// How requests enter the lanes of a namespace, at its gateway.
 fn entry(number: usize, services: std::ops::Range<usize>) -> Value {
+    let route = |service: usize, lane: &str, headers: Value| {
+        json!({"match": [{"uri": {"prefix": format!("/{}/", name(service))}, "headers": headers}],
+            "headers": {"request": {"set": {"bu": lane}}},
+            "route": [{"destination": {"host": name(service), "subset": subset(service, lane), "port": {"number": 8080}}}]})
+    };
     let http: Vec<_> = services
         .take(10)
         .flat_map(|service| {
-            LANES.map(|lane| {
-                json!({"match": [{"uri": {"prefix": format!("/{}/", name(service))}, "headers": {"buid": {"exact": lane}}}],
-                    "headers": {"request": {"set": {"bu": lane}}},
-                    "route": [{"destination": {"host": name(service), "subset": subset(service, lane), "port": {"number": 8080}}}]})
-            })
+            let by_lane = LANES.map(|lane| route(service, lane, json!({"buid": {"exact": lane}})));
+            by_lane.into_iter().chain([route(service, LANES[0], json!({}))])
         })
         .collect();
     json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
@@ -351,6 +369,11 @@ fn pod(service: usize, lane: &str, at: usize) -> Value {
     let mut meta = meta(service, &format!("{set}-{at:05}"));
     meta["labels"] = with_hash(labels(service, lane), &hash);
     meta["ownerReferences"] = owner("ReplicaSet", &set);
+    // As Istio's injector leaves it.
+    meta["annotations"] = json!({"sidecar.istio.io/status": json!({
+        "initContainers": ["istio-init", "istio-proxy"], "containers": null, "revision": "default",
+        "volumes": ["workload-socket", "credential-socket", "workload-certs", "istio-envoy", "istio-data", "istio-podinfo",
+            "istio-token", "istiod-ca-cert"], "imagePullSecrets": null}).to_string()});
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers(service)},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
 }

@@ -37,7 +37,7 @@ pub use lane_group::{
     LaneGroupStatus, TraceFormat, WorkloadSelector, lane_group_rules,
 };
 pub use mark::Mark;
-pub use meta::{Annotations, Meta, Owner};
+pub use meta::{Annotations, INJECTED, Meta, Owner};
 pub use pattern::{
     MOST_KEPT as MOST_PATTERNS_KEPT, MOST_WRITTEN as MOST_PATTERNS_WRITTEN, read as read_pattern,
 };

@@ -123,6 +123,10 @@ impl Owner {
     }
 }
 
+/// What Istio's injector leaves on a pod that it has given a sidecar, and `istioctl kube-inject` on a template. It says what was
+/// added; here it only counts that it is there.
+pub const INJECTED: &str = "sidecar.istio.io/status";
+
 /// The annotations that someone reads: Lanekeeper's, Istio's, Argo CD's. The others, some of which hold a
 /// copy of the whole object, are dropped.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -157,7 +161,10 @@ impl<'de> Deserialize<'de> for Annotations {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
                 let mut annotations = Vec::new();
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    if Annotations::is_read(&key) {
+                    if key == INJECTED {
+                        map.next_value::<IgnoredAny>()?;
+                        annotations.push((Symbol::new(&key), Box::default()));
+                    } else if Annotations::is_read(&key) {
                         annotations.push((Symbol::new(&key), map.next_value()?));
                     } else {
                         map.next_value::<IgnoredAny>()?;

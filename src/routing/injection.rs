@@ -4,7 +4,7 @@
 //! namespace's `istio-injection` first, then its `istio.io/rev`, and only where it has neither the pod's own labels. Then
 //! the injector refuses some of them (`injectRequired` in `pkg/kube/inject/inject.go`) [s35].
 
-use crate::resource::{Kind, ObjectRef, Pod, Workload};
+use crate::resource::{INJECTED, Kind, ObjectRef, Pod, Workload};
 use crate::symbol::Symbol;
 use crate::world::View;
 
@@ -38,9 +38,6 @@ pub enum WhyOff {
 
 /// The label and annotation that a pod says by whether it wants a sidecar.
 pub const INJECT: &str = "sidecar.istio.io/inject";
-
-/// What the injector leaves on a pod that it has given a sidecar, and `istioctl kube-inject` on a template.
-const INJECTED: &str = "sidecar.istio.io/status";
 
 const DATA_PLANE: &str = "istio.io/dataplane-mode";
 

@@ -33,9 +33,11 @@ pub struct Lanes<'v, 'w> {
     known: RefCell<HashMap<Box<str>, bool>>,
     label: OnceCell<Option<Symbol>>,
     members: RefCell<HashMap<Symbol, bool>>,
-    /// By the service's namespace and name, and the subset's labels.
-    reaches: RefCell<HashMap<(Symbol, Symbol, Labels), Option<Rc<Reach>>>>,
+    reaches: RefCell<HashMap<Subsets, Option<Rc<Reach>>>>,
 }
+
+/// The subsets of one service with the same labels: its namespace and name, and these.
+type Subsets = (Symbol, Symbol, Labels);
 
 /// The most names of one header that are looked at as lanes: a header with more is an identity. A `LaneGroup` has
 /// no more lanes either.

@@ -78,16 +78,11 @@ impl Target<'_> {
 
     /// Whether it is known to have ports, and this is none of them.
     pub fn lacks(&self, number: u32) -> bool {
-        match self {
-            Self::Service(service) => {
-                let mut ports = service.ports.iter();
-                !service.ports.is_empty() && ports.all(|port| u32::from(port.number) != number)
-            }
-            _ => {
-                let ports = self.ports();
-                !ports.is_empty() && ports.iter().all(|port| port.number != number)
-            }
-        }
+        let has_any = match self {
+            Self::Service(service) => !service.ports.is_empty(),
+            _ => !self.ports().is_empty(),
+        };
+        has_any && self.port(number).is_none()
     }
 
     /// The objects that make it, the oldest first.

@@ -159,12 +159,12 @@ fn judge(
     })
 }
 
+/// A caller, with its rule if it has one.
+type OfCaller<'c, 'w> = (&'c Caller, Option<Rc<EffectiveRule<'w>>>);
+
 /// The callers with their rules, without those who may have the subset after all, the ages of rules being unknown
 /// [s37]; and whether all who lack it may: then they stay.
-fn worst<'c, 'w>(
-    found: Vec<(&'c Caller, Rc<Lookup<'w>>)>,
-    subset: &str,
-) -> (Vec<(&'c Caller, Option<Rc<EffectiveRule<'w>>>)>, bool) {
+fn worst<'c, 'w>(found: Vec<(&'c Caller, Rc<Lookup<'w>>)>, subset: &str) -> (Vec<OfCaller<'c, 'w>>, bool) {
     let has = |rule: &Option<Rc<EffectiveRule<'_>>>| {
         rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())
     };
@@ -188,7 +188,7 @@ fn worst<'c, 'w>(
 fn was_lacking(
     check: &Check<'_, '_>,
     vs: &VirtualService,
-    rules: &[(&Caller, Option<Rc<EffectiveRule<'_>>>)],
+    rules: &[OfCaller<'_, '_>],
     host: &Symbol,
     subset: &str,
 ) -> bool {
@@ -227,7 +227,7 @@ struct Lacking {
 fn not_in_the_rule(
     check: &Check<'_, '_>,
     (vs, path): (&VirtualService, &dyn Fn() -> String),
-    rules: &[(&Caller, Option<Rc<EffectiveRule<'_>>>)],
+    rules: &[OfCaller<'_, '_>],
     host: &Symbol,
     subset: &str,
     home: Option<&str>,

@@ -79,11 +79,13 @@ struct Known<'w> {
     hosts: RefCell<HashMap<(Symbol, Symbol), Symbol>>,
     /// Services by their full host.
     services: RefCell<HashMap<Symbol, Option<&'w Service>>>,
-    /// Carriers by their namespace and a selector.
-    carriers: RefCell<HashMap<(Symbol, Labels), Rc<[&'w Resource]>>>,
+    /// By their namespace and a selector.
+    carriers: RefCell<HashMap<(Symbol, Labels), Carriers<'w>>>,
     /// What is left of the `DestinationRules` for a host.
     lookups: RefCell<HashMap<Symbol, Vec<KnownLookup<'w>>>>,
 }
+
+type Carriers<'w> = Rc<[&'w Resource]>;
 
 /// What is left of the rules for one host, for one namespace that asks and one where the host is at home.
 #[derive(Debug)]
@@ -337,7 +339,7 @@ impl<'w> View<'w> {
         if let Some(known) = self.known.carriers.borrow().get(&key) {
             return Rc::clone(known);
         }
-        let found: Rc<[_]> = self.find_carriers(namespace, selector).into();
+        let found: Carriers<'w> = self.find_carriers(namespace, selector).into();
         if self.keeps() {
             self.known.carriers.borrow_mut().insert(key, Rc::clone(&found));
         }

@@ -117,7 +117,7 @@ fuzz: ## Fuzz what reads and writes YAML, reviews, rules and the lane filter, FU
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} fuzz/run.sh
 
 .PHONY: bench
-bench: ## Measure decisions, the server beside a no-op route, check and the audit on 28,000 objects
+bench: ## Measure decisions, the server beside a no-op route, check, memory, and the audit on 28,000 objects
 	cargo bench --locked
 
 .PHONY: generate

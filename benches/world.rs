@@ -63,6 +63,11 @@ impl Shape {
         world
     }
 
+    /// The objects one after the other, without their metadata that only the API server writes.
+    pub(crate) fn objects(self) -> impl Iterator<Item = Value> {
+        (0..self.namespaces()).flat_map(move |number| self.objects_of(number))
+    }
+
     /// Writes a file a namespace below `directory`; how many objects and bytes that were.
     pub(crate) fn write(self, directory: &Path) -> (usize, usize) {
         let (mut objects, mut bytes) = (0, 0);

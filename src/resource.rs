@@ -18,6 +18,7 @@ mod mark;
 mod meta;
 mod pattern;
 mod pod;
+mod seldom;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -42,13 +43,15 @@ pub use pattern::{
     MOST_KEPT as MOST_PATTERNS_KEPT, MOST_WRITTEN as MOST_PATTERNS_WRITTEN, read as read_pattern,
 };
 pub use pod::Pod;
+pub use seldom::{Seldom, Unwritten};
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use sidecar::Sidecar;
 pub use telemetry::{Telemetry, Tracing};
 pub use virtual_service::{
-    Abort, Delegate, Destination, DirectResponse, Fault, HeaderOperations, Headers, HttpMatch, HttpRoute,
-    HttpRouteDestination, Mirror, Percentage, Redirect, RegexRewrite, Rewrite, StringMatch, VirtualService,
+    Abort, BothWays, Delegate, Destination, DirectResponse, Fault, HeaderOperations, Headers, HttpMatch,
+    HttpRoute, HttpRouteDestination, Mirror, MoreOfMatch, MoreOfRoute, Pairs, Percentage, Redirect,
+    RegexRewrite, Rewrite, StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};

@@ -38,13 +38,13 @@ pub use lane_group::{
     LaneGroupStatus, TraceFormat, WorkloadSelector, lane_group_rules,
 };
 pub use mark::Mark;
-pub use meta::{Annotations, Meta, Owner};
+pub use meta::{Annotations, Created, Meta, Owner};
 pub use pattern::{
     MOST_KEPT as MOST_PATTERNS_KEPT, MOST_WRITTEN as MOST_PATTERNS_WRITTEN, read as read_pattern,
 };
 pub use pod::Pod;
 pub use seldom::{Seldom, Unwritten};
-pub use service::{Service, ServicePort, TargetPort};
+pub use service::{Ports, Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use sidecar::Sidecar;
 pub use telemetry::{Telemetry, Tracing};

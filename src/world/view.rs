@@ -11,8 +11,8 @@ use super::key::{Key, qualified};
 
 use super::{Host, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource, Service,
-    ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin, Workload,
+    Created, DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource,
+    Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -867,7 +867,7 @@ impl<'w> View<'w> {
 
 /// What Istio sorts configuration by: age, then name, then namespace (`sortConfigByCreationTime` in
 /// `pilot/pkg/model/config.go`). What has not been created yet is the youngest.
-pub fn age(meta: &Meta) -> (bool, Option<jiff::Timestamp>, &Symbol, &Symbol) {
+pub fn age(meta: &Meta) -> (bool, Option<Created>, &Symbol, &Symbol) {
     (meta.created.is_none(), meta.created, &meta.name, &meta.namespace)
 }
 

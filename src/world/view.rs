@@ -260,7 +260,7 @@ impl<'w> View<'w> {
     /// The services of a namespace, by name.
     pub fn services_in(&self, namespace: &Symbol) -> Vec<&'w Service> {
         self.all_in(Kind::Service, namespace, |object| match object {
-            Resource::Service(service) => Some(service),
+            Resource::Service(service) => Some(&**service),
             _ => None,
         })
     }
@@ -273,7 +273,7 @@ impl<'w> View<'w> {
         };
         let found = labels.pairs().iter().flat_map(|pair| self.find(&key(pair)));
         let services = found.filter_map(|object| match object {
-            Resource::Service(service) if service.selector.select(labels) => Some(service),
+            Resource::Service(service) if service.selector.select(labels) => Some(&**service),
             _ => None,
         });
         sorted(services.collect(), |service| &service.meta)
@@ -300,7 +300,7 @@ impl<'w> View<'w> {
         }
         let carriers = self.carriers_at(Some(namespace), selector).into_iter();
         let workloads = carriers.filter_map(|carrier| match carrier {
-            Resource::Workload(workload) => Some(workload),
+            Resource::Workload(workload) => Some(&**workload),
             _ => None,
         });
         workloads.collect()
@@ -328,7 +328,7 @@ impl<'w> View<'w> {
                 layer.world.objects().filter(is_its_own).collect()
             };
             found.extend(pods.into_iter().filter_map(|object| match object {
-                Resource::Pod(pod) if pod.carries() && !self.is_hidden(at, object) => Some(pod),
+                Resource::Pod(pod) if pod.carries() && !self.is_hidden(at, object) => Some(&**pod),
                 _ => None,
             }));
         }
@@ -474,7 +474,7 @@ impl<'w> View<'w> {
     fn rules_for(&self, host: Symbol) -> Vec<&'w DestinationRule> {
         let found = self.find(&Key::DestinationRuleFor(host)).into_iter();
         let rules = found.filter_map(|object| match object {
-            Resource::DestinationRule(rule) => Some(rule),
+            Resource::DestinationRule(rule) => Some(&**rule),
             _ => None,
         });
         sorted_by_age(rules.collect(), |rule| &rule.meta)
@@ -493,7 +493,7 @@ impl<'w> View<'w> {
         let entries_for = |host| {
             let found = self.find(&Key::ServiceEntryFor(host)).into_iter();
             let entries = found.filter_map(|object| match object {
-                Resource::ServiceEntry(entry) => Some(entry),
+                Resource::ServiceEntry(entry) => Some(&**entry),
                 _ => None,
             });
             sorted_by_age(entries.collect(), |entry| &entry.meta)
@@ -511,7 +511,7 @@ impl<'w> View<'w> {
     pub fn service_entries_selecting(&self, namespace: &Symbol, labels: &Labels) -> Vec<&'w ServiceEntry> {
         let selects = |selector: &Labels| selector.select(labels);
         self.all_in(Kind::ServiceEntry, namespace, |object| match object {
-            Resource::ServiceEntry(entry) => Some(entry),
+            Resource::ServiceEntry(entry) => Some(&**entry),
             _ => None,
         })
         .into_iter()
@@ -523,7 +523,7 @@ impl<'w> View<'w> {
     pub fn aliases_of(&self, host: &Symbol) -> Vec<&'w Service> {
         let found = self.find(&Key::AliasOf(host.clone())).into_iter();
         let aliases = found.filter_map(|object| match object {
-            Resource::Service(service) => Some(service),
+            Resource::Service(service) => Some(&**service),
             _ => None,
         });
         let aliases = sorted(aliases.collect(), |service| &service.meta);
@@ -556,7 +556,7 @@ impl<'w> View<'w> {
     /// The `VirtualServices` of a namespace, by name.
     pub fn virtual_services_in(&self, namespace: &Symbol) -> Vec<&'w VirtualService> {
         self.all_in(Kind::VirtualService, namespace, |object| match object {
-            Resource::VirtualService(vs) => Some(vs),
+            Resource::VirtualService(vs) => Some(&**vs),
             _ => None,
         })
     }
@@ -647,7 +647,7 @@ impl<'w> View<'w> {
     /// The lane groups that are written down in a namespace.
     pub fn lane_groups(&self, namespace: &Symbol) -> Vec<&'w LaneGroup> {
         self.all_in(Kind::LaneGroup, namespace, |object| match object {
-            Resource::LaneGroup(group) => Some(group),
+            Resource::LaneGroup(group) => Some(&**group),
             _ => None,
         })
     }
@@ -656,7 +656,7 @@ impl<'w> View<'w> {
     pub fn lane_plugins(&self, namespace: &Symbol) -> Vec<&'w WasmPlugin> {
         let plugin = |object: &'w Resource| match object {
             Resource::WasmPlugin(plugin) if plugin.lane_header.is_some() && !plugin.has_target_refs => {
-                Some(plugin)
+                Some(&**plugin)
             }
             _ => None,
         };
@@ -686,7 +686,7 @@ impl<'w> View<'w> {
     /// Whether a namespace has an `EnvoyFilter`, which may do anything.
     pub fn has_envoy_filters(&self, namespace: &Symbol) -> bool {
         let filters = self.all_in(Kind::EnvoyFilter, namespace, |object| match object {
-            Resource::Mark(mark) => Some(mark),
+            Resource::Mark(mark) => Some(&**mark),
             _ => None,
         });
         !filters.is_empty()
@@ -696,7 +696,7 @@ impl<'w> View<'w> {
     /// `pilot/pkg/model/telemetry.go`).
     pub fn telemetries(&self, namespace: &Symbol) -> Vec<&'w Telemetry> {
         let found = self.all_in(Kind::Telemetry, namespace, |object| match object {
-            Resource::Telemetry(telemetry) => Some(telemetry),
+            Resource::Telemetry(telemetry) => Some(&**telemetry),
             _ => None,
         });
         sorted_by_age(found, |telemetry| &telemetry.meta)
@@ -720,7 +720,7 @@ impl<'w> View<'w> {
         }
         let found = self.find(&Key::GatewayOf(gateway.selector.to_string().into()));
         let gateways = found.into_iter().filter_map(|object| match object {
-            Resource::Gateway(gateway) => Some(gateway),
+            Resource::Gateway(gateway) => Some(&**gateway),
             _ => None,
         });
         let gateways = sorted_by_age(gateways.collect(), |gateway| &gateway.meta);
@@ -736,7 +736,7 @@ impl<'w> View<'w> {
     pub fn sidecar_for(&self, namespace: &Symbol) -> Option<&'w Sidecar> {
         let in_namespace = |namespace: &Symbol| {
             let found = self.all_in(Kind::Sidecar, namespace, |object| match object {
-                Resource::Sidecar(sidecar) => Some(sidecar),
+                Resource::Sidecar(sidecar) => Some(&**sidecar),
                 _ => None,
             });
             sorted_by_age(found, |sidecar| &sidecar.meta)
@@ -792,7 +792,7 @@ impl<'w> View<'w> {
         self.mesh.get_or_init(|| {
             let home = &self.settings().root_namespace;
             self.all_in(Kind::ConfigMap, home, |object| match object {
-                Resource::MeshConfig(config) => Some(config),
+                Resource::MeshConfig(config) => Some(&**config),
                 _ => None,
             })
         })
@@ -835,7 +835,7 @@ impl<'w> View<'w> {
     /// `VirtualServices` by one key, by namespace and name.
     fn virtual_services(&self, key: &Key) -> Vec<&'w VirtualService> {
         let found = self.find(key).into_iter().filter_map(|object| match object {
-            Resource::VirtualService(vs) => Some(vs),
+            Resource::VirtualService(vs) => Some(&**vs),
             _ => None,
         });
         sorted(found.collect(), |vs| &vs.meta)

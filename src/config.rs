@@ -332,7 +332,7 @@ impl Config {
     pub fn complete(&self, world: &mut World) {
         for group in &self.lane_groups {
             let Ok(group) = group.object() else { continue };
-            let group = Resource::LaneGroup(group);
+            let group = Resource::LaneGroup(Box::new(group));
             if world.get(&group.reference()).is_none() {
                 world.apply(group);
             }

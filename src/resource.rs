@@ -18,6 +18,7 @@ mod mark;
 mod meta;
 mod pattern;
 mod pod;
+mod seldom;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -37,19 +38,20 @@ pub use lane_group::{
     LaneGroupStatus, TraceFormat, WorkloadSelector, lane_group_rules,
 };
 pub use mark::Mark;
-pub use meta::{Annotations, INJECTED, Meta, Owner};
+pub use meta::{Annotations, Created, INJECTED, Meta, Owner};
 pub use pattern::{
     MOST_KEPT as MOST_PATTERNS_KEPT, MOST_WRITTEN as MOST_PATTERNS_WRITTEN, read as read_pattern,
 };
 pub use pod::Pod;
-pub use service::{Service, ServicePort, TargetPort};
+pub use seldom::{Seldom, Unwritten};
+pub use service::{Ports, Service, ServicePort, TargetPort};
 pub use service_entry::{Endpoint, EntryPort, ServiceEntry};
 pub use sidecar::Sidecar;
 pub use telemetry::{Telemetry, Tracing};
 pub use virtual_service::{
-    Abort, Delegate, Destination, DestinationPath, DirectResponse, Fault, HeaderOperations, Headers,
-    HttpMatch, HttpRoute, HttpRouteDestination, Mirror, Percentage, Redirect, RegexRewrite, Rewrite,
-    StringMatch, VirtualService,
+    Abort, BothWays, Delegate, Destination, DestinationPath, DirectResponse, Fault, HeaderOperations,
+    Headers, HttpMatch, HttpRoute, HttpRouteDestination, Mirror, MoreOfMatch, MoreOfRoute, Pairs, Percentage,
+    Redirect, RegexRewrite, Rewrite, StringMatch, VirtualService,
 };
 pub use wasm_plugin::WasmPlugin;
 pub use workload::{PodTemplate, Workload, scale_replicas};
@@ -59,59 +61,61 @@ use serde::{Deserialize, Deserializer};
 
 use crate::symbol::Symbol;
 
-/// One object of the world, parsed.
+/// One object of the world, parsed. In boxes, because there are many small objects and few large ones.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resource {
     /// A `DestinationRule`.
-    DestinationRule(DestinationRule),
+    DestinationRule(Box<DestinationRule>),
     /// A `Gateway` (of `networking.istio.io`).
-    Gateway(Gateway),
+    Gateway(Box<Gateway>),
     /// A `LaneGroup`.
-    LaneGroup(LaneGroup),
+    LaneGroup(Box<LaneGroup>),
     /// An object of which only its metadata counts: `Namespace`, `EnvoyFilter`.
-    Mark(Mark),
+    Mark(Box<Mark>),
     /// Istio's mesh configuration, from its `ConfigMap`.
-    MeshConfig(MeshConfig),
+    MeshConfig(Box<MeshConfig>),
     /// A `Pod`, or a `ReplicaSet` as the link between a pod and its Deployment.
-    Pod(Pod),
+    Pod(Box<Pod>),
     /// A `Service`.
-    Service(Service),
+    Service(Box<Service>),
     /// A `ServiceEntry`.
-    ServiceEntry(ServiceEntry),
+    ServiceEntry(Box<ServiceEntry>),
     /// A `Sidecar`.
-    Sidecar(Sidecar),
+    Sidecar(Box<Sidecar>),
     /// A `Telemetry`.
-    Telemetry(Telemetry),
+    Telemetry(Box<Telemetry>),
     /// A `VirtualService`.
-    VirtualService(VirtualService),
+    VirtualService(Box<VirtualService>),
     /// A `WasmPlugin` or a `TrafficExtension`.
-    WasmPlugin(WasmPlugin),
+    WasmPlugin(Box<WasmPlugin>),
     /// A `Deployment`, `StatefulSet` or `DaemonSet`.
-    Workload(Workload),
+    Workload(Box<Workload>),
     /// A `WorkloadEntry`.
-    WorkloadEntry(WorkloadEntry),
+    WorkloadEntry(Box<WorkloadEntry>),
 }
 
 impl Resource {
     /// Parses an object of `kind`. Whatever `kind` it claims inside is not looked at.
     pub fn parse<'de, D: Deserializer<'de>>(kind: Kind, object: D) -> Result<Self, D::Error> {
         Ok(match kind {
-            Kind::DestinationRule => Self::DestinationRule(DestinationRule::deserialize(object)?),
-            Kind::Gateway => Self::Gateway(Gateway::deserialize(object)?),
-            Kind::LaneGroup => Self::LaneGroup(LaneGroup::deserialize(object)?),
-            Kind::ConfigMap => Self::MeshConfig(MeshConfig::deserialize(object)?),
-            Kind::EnvoyFilter | Kind::Namespace => Self::Mark(Mark::parse(kind, object)?),
-            Kind::Pod | Kind::ReplicaSet => Self::Pod(Pod::parse(kind, object)?),
-            Kind::Service => Self::Service(Service::deserialize(object)?),
-            Kind::ServiceEntry => Self::ServiceEntry(ServiceEntry::deserialize(object)?),
-            Kind::Sidecar => Self::Sidecar(Sidecar::deserialize(object)?),
-            Kind::Telemetry => Self::Telemetry(Telemetry::deserialize(object)?),
-            Kind::VirtualService => Self::VirtualService(VirtualService::deserialize(object)?),
-            Kind::TrafficExtension | Kind::WasmPlugin => Self::WasmPlugin(WasmPlugin::parse(kind, object)?),
-            Kind::DaemonSet | Kind::Deployment | Kind::StatefulSet => {
-                Self::Workload(Workload::parse(kind, object)?)
+            Kind::DestinationRule => Self::DestinationRule(Box::deserialize(object)?),
+            Kind::Gateway => Self::Gateway(Box::deserialize(object)?),
+            Kind::LaneGroup => Self::LaneGroup(Box::deserialize(object)?),
+            Kind::ConfigMap => Self::MeshConfig(Box::deserialize(object)?),
+            Kind::EnvoyFilter | Kind::Namespace => Self::Mark(Box::new(Mark::parse(kind, object)?)),
+            Kind::Pod | Kind::ReplicaSet => Self::Pod(Box::new(Pod::parse(kind, object)?)),
+            Kind::Service => Self::Service(Box::deserialize(object)?),
+            Kind::ServiceEntry => Self::ServiceEntry(Box::deserialize(object)?),
+            Kind::Sidecar => Self::Sidecar(Box::deserialize(object)?),
+            Kind::Telemetry => Self::Telemetry(Box::deserialize(object)?),
+            Kind::VirtualService => Self::VirtualService(Box::deserialize(object)?),
+            Kind::TrafficExtension | Kind::WasmPlugin => {
+                Self::WasmPlugin(Box::new(WasmPlugin::parse(kind, object)?))
             }
-            Kind::WorkloadEntry => Self::WorkloadEntry(WorkloadEntry::deserialize(object)?),
+            Kind::DaemonSet | Kind::Deployment | Kind::StatefulSet => {
+                Self::Workload(Box::new(Workload::parse(kind, object)?))
+            }
+            Kind::WorkloadEntry => Self::WorkloadEntry(Box::deserialize(object)?),
         })
     }
 

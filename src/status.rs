@@ -97,7 +97,7 @@ pub fn of(view: &View<'_>, group: &ObjectRef, audited: Option<&Report>) -> Optio
     let ready_lanes = (0..matrix.lanes.len()).filter(|at| !matrix.rows.is_empty() && is_whole(*at));
     Some(Status {
         group: group.clone(),
-        generation: written.meta.generation,
+        generation: written.meta.generation.into(),
         services: count(services.len()),
         lanes: count(matrix.lanes.len()),
         ready_lanes: count(ready_lanes.count()),

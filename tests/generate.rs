@@ -666,7 +666,7 @@ fn make(objects: &[Value], plan: &Plan) -> Generated {
         .objects
         .iter()
         .filter_map(|object| match &object.resource {
-            Resource::LaneGroup(group) => Some(group),
+            Resource::LaneGroup(group) => Some(&**group),
             _ => None,
         })
         .collect();

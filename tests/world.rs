@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use hashbrown::HashSet;
-use lanekeeper::resource::{Kind, Labels, ObjectRef, Resource, Workload};
+use lanekeeper::resource::{Kind, Labels, ObjectRef, Resource};
 use lanekeeper::symbol::Symbol;
 use lanekeeper::world::{Fact, Layer, Scope, Settings, SharedFacts, View, World};
 use proptest::collection::vec;
@@ -315,11 +315,9 @@ impl Change {
         if let (Some(Resource::Workload(gone)), None, false) =
             (objects.get(&self.reference), &self.after, self.frees_pods)
         {
-            let at_zero = Resource::Workload(Workload {
-                replicas: 0,
-                ..gone.clone()
-            });
-            changed.insert(self.reference.clone(), at_zero);
+            let mut at_zero = gone.clone();
+            at_zero.replicas = 0;
+            changed.insert(self.reference.clone(), Resource::Workload(at_zero));
             let world = world_of(&changed);
             answers.carriers = Answers::of(&View::new(&world)).carriers;
         }

@@ -399,10 +399,9 @@ impl Engine {
             return Subject::Nothing(Some(format!("{reference} was not judged: it is not known yet")));
         };
         let with = |replicas| {
-            Some(Resource::Workload(crate::resource::Workload {
-                replicas,
-                ..workload.clone()
-            }))
+            let mut workload = workload.clone();
+            workload.replicas = replicas;
+            Some(Resource::Workload(workload))
         };
         let before = replicas(request.old_object).unwrap_or(workload.replicas);
         self.proposed(reference, with(before), with(after), false)

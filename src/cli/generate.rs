@@ -145,7 +145,7 @@ fn object<'f>(files: &'f Files, reference: &ObjectRef) -> Option<&'f FileObject>
 /// The lane groups that are asked for, by namespace and name.
 fn chosen<'f>(args: &Args, files: &'f Files) -> anyhow::Result<Vec<&'f LaneGroup>> {
     let groups = files.objects.iter().filter_map(|object| match &object.resource {
-        Resource::LaneGroup(group) => Some(group),
+        Resource::LaneGroup(group) => Some(&**group),
         _ => None,
     });
     let mut groups: Vec<&LaneGroup> = groups.collect();

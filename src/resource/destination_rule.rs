@@ -13,11 +13,11 @@ pub struct DestinationRule {
     /// The host it is for; a name without a dot is a service of its own namespace.
     pub host: Symbol,
     /// The subsets, in order.
-    pub subsets: Vec<Subset>,
+    pub subsets: Box<[Subset]>,
     /// The policy for every subset, as far as a subset's own does not say otherwise; `None`: none is written.
     pub traffic_policy: Option<TrafficPolicy>,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
-    pub export_to: Vec<Symbol>,
+    pub export_to: Box<[Symbol]>,
     /// The callers it is for; `None`: all.
     pub workload_selector: Option<Labels>,
 }
@@ -43,7 +43,7 @@ pub struct TrafficPolicy {
     /// How a pod is chosen; `None`: nothing is written.
     pub load_balancer: Option<LoadBalancer>,
     /// The same by port.
-    pub ports: Vec<(u32, TrafficPolicy)>,
+    pub ports: Box<[(u32, TrafficPolicy)]>,
 }
 
 /// `connectionPool`, as far as it decides the protocol.
@@ -95,9 +95,9 @@ impl<'de> Deserialize<'de> for DestinationRule {
         #[serde(rename_all = "camelCase", default)]
         struct Spec {
             host: Symbol,
-            subsets: Vec<Subset>,
+            subsets: Box<[Subset]>,
             traffic_policy: Option<TrafficPolicy>,
-            export_to: Vec<Symbol>,
+            export_to: Box<[Symbol]>,
             workload_selector: Option<Selector>,
         }
 
@@ -148,7 +148,7 @@ impl<'de> Deserialize<'de> for TrafficPolicy {
             let policy = Self {
                 connection_pool: port.connection_pool,
                 load_balancer: port.load_balancer,
-                ports: Vec::new(),
+                ports: Box::default(),
             };
             (port.port.number, policy)
         };

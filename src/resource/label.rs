@@ -9,7 +9,7 @@ use crate::symbol::Symbol;
 
 /// A set of labels, or of a selector's `matchLabels`, sorted by key.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Labels(ArcIntern<Vec<(Symbol, Symbol)>>);
+pub struct Labels(ArcIntern<Box<[(Symbol, Symbol)]>>);
 
 impl Labels {
     /// The set with these pairs; of a key given twice, the last value counts.
@@ -18,7 +18,7 @@ impl Labels {
         labels.reverse();
         labels.sort_by(|a, b| a.0.cmp(&b.0));
         labels.dedup_by(|later, earlier| later.0 == earlier.0);
-        Self(ArcIntern::new(labels))
+        Self(ArcIntern::new(labels.into()))
     }
 
     /// The pairs, sorted by key.

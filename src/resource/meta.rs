@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU64;
 
+use internment::ArcIntern;
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -16,16 +18,16 @@ pub struct Meta {
     pub namespace: Symbol,
     /// The name; empty while the API server is yet to generate it.
     pub name: Symbol,
-    /// The beginning of a name that the API server generates.
+    /// The beginning of a name that the API server is yet to generate; empty where there is a name.
     pub generate_name: Symbol,
     /// The number of the spec's version, which the API server counts; 0 in files.
-    pub generation: i64,
+    pub generation: u32,
     /// The labels.
     pub labels: Labels,
     /// The annotations that Lanekeeper or Istio read.
     pub annotations: Annotations,
     /// When the object was created, to the second; files do not say.
-    pub created: Option<Timestamp>,
+    pub created: Option<Created>,
     /// Whether the object is being deleted: it only waits for its finalizers.
     pub deleting: bool,
     /// The controller that owns the object.
@@ -46,14 +48,19 @@ impl Meta {
 impl<'de> Deserialize<'de> for Meta {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wire = Wire::deserialize(deserializer)?;
+        let name = wire.name.unwrap_or_default();
+        let generate_name = wire.generate_name.filter(|_| name.is_empty());
         Ok(Self {
             namespace: wire.namespace.unwrap_or_default(),
-            name: wire.name.unwrap_or_default(),
-            generate_name: wire.generate_name.unwrap_or_default(),
-            generation: wire.generation.unwrap_or_default(),
+            name,
+            generate_name: generate_name.unwrap_or_default(),
+            generation: wire
+                .generation
+                .and_then(|number| number.try_into().ok())
+                .unwrap_or_default(),
             labels: wire.labels.unwrap_or_default(),
             annotations: wire.annotations.unwrap_or_default(),
-            created: wire.creation_timestamp,
+            created: wire.creation_timestamp.map(Created::from),
             deleting: wire.deletion_timestamp.is_some(),
             owner: wire
                 .owner_references
@@ -61,6 +68,17 @@ impl<'de> Deserialize<'de> for Meta {
                 .into_iter()
                 .find_map(OwnerReference::controller),
         })
+    }
+}
+
+/// A time in whole seconds, of which the API server tells no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Created(NonZeroU64);
+
+impl From<Timestamp> for Created {
+    fn from(time: Timestamp) -> Self {
+        let since = time.as_second().abs_diff(Timestamp::MIN.as_second());
+        Self(NonZeroU64::MIN.saturating_add(since))
     }
 }
 
@@ -92,9 +110,9 @@ struct OwnerReference {
 impl OwnerReference {
     fn controller(self) -> Option<Owner> {
         let controls = self.controller == Some(true);
-        controls.then_some(Owner {
-            api_version: self.api_version,
-            kind: self.kind,
+        controls.then(|| Owner {
+            kind: Kind::of(&self.api_version, &self.kind)
+                .map_or(OwnerKind::Other(self.kind), OwnerKind::Known),
             name: self.name,
         })
     }
@@ -103,20 +121,39 @@ impl OwnerReference {
 /// The controller that made an object: of a pod, its `ReplicaSet`, `StatefulSet`, Rollout, …
 #[derive(Debug, Clone, PartialEq)]
 pub struct Owner {
-    /// `group/version` of the owner.
-    pub api_version: Symbol,
-    /// Its kind, which may be one that Lanekeeper does not know.
-    pub kind: Symbol,
+    kind: OwnerKind,
     /// Its name, in the namespace of the owned object.
     pub name: Symbol,
 }
 
+#[derive(Debug, Clone, PartialEq)]
+enum OwnerKind {
+    Known(Kind),
+    /// The name of a kind of another group or of no kind that Lanekeeper knows.
+    Other(Symbol),
+}
+
 impl Owner {
+    /// Its kind; `None` for one that is not known.
+    pub fn kind(&self) -> Option<Kind> {
+        match self.kind {
+            OwnerKind::Known(kind) => Some(kind),
+            OwnerKind::Other(_) => None,
+        }
+    }
+
+    /// The name of its kind, known or not.
+    pub fn kind_name(&self) -> &str {
+        match &self.kind {
+            OwnerKind::Known(kind) => kind.name(),
+            OwnerKind::Other(name) => name,
+        }
+    }
+
     /// The owner as an object of the world in `namespace`; `None` for kinds that are not known.
     pub fn reference(&self, namespace: &Symbol) -> Option<ObjectRef> {
-        let kind = Kind::of(&self.api_version, &self.kind)?;
         Some(ObjectRef {
-            kind,
+            kind: self.kind()?,
             namespace: namespace.clone(),
             name: self.name.clone(),
         })
@@ -128,17 +165,23 @@ impl Owner {
 pub const INJECTED: &str = "sidecar.istio.io/status";
 
 /// The annotations that someone reads: Lanekeeper's, Istio's, Argo CD's. The others, some of which hold a
-/// copy of the whole object, are dropped.
+/// copy of the whole object, are dropped. Interned whole: those of all pods of one template are one.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Annotations(Vec<(Symbol, Box<str>)>);
+pub struct Annotations(Option<ArcIntern<Box<[Annotation]>>>);
+
+type Annotation = (Symbol, Box<str>);
 
 impl Annotations {
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0
+        self.all()
             .iter()
             .find(|(name, _)| name == key)
             .map(|(_, value)| &**value)
+    }
+
+    fn all(&self) -> &[Annotation] {
+        self.0.as_deref().map_or(&[], |all| all)
     }
 
     fn is_read(key: &str) -> bool {
@@ -170,7 +213,8 @@ impl<'de> Deserialize<'de> for Annotations {
                         map.next_value::<IgnoredAny>()?;
                     }
                 }
-                Ok(Annotations(annotations))
+                let has_any = !annotations.is_empty();
+                Ok(Annotations(has_any.then(|| ArcIntern::new(annotations.into()))))
             }
 
             fn visit_unit<E>(self) -> Result<Annotations, E> {
@@ -196,7 +240,7 @@ mod tests {
         .unwrap();
         assert_eq!(meta.annotations.get("lanekeeper.dev/allow"), Some("LK101"));
         assert_eq!(meta.annotations.get("sidecar.istio.io/inject"), Some("false"));
-        assert_eq!(meta.annotations.0.len(), 2);
+        assert_eq!(meta.annotations.all().len(), 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Kind, Meta, ObjectRef, ServicePort, workload::PodSpec};
+use super::{Kind, Labels, Meta, ObjectRef, Ports, workload::PodSpec};
 use crate::symbol::Symbol;
 
 /// A pod, or a `ReplicaSet` of which only the owner counts.
@@ -17,7 +17,7 @@ pub struct Pod {
     /// Whether the condition `Ready` is true; `None`: the pod has no conditions, as in files or before anything happened to it.
     pub ready: Option<bool>,
     /// The named ports of its containers, and those of init containers that stay.
-    pub ports: Vec<ServicePort>,
+    pub ports: Ports,
 }
 
 impl Pod {
@@ -25,12 +25,14 @@ impl Pod {
     pub fn parse<'de, D: Deserializer<'de>>(kind: Kind, object: D) -> Result<Self, D::Error> {
         if kind == Kind::ReplicaSet {
             let link = super::Mark::parse(kind, object)?;
+            // Nothing selects it, and there are many that have no pods any more.
+            let labels = Labels::default();
             return Ok(Self {
                 kind,
-                meta: link.meta,
+                meta: Meta { labels, ..link.meta },
                 ended: false,
                 ready: None,
-                ports: Vec::new(),
+                ports: Ports::default(),
             });
         }
         let wire = Wire::deserialize(object)?;
@@ -59,7 +61,7 @@ impl Pod {
             .meta
             .owner
             .as_ref()
-            .filter(|owner| owner.kind == "ReplicaSet")?;
+            .filter(|owner| owner.kind_name() == "ReplicaSet")?;
         let hash = self.meta.labels.get("pod-template-hash")?;
         let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
         Some(ObjectRef {

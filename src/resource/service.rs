@@ -1,7 +1,9 @@
 //! `Service`.
 
 use std::fmt;
+use std::ops::Deref;
 
+use internment::ArcIntern;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::{Labels, Meta};
@@ -15,7 +17,7 @@ pub struct Service {
     /// The labels of the pods behind it; empty: its endpoints come from elsewhere.
     pub selector: Labels,
     /// Its ports.
-    pub ports: Vec<ServicePort>,
+    pub ports: Ports,
     /// The host that a service of type `ExternalName` is an alias of.
     pub external_name: Option<Symbol>,
     /// Whether it has no address of its own (`clusterIP: None`).
@@ -24,11 +26,50 @@ pub struct Service {
     pub publishes_unready: bool,
     /// The namespaces that see it, by its annotation `networking.istio.io/exportTo`: `.`, `*`, `~` or names; empty
     /// means the mesh's default.
-    pub export_to: Vec<Symbol>,
+    pub export_to: Box<[Symbol]>,
+}
+
+/// Ports in the order of the text, interned whole: those of all pods of one template are one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ports(ArcIntern<Box<[ServicePort]>>);
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self::from_iter([])
+    }
+}
+
+impl FromIterator<ServicePort> for Ports {
+    fn from_iter<I: IntoIterator<Item = ServicePort>>(ports: I) -> Self {
+        Self(ArcIntern::new(ports.into_iter().collect()))
+    }
+}
+
+impl Deref for Ports {
+    type Target = [ServicePort];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Ports {
+    type Item = &'a ServicePort;
+    type IntoIter = std::slice::Iter<'a, ServicePort>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
+    }
 }
 
 /// A port of a service, or a named port of a container.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ServicePort {
     /// Its name; empty when it has none.
     pub name: Symbol,
@@ -43,7 +84,7 @@ pub struct ServicePort {
 }
 
 /// `targetPort` of a service's port.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TargetPort {
     /// A port number.
     Number(u16),
@@ -190,7 +231,7 @@ mod tests {
         let annotations = json!({"networking.istio.io/exportTo": "., front"});
         let service: Service =
             serde_json::from_value(json!({"metadata": {"name": "db", "annotations": annotations}})).unwrap();
-        assert_eq!(service.export_to, [".", "front"]);
+        assert_eq!(*service.export_to, [".", "front"]);
     }
 
     #[test]

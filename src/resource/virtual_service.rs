@@ -1,9 +1,12 @@
 //! `VirtualService` (`networking.istio.io`).
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::LazyLock;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
+use super::seldom::{Seldom, Unwritten};
 use super::{Labels, Meta, pattern};
 use crate::symbol::Symbol;
 
@@ -13,13 +16,13 @@ pub struct VirtualService {
     /// Its metadata.
     pub meta: Meta,
     /// The hosts it routes; a short name is one of its own namespace.
-    pub hosts: Vec<Symbol>,
+    pub hosts: Box<[Symbol]>,
     /// The gateways it is bound to, `mesh` for the sidecars; empty means `mesh`.
-    pub gateways: Vec<Symbol>,
+    pub gateways: Box<[Symbol]>,
     /// The namespaces that see it: `.`, `*` or names; empty means the mesh's default.
-    pub export_to: Vec<Symbol>,
+    pub export_to: Box<[Symbol]>,
     /// Its HTTP routes, tried in order.
-    pub http: Vec<HttpRoute>,
+    pub http: Box<[HttpRoute]>,
     /// Whether it has `tls` or `tcp` routes too.
     pub has_other_routes: bool,
 }
@@ -33,17 +36,25 @@ impl VirtualService {
 
 /// One entry of `spec.http`.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(from = "WireRoute")]
 pub struct HttpRoute {
     /// Its name, for people.
     pub name: Option<Box<str>>,
     /// The conditions, of which one must hold; none: it takes every request.
-    #[serde(rename = "match")]
-    pub matches: Vec<HttpMatch>,
+    pub matches: Box<[HttpMatch]>,
     /// Where requests go, by weight.
-    pub route: Vec<HttpRouteDestination>,
+    pub route: Box<[HttpRouteDestination]>,
+    /// What it does to the headers, whatever the destination.
+    pub headers: Option<Headers>,
+    /// What few routes have; it reads as fields of the route.
+    pub more: Seldom<MoreOfRoute>,
+}
+
+/// The fields of a route that few have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MoreOfRoute {
     /// The redirect that it answers with instead.
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Box<Redirect>>,
     /// What it answers by itself instead.
     pub direct_response: Option<DirectResponse>,
     /// What it makes of path and host on the way.
@@ -52,8 +63,6 @@ pub struct HttpRoute {
     pub fault: Option<Fault>,
     /// The `VirtualService` that has the routes instead.
     pub delegate: Option<Delegate>,
-    /// What it does to the headers, whatever the destination.
-    pub headers: Option<Headers>,
     /// Where a copy of each request goes.
     pub mirror: Option<Destination>,
     /// How many of the requests are copied there; not written: all.
@@ -61,7 +70,64 @@ pub struct HttpRoute {
     /// The same in a field of old, which counts where the other is not written.
     pub mirror_percent: Option<f64>,
     /// Where copies go, by percentage.
-    pub mirrors: Vec<Mirror>,
+    pub mirrors: Box<[Mirror]>,
+}
+
+impl Unwritten for MoreOfRoute {
+    fn unwritten() -> &'static Self {
+        static UNWRITTEN: LazyLock<MoreOfRoute> = LazyLock::new(MoreOfRoute::default);
+        &UNWRITTEN
+    }
+}
+
+impl Deref for HttpRoute {
+    type Target = MoreOfRoute;
+
+    fn deref(&self) -> &Self::Target {
+        &self.more
+    }
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "struct HttpRoute")]
+struct WireRoute {
+    name: Option<Box<str>>,
+    #[serde(rename = "match")]
+    matches: Box<[HttpMatch]>,
+    route: Box<[HttpRouteDestination]>,
+    redirect: Option<Box<Redirect>>,
+    direct_response: Option<DirectResponse>,
+    rewrite: Option<Rewrite>,
+    fault: Option<Fault>,
+    delegate: Option<Delegate>,
+    headers: Option<Headers>,
+    mirror: Option<Destination>,
+    mirror_percentage: Option<Percentage>,
+    mirror_percent: Option<f64>,
+    mirrors: Box<[Mirror]>,
+}
+
+impl From<WireRoute> for HttpRoute {
+    fn from(wire: WireRoute) -> Self {
+        let more = MoreOfRoute {
+            redirect: wire.redirect,
+            direct_response: wire.direct_response,
+            rewrite: wire.rewrite,
+            fault: wire.fault,
+            delegate: wire.delegate,
+            mirror: wire.mirror,
+            mirror_percentage: wire.mirror_percentage,
+            mirror_percent: wire.mirror_percent,
+            mirrors: wire.mirrors,
+        };
+        Self {
+            name: wire.name,
+            matches: wire.matches,
+            route: wire.route,
+            headers: wire.headers,
+            more: more.into(),
+        }
+    }
 }
 
 impl HttpRoute {
@@ -223,10 +289,19 @@ impl Delegate {
 
 /// One entry of a route's `match`: all its fields must hold.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(from = "WireMatch")]
 pub struct HttpMatch {
     /// The path.
     pub uri: Option<StringMatch>,
+    /// Headers that must match, by name as written.
+    pub headers: Pairs<StringMatch>,
+    /// What few matches have; it reads as fields of the match.
+    pub more: Seldom<MoreOfMatch>,
+}
+
+/// The fields of a match that few have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MoreOfMatch {
     /// Whether the case of the path does not matter.
     pub ignore_uri_case: bool,
     /// The scheme.
@@ -235,8 +310,6 @@ pub struct HttpMatch {
     pub method: Option<StringMatch>,
     /// The host with its port.
     pub authority: Option<StringMatch>,
-    /// Headers that must match, by name as written.
-    pub headers: Pairs<StringMatch>,
     /// Headers that must not match.
     pub without_headers: Pairs<StringMatch>,
     /// Query parameters that must match.
@@ -248,7 +321,61 @@ pub struct HttpMatch {
     /// The caller's namespace.
     pub source_namespace: Option<Symbol>,
     /// The gateways (of those the `VirtualService` is bound to) where it can hold.
-    pub gateways: Vec<Symbol>,
+    pub gateways: Box<[Symbol]>,
+}
+
+impl Unwritten for MoreOfMatch {
+    fn unwritten() -> &'static Self {
+        static UNWRITTEN: LazyLock<MoreOfMatch> = LazyLock::new(MoreOfMatch::default);
+        &UNWRITTEN
+    }
+}
+
+impl Deref for HttpMatch {
+    type Target = MoreOfMatch;
+
+    fn deref(&self) -> &Self::Target {
+        &self.more
+    }
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "struct HttpMatch")]
+struct WireMatch {
+    uri: Option<StringMatch>,
+    ignore_uri_case: bool,
+    scheme: Option<StringMatch>,
+    method: Option<StringMatch>,
+    authority: Option<StringMatch>,
+    headers: Pairs<StringMatch>,
+    without_headers: Pairs<StringMatch>,
+    query_params: Pairs<StringMatch>,
+    port: Option<u32>,
+    source_labels: Labels,
+    source_namespace: Option<Symbol>,
+    gateways: Box<[Symbol]>,
+}
+
+impl From<WireMatch> for HttpMatch {
+    fn from(wire: WireMatch) -> Self {
+        let more = MoreOfMatch {
+            ignore_uri_case: wire.ignore_uri_case,
+            scheme: wire.scheme,
+            method: wire.method,
+            authority: wire.authority,
+            without_headers: wire.without_headers,
+            query_params: wire.query_params,
+            port: wire.port,
+            source_labels: wire.source_labels,
+            source_namespace: wire.source_namespace,
+            gateways: wire.gateways,
+        };
+        Self {
+            uri: wire.uri,
+            headers: wire.headers,
+            more: more.into(),
+        }
+    }
 }
 
 impl HttpMatch {
@@ -371,14 +498,27 @@ pub struct HttpRouteDestination {
     pub headers: Option<Headers>,
 }
 
-/// Header operations on the way there and back.
+/// Header operations on the way there and back. In a box, for few have any.
 #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-#[serde(default)]
-pub struct Headers {
+#[serde(transparent)]
+pub struct Headers(Box<BothWays>);
+
+/// The operations of [`Headers`].
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default, expecting = "struct Headers")]
+pub struct BothWays {
     /// On requests.
     pub request: HeaderOperations,
     /// On responses.
     pub response: HeaderOperations,
+}
+
+impl Deref for Headers {
+    type Target = BothWays;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// What is done to headers: removals first, then `set`, then `add`.
@@ -390,7 +530,7 @@ pub struct HeaderOperations {
     /// Headers that get one more value.
     pub add: Pairs<Box<str>>,
     /// Headers that go.
-    pub remove: Vec<Box<str>>,
+    pub remove: Box<[Box<str>]>,
 }
 
 impl HeaderOperations {
@@ -417,7 +557,7 @@ impl HeaderOperations {
 
 /// A map in the order of the text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pairs<V>(Vec<(Box<str>, V)>);
+pub struct Pairs<V>(Box<[(Box<str>, V)]>);
 
 impl<V> Pairs<V> {
     /// The values of the header `name`, whose case does not matter.
@@ -432,7 +572,7 @@ impl<V> Pairs<V> {
 
 impl<V> Default for Pairs<V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Box::default())
     }
 }
 
@@ -442,7 +582,7 @@ impl<V> FromIterator<(Box<str>, V)> for Pairs<V> {
     }
 }
 
-impl<V> std::ops::Deref for Pairs<V> {
+impl<V> Deref for Pairs<V> {
     type Target = [(Box<str>, V)];
 
     fn deref(&self) -> &Self::Target {
@@ -466,7 +606,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Pairs(pairs))
+                Ok(Pairs(pairs.into()))
             }
         }
 
@@ -486,10 +626,10 @@ impl<'de> Deserialize<'de> for VirtualService {
         #[derive(serde::Deserialize, Default)]
         #[serde(rename_all = "camelCase", default)]
         struct Spec {
-            hosts: Vec<Symbol>,
-            gateways: Vec<Symbol>,
-            export_to: Vec<Symbol>,
-            http: Vec<HttpRoute>,
+            hosts: Box<[Symbol]>,
+            gateways: Box<[Symbol]>,
+            export_to: Box<[Symbol]>,
+            http: Box<[HttpRoute]>,
             tls: Vec<serde::de::IgnoredAny>,
             tcp: Vec<serde::de::IgnoredAny>,
         }

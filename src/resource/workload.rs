@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Kind, Labels, Meta, ServicePort};
+use super::{Kind, Labels, Meta, Ports, ServicePort};
 use crate::symbol::Symbol;
 
 /// A workload.
@@ -26,7 +26,7 @@ pub struct PodTemplate {
     /// The pods' annotations.
     pub annotations: super::Annotations,
     /// The named ports of the containers, and those of init containers that stay.
-    pub ports: Vec<ServicePort>,
+    pub ports: Ports,
     /// Whether the pods are in the network of their node.
     pub host_network: bool,
 }
@@ -103,7 +103,7 @@ pub(super) struct PodSpec {
 impl PodSpec {
     /// The named ports of everything that runs as long as the pod does: containers, and init containers
     /// with `restartPolicy: Always`.
-    pub(super) fn named_ports(self) -> Vec<ServicePort> {
+    pub(super) fn named_ports(self) -> Ports {
         let stays = |container: &Container| container.restart_policy.as_deref() == Some("Always");
         let sidecars = self.init_containers.into_iter().flatten().filter(stays);
         let containers = self.containers.into_iter().flatten().chain(sidecars);

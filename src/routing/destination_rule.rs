@@ -277,7 +277,7 @@ fn is_private(rule: &DestinationRule, default: &[Symbol]) -> bool {
     if rule.workload_selector.is_some() {
         return true;
     }
-    match rule.export_to.as_slice() {
+    match &*rule.export_to {
         [] => default.iter().any(|entry| *entry == "."),
         [first, others @ ..] => {
             others.iter().all(|other| other == first) && (*first == "." || *first == rule.meta.namespace)

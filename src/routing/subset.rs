@@ -42,8 +42,8 @@ fn unknown_owners(carriers: &[&Resource]) -> Vec<Symbol> {
     let pods = carriers.iter().filter(|carrier| carrier.kind() == Kind::Pod);
     let mut kinds: Vec<Symbol> = pods
         .filter_map(|pod| pod.meta().owner.as_ref())
-        .filter(|owner| Kind::of(&owner.api_version, &owner.kind).is_none_or(|kind| kind == Kind::ReplicaSet))
-        .map(|owner| owner.kind.clone())
+        .filter(|owner| owner.kind().is_none_or(|kind| kind == Kind::ReplicaSet))
+        .map(|owner| owner.kind_name().into())
         .collect();
     kinds.sort();
     kinds.dedup();

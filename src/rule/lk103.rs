@@ -194,7 +194,7 @@ fn was_lacking(
 ) -> bool {
     let Some(before) = check.before else { return false };
     let old = before.get(&vs.meta.reference(Kind::VirtualService));
-    let is_as_it_was = matches!(old, Some(Resource::VirtualService(old)) if old == vs);
+    let is_as_it_was = matches!(old, Some(Resource::VirtualService(old)) if **old == *vs);
     let has = |rule: &Option<Rc<EffectiveRule<'_>>>| {
         rule.as_ref().is_some_and(|rule| rule.subset(subset).is_some())
     };

@@ -72,7 +72,7 @@ fn check<'w>(check: &Check<'_, 'w>, object: &'w Resource) -> Vec<Finding> {
             continue;
         }
         let called = called(view, root);
-        if std::ptr::eq(root, vs) {
+        if std::ptr::eq(root, &raw const **vs) {
             findings.extend(
                 called
                     .iter()

@@ -41,7 +41,7 @@ use std::rc::Rc;
 use super::default_route::missing_default;
 use super::{Check, Finding, Level, Rule, Subject};
 use crate::lane::WithoutHeader;
-use crate::resource::{HttpMatch, Kind, Resource, StringMatch};
+use crate::resource::{HttpMatch, Kind, Pairs, Resource, StringMatch};
 use crate::routing::{Condition, Lanes, Patterns, Route, VirtualHost, Weight, is_presence, may_cover};
 use crate::symbol::Symbol;
 
@@ -203,11 +203,12 @@ impl Defaults {
             let named = part.headers.iter().filter(|(name, _)| !is_one(name));
             let absent = self.headers.iter();
             let absent = absent.map(|name| (Box::from(name.as_str()), StringMatch::Present));
-            HttpMatch {
+            let mut part = HttpMatch {
                 headers: named.cloned().collect(),
-                without_headers: part.without_headers.iter().cloned().chain(absent).collect(),
                 ..part.clone()
-            }
+            };
+            part.more.without_headers = part.without_headers.iter().cloned().chain(absent).collect();
+            part
         };
         let own = condition.own.map(|(_, part)| without(part));
         let root = condition.root.map(|(_, part)| without(part));
@@ -233,14 +234,12 @@ fn condition_of<'p>(own: Option<&'p HttpMatch>, root: Option<&'p HttpMatch>) -> 
 /// The match without what only splits the requests further: methods, queries, and paths by a pattern.
 fn loosened(part: &HttpMatch) -> HttpMatch {
     let is_pattern = |uri: &StringMatch| matches!(uri, StringMatch::Regex(_)) && !is_presence(uri);
-    HttpMatch {
-        uri: part.uri.clone().filter(|uri| !is_pattern(uri)),
-        method: None,
-        scheme: None,
-        authority: None,
-        query_params: std::iter::empty().collect(),
-        ..part.clone()
-    }
+    let mut part = part.clone();
+    part.uri = part.uri.filter(|uri| !is_pattern(uri));
+    let more = &mut part.more;
+    (more.method, more.scheme, more.authority) = (None, None, None);
+    more.query_params = Pairs::default();
+    part
 }
 
 /// Whether a lane plugin with a default lane is in the sidecars of all callers that are known: of the group's own

@@ -130,8 +130,7 @@ fn at_gateway(view: &View<'_>, vs: &VirtualService, gateway: &Gateway) -> Option
         .filter(|server| hosts(view, vs).any(|host| serves(server, gateway, vs, &host)))
         .collect();
     let name = gateway.meta.reference(Kind::Gateway);
-    let wanted: Vec<Symbol> = vs.hosts.clone();
-    let wanted = list(&wanted);
+    let wanted = list(&vs.hosts);
     if serving.is_empty() {
         let offered: Vec<Symbol> = gateway
             .servers

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::World;
+use crate::resource::Created;
 
 /// Later than anything that is there: what has not been created yet is the youngest.
 const YET_TO_COME: i64 = 250_000_000_000;
@@ -25,7 +26,7 @@ impl World {
             (&b.name, &b.namespace).cmp(&(&a.name, &a.namespace))
         });
         for (rank, object) in (0..).zip(unknown) {
-            object.meta_mut().created = Timestamp::from_second(YET_TO_COME + rank).ok();
+            object.meta_mut().created = Timestamp::from_second(YET_TO_COME + rank).ok().map(Created::from);
         }
         Some(Self::of(self.settings().clone(), objects))
     }

@@ -1,9 +1,11 @@
 //! The objects and their index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher as _;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 
 use super::fact::Fact;
 use super::key::{Key, carrier_keys, keys};
@@ -35,14 +37,19 @@ impl Default for Settings {
 /// A number that stands for an object while it is in one world.
 type Id = u32;
 
+/// The objects under one key, in the order of their numbers. Under most keys there are one or two.
+type Ids = SmallVec<[Id; 2]>;
+
 /// Objects and where to find them.
 #[derive(Debug, Default)]
 pub struct World {
     settings: Settings,
-    ids: HashMap<ObjectRef, Id>,
+    /// The numbers of the objects, by kind, namespace and name, which only the objects hold.
+    ids: HashTable<Id>,
+    hasher: DefaultHashBuilder,
     objects: Vec<Option<Resource>>,
     free: Vec<Id>,
-    postings: HashMap<Key, Vec<Id>>,
+    postings: HashMap<Key, Ids>,
     /// The values that [`Key::Naming`] keys have, by namespace and header.
     named: HashMap<Symbol, BTreeMap<Symbol, BTreeSet<Symbol>>>,
     /// Pods that no workload of this world speaks for.
@@ -117,51 +124,84 @@ impl World {
 
     /// The object that `reference` names.
     pub fn get(&self, reference: &ObjectRef) -> Option<&Resource> {
-        self.ids.get(reference).and_then(|id| self.object(*id))
+        self.id_of(reference).and_then(|id| self.object(id))
     }
 
     /// Adds an object, or puts it in the place of its former self. Returns whether anything changed.
     pub fn apply(&mut self, object: Resource) -> bool {
         let reference = object.reference();
-        let id = if let Some(id) = self.ids.get(&reference).copied() {
-            if self.object(id) == Some(&object) {
-                return false;
-            }
-            self.unlink(id);
-            id
-        } else {
-            let id = self.free.pop().unwrap_or_else(|| {
-                self.objects.push(None);
-                // A world of more than four billion objects does not fit any machine.
-                Id::try_from(self.objects.len() - 1).unwrap_or(Id::MAX)
-            });
-            self.ids.insert(reference.clone(), id);
-            *self.counts.entry(reference.kind).or_default() += 1;
-            id
-        };
-        for key in keys(&object, &self.settings) {
-            self.post(key, id);
+        let known = self.id_of(&reference);
+        if known.is_some_and(|id| self.object(id) == Some(&object)) {
+            return false;
         }
+        let id = known.unwrap_or_else(|| self.add(&reference));
+        let before = self.posted(id);
+        self.standing.remove(&id);
         if let Some(slot) = self.objects.get_mut(id as usize) {
             *slot = Some(object);
         }
+        if self.is_standing(id) {
+            self.standing.insert(id);
+        }
+        // Most changes leave the index as it is, and some lists in it are long.
+        let after = self.posted(id);
+        for key in before.iter().filter(|key| after.binary_search(key).is_err()) {
+            self.unpost(key, id);
+        }
+        for key in after {
+            if before.binary_search(&key).is_err() {
+                self.post(key, id);
+            }
+        }
         self.version += 1;
-        self.let_pods_speak(&reference, Some(id));
+        self.let_pods_speak(&reference);
         true
+    }
+
+    /// A number for an object that is new.
+    fn add(&mut self, reference: &ObjectRef) -> Id {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.objects.push(None);
+            // A world of more than four billion objects does not fit any machine.
+            Id::try_from(self.objects.len() - 1).unwrap_or(Id::MAX)
+        });
+        let (objects, hasher) = (&self.objects, &self.hasher);
+        let hash = |id: &Id| {
+            let object = objects.get(*id as usize).and_then(Option::as_ref);
+            object.map_or_else(
+                || hasher.hash_one(reference),
+                |object| hasher.hash_one(object.reference()),
+            )
+        };
+        self.ids.insert_unique(hasher.hash_one(reference), id, hash);
+        *self.counts.entry(reference.kind).or_default() += 1;
+        id
     }
 
     /// Removes an object. Returns whether it was there.
     pub fn remove(&mut self, reference: &ObjectRef) -> bool {
-        let Some(id) = self.ids.remove(reference) else {
+        let Some(id) = self.id_of(reference) else {
             return false;
         };
-        self.unlink(id);
+        for key in self.posted(id) {
+            self.unpost(&key, id);
+        }
+        self.standing.remove(&id);
+        if let Ok(entry) = self
+            .ids
+            .find_entry(self.hasher.hash_one(reference), |other| *other == id)
+        {
+            entry.remove();
+        }
+        if let Some(slot) = self.objects.get_mut(id as usize) {
+            *slot = None;
+        }
         self.free.push(id);
         if let Some(count) = self.counts.get_mut(&reference.kind) {
             *count -= 1;
         }
         self.version += 1;
-        self.let_pods_speak(reference, None);
+        self.let_pods_speak(reference);
         true
     }
 
@@ -172,11 +212,11 @@ impl World {
 
     /// Removes the objects of `kind` that `keep` does not hold on to, as after a list that starts afresh.
     pub fn retain(&mut self, kind: Kind, keep: impl Fn(&ObjectRef) -> bool) {
-        let gone = self
-            .ids
-            .keys()
-            .filter(|reference| reference.kind == kind && !keep(reference));
-        for reference in gone.cloned().collect::<Vec<_>>() {
+        let of_kind = self.objects().filter(|object| object.kind() == kind);
+        let gone = of_kind
+            .map(Resource::reference)
+            .filter(|reference| !keep(reference));
+        for reference in gone.collect::<Vec<_>>() {
             self.remove(&reference);
         }
     }
@@ -184,7 +224,7 @@ impl World {
     /// Adds what changes when the object that `reference` names changes as it is now: to be asked before the change and after it.
     pub fn facts_of(&self, reference: &ObjectRef, facts: &mut HashSet<Fact>) {
         facts.insert(Fact::Object(reference.clone()));
-        let id = self.ids.get(reference).copied();
+        let id = self.id_of(reference);
         if let Some(object) = id.and_then(|id| self.object(id)) {
             for key in keys(object, &self.settings) {
                 self.add_facts(key, facts);
@@ -247,13 +287,13 @@ impl World {
             let Some(ids) = self.postings.get(&key(pair)) else {
                 return Vec::new();
             };
-            lists.push(ids.as_slice());
+            lists.push(&ids[..]);
         }
         if let (true, Some(namespace)) = (lists.is_empty(), namespace) {
             lists.extend(
                 self.postings
                     .get(&Key::CarrierIn(namespace.clone()))
-                    .map(Vec::as_slice),
+                    .map(|ids| &ids[..]),
             );
         }
         lists.sort_by_key(|ids| ids.len());
@@ -274,7 +314,7 @@ impl World {
             Some(namespace) => Key::Carrier(namespace.clone(), key.clone(), value.clone()),
             None => Key::CarrierAnywhere(key.clone(), value.clone()),
         };
-        let count = |key: &Key| self.postings.get(key).map_or(0, Vec::len);
+        let count = |key: &Key| self.postings.get(key).map_or(0, SmallVec::len);
         let rarest = selector.pairs().iter().map(key).min_by_key(count);
         rarest.or_else(|| namespace.cloned().map(Key::CarrierIn))
     }
@@ -371,6 +411,32 @@ impl World {
         self.objects.get(id as usize)?.as_ref()
     }
 
+    fn id_of(&self, reference: &ObjectRef) -> Option<Id> {
+        let is_it = |id: &Id| {
+            self.object(*id).is_some_and(|object| {
+                let meta = object.meta();
+                meta.name == reference.name
+                    && meta.namespace == reference.namespace
+                    && object.kind() == reference.kind
+            })
+        };
+        self.ids.find(self.hasher.hash_one(reference), is_it).copied()
+    }
+
+    /// The keys that an object is under, sorted.
+    fn posted(&self, id: Id) -> Vec<Key> {
+        let Some(object) = self.object(id) else {
+            return Vec::new();
+        };
+        let mut posted = keys(object, &self.settings);
+        if self.standing.contains(&id) {
+            let meta = object.meta();
+            posted.extend(carrier_keys(&meta.namespace, &meta.labels));
+        }
+        posted.sort_unstable();
+        posted
+    }
+
     fn post(&mut self, key: Key, id: Id) {
         if let Key::Naming(namespace, header, value) = &key {
             let headers = self.named.entry(namespace.clone()).or_default();
@@ -416,24 +482,9 @@ impl World {
         }
     }
 
-    /// Takes an object out of its place and out of the index.
-    fn unlink(&mut self, id: Id) {
-        self.silence(id);
-        let Some(object) = self.objects.get_mut(id as usize).and_then(Option::take) else {
-            return;
-        };
-        for key in keys(&object, &self.settings) {
-            self.unpost(&key, id);
-        }
-    }
-
-    /// Decides anew which pods speak for themselves after `reference` came, changed (`id`) or went.
-    fn let_pods_speak(&mut self, reference: &ObjectRef, id: Option<Id>) {
-        if reference.kind == Kind::Pod {
-            if let Some(id) = id {
-                self.let_speak(id);
-            }
-        } else if reference.kind == Kind::ReplicaSet || reference.kind.is_workload() {
+    /// Decides anew which pods speak for themselves after a `ReplicaSet` or a workload came, changed or went.
+    fn let_pods_speak(&mut self, reference: &ObjectRef) {
+        if reference.kind == Kind::ReplicaSet || reference.kind.is_workload() {
             for id in self.owned_by(reference) {
                 self.let_speak(id);
             }
@@ -445,7 +496,7 @@ impl World {
         let direct = |reference| {
             self.postings
                 .get(&Key::OwnedBy(reference))
-                .map_or(&[][..], Vec::as_slice)
+                .map_or(&[][..], |ids| &ids[..])
         };
         let mut ids = direct(owner.clone()).to_vec();
         let links = ids
@@ -461,31 +512,37 @@ impl World {
     }
 
     fn let_speak(&mut self, id: Id) {
-        let Some(Resource::Pod(pod)) = self.object(id) else {
-            return;
-        };
-        let spoken_for = self
-            .speaker(pod)
-            .is_some_and(|speaker| self.ids.contains_key(&speaker));
-        if pod.kind != Kind::Pod || spoken_for || !pod.carries() {
-            self.silence(id);
+        let is_standing = self.is_standing(id);
+        if is_standing == self.standing.contains(&id) {
             return;
         }
-        let keys = carrier_keys(&pod.meta.namespace, &pod.meta.labels);
-        self.standing.insert(id);
-        for key in keys {
-            self.post(key, id);
+        let Some(meta) = self.object(id).map(Resource::meta) else {
+            return;
+        };
+        for key in carrier_keys(&meta.namespace, &meta.labels) {
+            if is_standing {
+                self.post(key, id);
+            } else {
+                self.unpost(&key, id);
+            }
+        }
+        if is_standing {
+            self.standing.insert(id);
+        } else {
+            self.standing.remove(&id);
         }
     }
 
-    fn silence(&mut self, id: Id) {
-        if !self.standing.remove(&id) {
-            return;
-        }
-        let Some(object) = self.object(id) else { return };
-        for key in carrier_keys(&object.meta().namespace, &object.meta().labels) {
-            self.unpost(&key, id);
-        }
+    /// Whether it is a pod that carries and that no workload of this world speaks for.
+    fn is_standing(&self, id: Id) -> bool {
+        let Some(Resource::Pod(pod)) = self.object(id) else {
+            return false;
+        };
+        let is_spoken_for = || {
+            self.speaker(pod)
+                .is_some_and(|speaker| self.id_of(&speaker).is_some())
+        };
+        pod.kind == Kind::Pod && pod.carries() && !is_spoken_for()
     }
 }
 

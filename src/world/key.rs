@@ -92,6 +92,7 @@ pub(super) fn keys(object: &Resource, settings: &Settings) -> Vec<Key> {
                     .map(Key::OwnedBy),
             );
             keys.extend(pod.deployment_by_name().map(Key::OwnedBy));
+            keys.dedup();
             return keys;
         }
         Resource::Workload(_) | Resource::WorkloadEntry(_) => {

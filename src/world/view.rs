@@ -12,8 +12,8 @@ use super::key::{Key, qualified};
 
 use super::{Host, Lookup, Read, Settings, World, host};
 use crate::resource::{
-    DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource, Service,
-    ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin, Workload,
+    Created, DestinationRule, Gateway, Kind, Labels, LaneGroup, MeshConfig, Meta, ObjectRef, Pod, Resource,
+    Service, ServiceEntry, Sidecar, Telemetry, VirtualService, WasmPlugin, Workload,
 };
 use crate::symbol::Symbol;
 
@@ -314,7 +314,7 @@ impl<'w> View<'w> {
     /// The services of a namespace, by name.
     pub fn services_in(&self, namespace: &Symbol) -> Vec<&'w Service> {
         self.all_in(Kind::Service, namespace, |object| match object {
-            Resource::Service(service) => Some(service),
+            Resource::Service(service) => Some(&**service),
             _ => None,
         })
     }
@@ -327,7 +327,7 @@ impl<'w> View<'w> {
         };
         let found = labels.pairs().iter().flat_map(|pair| self.find(&key(pair)));
         let services = found.filter_map(|object| match object {
-            Resource::Service(service) if service.selector.select(labels) => Some(service),
+            Resource::Service(service) if service.selector.select(labels) => Some(&**service),
             _ => None,
         });
         sorted(services.collect(), |service| &service.meta)
@@ -366,7 +366,7 @@ impl<'w> View<'w> {
         }
         let carriers = self.carriers_at(Some(namespace), selector).into_iter();
         let workloads = carriers.filter_map(|carrier| match carrier {
-            Resource::Workload(workload) => Some(workload),
+            Resource::Workload(workload) => Some(&**workload),
             _ => None,
         });
         workloads.collect()
@@ -394,7 +394,7 @@ impl<'w> View<'w> {
                 layer.world.objects().filter(is_its_own).collect()
             };
             found.extend(pods.into_iter().filter_map(|object| match object {
-                Resource::Pod(pod) if pod.carries() && !self.is_hidden(at, object) => Some(pod),
+                Resource::Pod(pod) if pod.carries() && !self.is_hidden(at, object) => Some(&**pod),
                 _ => None,
             }));
         }
@@ -569,7 +569,7 @@ impl<'w> View<'w> {
     fn rules_for(&self, host: Symbol) -> Vec<&'w DestinationRule> {
         let found = self.find(&Key::DestinationRuleFor(host)).into_iter();
         let rules = found.filter_map(|object| match object {
-            Resource::DestinationRule(rule) => Some(rule),
+            Resource::DestinationRule(rule) => Some(&**rule),
             _ => None,
         });
         sorted_by_age(rules.collect(), |rule| &rule.meta)
@@ -600,7 +600,7 @@ impl<'w> View<'w> {
         let entries_for = |host| {
             let found = self.find(&Key::ServiceEntryFor(host)).into_iter();
             let entries = found.filter_map(|object| match object {
-                Resource::ServiceEntry(entry) => Some(entry),
+                Resource::ServiceEntry(entry) => Some(&**entry),
                 _ => None,
             });
             sorted_by_age(entries.collect(), |entry| &entry.meta)
@@ -618,7 +618,7 @@ impl<'w> View<'w> {
     pub fn service_entries_selecting(&self, namespace: &Symbol, labels: &Labels) -> Vec<&'w ServiceEntry> {
         let selects = |selector: &Labels| selector.select(labels);
         self.all_in(Kind::ServiceEntry, namespace, |object| match object {
-            Resource::ServiceEntry(entry) => Some(entry),
+            Resource::ServiceEntry(entry) => Some(&**entry),
             _ => None,
         })
         .into_iter()
@@ -630,7 +630,7 @@ impl<'w> View<'w> {
     pub fn aliases_of(&self, host: &Symbol) -> Vec<&'w Service> {
         let found = self.find(&Key::AliasOf(host.clone())).into_iter();
         let aliases = found.filter_map(|object| match object {
-            Resource::Service(service) => Some(service),
+            Resource::Service(service) => Some(&**service),
             _ => None,
         });
         let aliases = sorted(aliases.collect(), |service| &service.meta);
@@ -662,7 +662,7 @@ impl<'w> View<'w> {
     /// The `VirtualServices` of a namespace, by name.
     pub fn virtual_services_in(&self, namespace: &Symbol) -> Vec<&'w VirtualService> {
         self.all_in(Kind::VirtualService, namespace, |object| match object {
-            Resource::VirtualService(vs) => Some(vs),
+            Resource::VirtualService(vs) => Some(&**vs),
             _ => None,
         })
     }
@@ -753,7 +753,7 @@ impl<'w> View<'w> {
     /// The lane groups that are written down in a namespace.
     pub fn lane_groups(&self, namespace: &Symbol) -> Vec<&'w LaneGroup> {
         self.all_in(Kind::LaneGroup, namespace, |object| match object {
-            Resource::LaneGroup(group) => Some(group),
+            Resource::LaneGroup(group) => Some(&**group),
             _ => None,
         })
     }
@@ -762,7 +762,7 @@ impl<'w> View<'w> {
     pub fn lane_plugins(&self, namespace: &Symbol) -> Vec<&'w WasmPlugin> {
         let plugin = |object: &'w Resource| match object {
             Resource::WasmPlugin(plugin) if plugin.lane_header.is_some() && !plugin.has_target_refs => {
-                Some(plugin)
+                Some(&**plugin)
             }
             _ => None,
         };
@@ -792,7 +792,7 @@ impl<'w> View<'w> {
     /// Whether a namespace has an `EnvoyFilter`, which may do anything.
     pub fn has_envoy_filters(&self, namespace: &Symbol) -> bool {
         let filters = self.all_in(Kind::EnvoyFilter, namespace, |object| match object {
-            Resource::Mark(mark) => Some(mark),
+            Resource::Mark(mark) => Some(&**mark),
             _ => None,
         });
         !filters.is_empty()
@@ -802,7 +802,7 @@ impl<'w> View<'w> {
     /// `pilot/pkg/model/telemetry.go`).
     pub fn telemetries(&self, namespace: &Symbol) -> Vec<&'w Telemetry> {
         let found = self.all_in(Kind::Telemetry, namespace, |object| match object {
-            Resource::Telemetry(telemetry) => Some(telemetry),
+            Resource::Telemetry(telemetry) => Some(&**telemetry),
             _ => None,
         });
         sorted_by_age(found, |telemetry| &telemetry.meta)
@@ -826,7 +826,7 @@ impl<'w> View<'w> {
         }
         let found = self.find(&Key::GatewayOf(gateway.selector.to_string().into()));
         let gateways = found.into_iter().filter_map(|object| match object {
-            Resource::Gateway(gateway) => Some(gateway),
+            Resource::Gateway(gateway) => Some(&**gateway),
             _ => None,
         });
         let gateways = sorted_by_age(gateways.collect(), |gateway| &gateway.meta);
@@ -842,7 +842,7 @@ impl<'w> View<'w> {
     pub fn sidecar_for(&self, namespace: &Symbol) -> Option<&'w Sidecar> {
         let in_namespace = |namespace: &Symbol| {
             let found = self.all_in(Kind::Sidecar, namespace, |object| match object {
-                Resource::Sidecar(sidecar) => Some(sidecar),
+                Resource::Sidecar(sidecar) => Some(&**sidecar),
                 _ => None,
             });
             sorted_by_age(found, |sidecar| &sidecar.meta)
@@ -898,7 +898,7 @@ impl<'w> View<'w> {
         self.known.mesh.get_or_init(|| {
             let home = &self.settings().root_namespace;
             self.all_in(Kind::ConfigMap, home, |object| match object {
-                Resource::MeshConfig(config) => Some(config),
+                Resource::MeshConfig(config) => Some(&**config),
                 _ => None,
             })
         })
@@ -941,7 +941,7 @@ impl<'w> View<'w> {
     /// `VirtualServices` by one key, by namespace and name.
     fn virtual_services(&self, key: &Key) -> Vec<&'w VirtualService> {
         let found = self.find(key).into_iter().filter_map(|object| match object {
-            Resource::VirtualService(vs) => Some(vs),
+            Resource::VirtualService(vs) => Some(&**vs),
             _ => None,
         });
         sorted(found.collect(), |vs| &vs.meta)
@@ -979,7 +979,7 @@ impl<'w> View<'w> {
 
 /// What Istio sorts configuration by: age, then name, then namespace (`sortConfigByCreationTime` in
 /// `pilot/pkg/model/config.go`). What has not been created yet is the youngest.
-pub fn age(meta: &Meta) -> (bool, Option<jiff::Timestamp>, &Symbol, &Symbol) {
+pub fn age(meta: &Meta) -> (bool, Option<Created>, &Symbol, &Symbol) {
     (meta.created.is_none(), meta.created, &meta.name, &meta.namespace)
 }
 

@@ -167,7 +167,7 @@ fn it_is_of_the_version_of_the_program() {
 }
 
 /// Everything that can be told, at once.
-const ALL: [&str; 25] = [
+const ALL: [&str; 29] = [
     "replicas=1",
     "image.repository=registry.example/lanekeeper",
     "image.tag=next",
@@ -177,6 +177,10 @@ const ALL: [&str; 25] = [
     "clientCA.secretName=of-the-api-server",
     "webhooks.failurePolicy.protect=Ignore",
     "webhooks.timeoutSeconds=9",
+    "webhooks.matchExpressions[0].key=shard",
+    "webhooks.matchExpressions[0].operator=In",
+    "webhooks.matchExpressions[0].values={a}",
+    "onlyReviews=true",
     "istio.rootNamespace=mesh",
     "configuration.rules.LK104=deny",
     "auditLog.file=decisions.jsonl",
@@ -250,6 +254,8 @@ fn what_it_is_told_arrives() {
             "--scalers=bob",
             "--multi-cluster",
             "--audit-interval=60",
+            "--no-audit",
+            "--no-status",
             "--shutdown-delay=15",
         ]
     );
@@ -295,6 +301,10 @@ fn what_it_is_told_arrives() {
             let selector = &webhook["namespaceSelector"]["matchExpressions"];
             let own = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "own"]});
             assert_eq!(selector[1], own);
+            assert_eq!(
+                selector[2],
+                json!({"key": "shard", "operator": "In", "values": ["a"]})
+            );
             let is_strict = ["enforce.lanekeeper.dev", "enforce.rewrite.lanekeeper.dev"]
                 .map(Value::from)
                 .contains(&webhook["name"]);
@@ -390,6 +400,7 @@ fn what_cannot_be_meant_is_refused() {
         ("webhooks.failurePolicy.enforce=Retry", "enforce"),
         ("webhooks.failurePolicy.warn=Fail", "warn"),
         ("webhooks.timeoutSeconds=60", "timeoutSeconds"),
+        ("webhooks.matchExpressions[0].key=shard", "operator"),
         ("auditLog.file=/tmp/decisions", "file"),
         ("auditLog.keep=3", "auditLog"),
         ("multiCluster=sometimes", "multiCluster"),

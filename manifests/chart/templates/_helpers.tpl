@@ -76,6 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with .Values.scalers -}}{{- $args = append $args (printf "--scalers=%s" (join "," .)) -}}{{- end -}}
 {{- if .Values.multiCluster -}}{{- $args = append $args "--multi-cluster" -}}{{- end -}}
 {{- if ne (int .Values.auditInterval) 600 -}}{{- $args = append $args (printf "--audit-interval=%d" (int .Values.auditInterval)) -}}{{- end -}}
+{{- if .Values.onlyReviews -}}{{- $args = concat $args (list "--no-audit" "--no-status") -}}{{- end -}}
 {{- if ne (int .Values.shutdownDelay) 5 -}}{{- $args = append $args (printf "--shutdown-delay=%d" (int .Values.shutdownDelay)) -}}{{- end -}}
 {{- toYaml $args -}}
 {{- end -}}
@@ -97,6 +98,9 @@ is in files/ as it is there (`make generate`), so that there is one list of what
 {{- $_ := set $service "namespace" $.root.Release.Namespace -}}
 {{- if and (eq $values.certificates.mode "secret") $values.certificates.secret.caBundle -}}
 {{- $_ := set $webhook.clientConfig "caBundle" (b64enc $values.certificates.secret.caBundle) -}}
+{{- end -}}
+{{- with $values.webhooks.matchExpressions -}}
+{{- $_ := set $webhook.namespaceSelector "matchExpressions" (concat $webhook.namespaceSelector.matchExpressions .) -}}
 {{- end -}}
 {{- range $expression := $webhook.namespaceSelector.matchExpressions -}}
 {{- if eq $expression.key "kubernetes.io/metadata.name" -}}

@@ -125,9 +125,10 @@ bench: wasm control-plane peer ## Measure it all, some 20 minutes, and write the
 	rm -rf $(BENCH)
 	mkdir -p $(BENCH)
 	cp /proc/loadavg $(BENCH)/load
-	@# As image/build.sh does it; the profile is release's, and the benchmarks need not build it all again.
-	cargo rustc --quiet --locked $(FEATURES) --bin lanekeeper --profile bench -- -C target-feature=+crt-static
+	@# As image/build.sh does it.
+	cargo rustc --quiet --locked $(FEATURES) --bin lanekeeper --release -- -C target-feature=+crt-static
 	cp $${CARGO_TARGET_DIR:-target}/release/lanekeeper $(BENCH)
+	cargo bench --quiet --locked $(FEATURES) $(addprefix --bench ,$(BENCHES)) --no-run
 	for bench in $(BENCHES); do LANEKEEPER_BENCH=$(BENCH) \
 		cargo bench --quiet --locked $(FEATURES) --bench $$bench -- $(if $(BENCH_QUICK),--quick) || exit 1; done
 

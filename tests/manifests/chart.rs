@@ -167,7 +167,7 @@ fn it_is_of_the_version_of_the_program() {
 }
 
 /// Everything that can be told, at once.
-const ALL: [&str; 29] = [
+const ALL: [&str; 28] = [
     "replicas=1",
     "image.repository=registry.example/lanekeeper",
     "image.tag=next",
@@ -180,7 +180,6 @@ const ALL: [&str; 29] = [
     "webhooks.matchExpressions[0].key=shard",
     "webhooks.matchExpressions[0].operator=In",
     "webhooks.matchExpressions[0].values={a}",
-    "onlyReviews=true",
     "istio.rootNamespace=mesh",
     "configuration.rules.LK104=deny",
     "auditLog.file=decisions.jsonl",
@@ -254,8 +253,6 @@ fn what_it_is_told_arrives() {
             "--scalers=bob",
             "--multi-cluster",
             "--audit-interval=60",
-            "--no-audit",
-            "--no-status",
             "--shutdown-delay=15",
         ]
     );
@@ -369,9 +366,17 @@ fn certificates_of_others_are_taken() {
     let given = template(&[
         "--set=certificates.mode=secret",
         "--set=certificates.secret.name=from-vault",
+        "--set=onlyReviews=true",
+        "--set=auditInterval=60",
         "--set=certificates.secret.caBundle=-----BEGIN CERTIFICATE-----",
     ]);
-    let volumes = &given["Deployment lanekeeper-system lanekeeper"]["spec"]["template"]["spec"]["volumes"];
+    let pod = &given["Deployment lanekeeper-system lanekeeper"]["spec"]["template"]["spec"];
+    let arguments = crate::strings(&pod["containers"][0]["args"]);
+    assert!(
+        arguments.ends_with(&["--no-audit", "--no-status"]),
+        "{arguments:?}"
+    );
+    let volumes = &pod["volumes"];
     assert_eq!(volumes[0]["secret"]["secretName"], "from-vault");
     for webhook in given["ValidatingWebhookConfiguration  lanekeeper"]["webhooks"]
         .as_array()

@@ -75,8 +75,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with .Values.setAppliers -}}{{- $args = append $args (printf "--set-appliers=%s" (join "," .)) -}}{{- end -}}
 {{- with .Values.scalers -}}{{- $args = append $args (printf "--scalers=%s" (join "," .)) -}}{{- end -}}
 {{- if .Values.multiCluster -}}{{- $args = append $args "--multi-cluster" -}}{{- end -}}
-{{- if ne (int .Values.auditInterval) 600 -}}{{- $args = append $args (printf "--audit-interval=%d" (int .Values.auditInterval)) -}}{{- end -}}
-{{- if .Values.onlyReviews -}}{{- $args = concat $args (list "--no-audit" "--no-status") -}}{{- end -}}
+{{- if .Values.onlyReviews -}}{{- $args = concat $args (list "--no-audit" "--no-status") -}}
+{{- else if ne (int .Values.auditInterval) 600 -}}{{- $args = append $args (printf "--audit-interval=%d" (int .Values.auditInterval)) -}}{{- end -}}
 {{- if ne (int .Values.shutdownDelay) 5 -}}{{- $args = append $args (printf "--shutdown-delay=%d" (int .Values.shutdownDelay)) -}}{{- end -}}
 {{- toYaml $args -}}
 {{- end -}}

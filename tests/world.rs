@@ -147,11 +147,12 @@ proptest! {
         let top = world_of(&change.after());
 
         // Some questions are asked again, past the index.
-        let first = View::new(&world).with(change.layer(&top));
+        let first = View::new(&world).with(change.layer(&top)).recording();
         for at in &asked {
             at.get(&QUESTIONS)(&first, &mut |_, _| {});
         }
         let reads = first.reads();
+        prop_assert!(!reads.is_empty() || !asked.iter().any(|at| is_recorded(*at.get(&QUESTIONS))));
         let is_read = |object: &Resource| reads.iter().any(|read| read.covers(object));
         let fresh: Objects = real.iter().filter(|(_, object)| is_read(object)).map(owned).collect();
         let mut known: Objects = stale.iter().filter(|(_, object)| !is_read(object)).map(owned).collect();
@@ -337,6 +338,14 @@ struct Answers {
 type Tell<'a> = dyn FnMut(String, Vec<String>) + 'a;
 
 type Ask = fn(&View<'_>, &mut Tell<'_>);
+
+/// Whether there is anything to be read again that would answer the question.
+fn is_recorded(ask: Ask) -> bool {
+    let world = World::new(Settings::default());
+    let view = View::new(&world).recording();
+    ask(&view, &mut |_, _| {});
+    !view.reads().is_empty()
+}
 
 /// Every kind of question, those for carriers first.
 const QUESTIONS: [Ask; 8] = [

@@ -80,7 +80,7 @@ pub struct Judgement {
     pub warned: Vec<Finding>,
     /// The codes that an allow annotation kept quiet, with the reason it gives.
     pub allowed: BTreeMap<&'static str, Option<String>>,
-    /// What a denial rests on, to be read afresh; none where nothing is denied.
+    /// What a denial rests on, to be read afresh; none where nothing is denied, or it has been read.
     pub reads: Vec<Read>,
 }
 
@@ -95,10 +95,10 @@ pub fn judge(
 ) -> Judgement {
     let base = base_view(world, fresh);
     let judgement = judge_by(change.views(&base), change, admission, rules, settings);
-    if judgement.denied.is_empty() {
+    if judgement.denied.is_empty() || fresh.is_some() {
         return judgement;
     }
-    // What a denial rests on is wanted rarely: then all is asked once more.
+    // What a denial rests on is to be read afresh, once: then all is asked once more.
     let recording = change.views(&base).map(View::recording);
     judge_by(recording, change, admission, rules, settings)
 }

@@ -85,6 +85,10 @@ pub fn rule_for<'w>(
     host: &Symbol,
     home: Option<&str>,
 ) -> Option<Rc<EffectiveRule<'w>>> {
+    if !view.keeps() {
+        // What else there may be is worked out for nothing.
+        return choose(Pool::find(view, caller, host, home)?.merged()).map(Rc::new);
+    }
     look_up(view, caller, host, home).rule.clone()
 }
 

@@ -394,6 +394,7 @@ impl World {
             .map(|(key, ids)| (format!("{key:?}"), names(&mut ids.iter())))
             .collect();
         content.insert("standing".to_owned(), names(&mut self.standing.iter()));
+        content.insert("wildcards".to_owned(), vec![self.wildcards.to_string()]);
         content.extend(self.named.iter().map(|(namespace, headers)| {
             (
                 format!("named {namespace}"),

@@ -13,9 +13,6 @@ use crate::world::View;
 /// The most routes to one lane that are asked for its label: they hardly ever differ.
 const MOST_VOTES: usize = 64;
 
-/// So many votes for one label, and none for another, are enough.
-const UNANIMOUS: usize = 16;
-
 impl<'v, 'w> Groups<'v, 'w> {
     /// The groups in which a workload of `namespace` with these pod labels is a member, each with the member
     /// services that choose it: those that the group's lanes are routed to (see [`Lanes::has_member`]). The
@@ -141,9 +138,6 @@ impl<'w> Lanes<'_, 'w> {
             let naming = naming.into_iter();
             let routes = naming.flat_map(|vs| routes_with(view, vs, |route| names(route, header, &value)));
             for (vs, route) in routes.take(MOST_VOTES) {
-                if votes.len() == 1 && votes.values().all(|count| *count >= UNANIMOUS) {
-                    break;
-                }
                 for (_, to) in reached(route) {
                     let host = view.resolve(&to.destination.host, &vs.meta.namespace);
                     let service = view

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{Equivalent, HashMap, HashSet};
 
 use super::fact::{Fact, Notes, Shared, SharedFacts};
 use super::index::speaker;
@@ -86,6 +86,16 @@ struct Known<'w> {
 }
 
 type Carriers<'w> = Rc<[&'w Resource]>;
+
+/// A key of two parts, to look up by: a copy would count up and down what other threads count, too.
+#[derive(Hash)]
+struct Both<'k, A, B>(&'k A, &'k B);
+
+impl<A: Eq, B: Eq> Equivalent<(A, B)> for Both<'_, A, B> {
+    fn equivalent(&self, (first, second): &(A, B)) -> bool {
+        self.0 == first && self.1 == second
+    }
+}
 
 /// What is left of the rules for one host, for one namespace that asks and one where the host is at home.
 #[derive(Debug)]
@@ -218,12 +228,13 @@ impl<'w> View<'w> {
         if host::is_full(host) {
             return host.clone();
         }
+        if let Some(known) = self.known.hosts.borrow().get(&Both(host, namespace)) {
+            return known.clone();
+        }
+        let full = host::resolve(host, namespace, &self.settings().cluster_domain);
         let mut known = self.known.hosts.borrow_mut();
-        let resolve = || host::resolve(host, namespace, &self.settings().cluster_domain);
-        known
-            .entry((host.clone(), namespace.clone()))
-            .or_insert_with(resolve)
-            .clone()
+        known.insert((host.clone(), namespace.clone()), full.clone());
+        full
     }
 
     /// The full host of a service.
@@ -335,12 +346,12 @@ impl<'w> View<'w> {
 
     /// The carriers of `namespace` that have every pair of `selector`; an empty one chooses all.
     pub fn carriers(&self, namespace: &Symbol, selector: &Labels) -> Rc<[&'w Resource]> {
-        let key = (namespace.clone(), selector.clone());
-        if let Some(known) = self.known.carriers.borrow().get(&key) {
+        if let Some(known) = self.known.carriers.borrow().get(&Both(namespace, selector)) {
             return Rc::clone(known);
         }
         let found: Carriers<'w> = self.find_carriers(namespace, selector).into();
         if self.keeps() {
+            let key = (namespace.clone(), selector.clone());
             self.known.carriers.borrow_mut().insert(key, Rc::clone(&found));
         }
         found

@@ -1,6 +1,6 @@
 //! What the rules say of a set, beside what became of its requests.
 
-use lanekeeper::resource::{Kind, ObjectRef, Resource};
+use lanekeeper::resource::{Kind, ObjectRef};
 use lanekeeper::routing::{Branch, Ending, Forwarded, NotFound, Outcome, Simulation, Way};
 use lanekeeper::rule::{Check, Finding, Level, RULES};
 use lanekeeper::symbol::Symbol;
@@ -175,7 +175,7 @@ fn concerned(simulation: &Simulation<'_>) -> Vec<String> {
         for route in host.routes.iter().chain(&host.dropped) {
             objects.push(route.reference().to_string());
             if let Some(root) = &route.root {
-                objects.push(Resource::VirtualService(root.vs.clone()).reference().to_string());
+                objects.push(root.vs.meta.reference(Kind::VirtualService).to_string());
             }
         }
     }
@@ -185,11 +185,7 @@ fn concerned(simulation: &Simulation<'_>) -> Vec<String> {
     if let Outcome::Forwarded(forwarded) = &simulation.outcome {
         for branch in &forwarded.branches {
             if let Some(defined) = &branch.defined {
-                objects.push(
-                    Resource::DestinationRule(defined.rule.clone())
-                        .reference()
-                        .to_string(),
-                );
+                objects.push(defined.rule.meta.reference(Kind::DestinationRule).to_string());
             }
             if let Ending::Reaches(carriers) = &branch.ending {
                 let carriers = carriers.iter().filter_map(|carrier| carrier.object);

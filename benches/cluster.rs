@@ -14,7 +14,8 @@
 //!   that may rewrite and one that judges, and both are called;
 //! - updates that are refused (a subset that is not defined), for which Lanekeeper reads the cluster afresh.
 //!
-//! The API server, etcd, Lanekeeper and the client share the machine.
+//! The API server, etcd, Lanekeeper and the client share the machine. Making the objects takes it half an hour and more, so
+//! `LANEKEEPER_BENCH_PODS` may name fewer pods: then what is about 100,000 does not count as reached.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -50,6 +51,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use world::Shape;
 
+/// The pods of the cluster that the table is about.
+const PODS: usize = 100_000;
+
 /// How many objects are made at once.
 const AT_ONCE: usize = 32;
 
@@ -83,7 +87,7 @@ fn main() {
         }
     } else {
         Extent {
-            pods: 100_000,
+            pods: std::env::var("LANEKEEPER_BENCH_PODS").map_or(PODS, |pods| pods.parse().unwrap()),
             starts: 3,
             blocks: 8,
             updates_a_block: 200,
@@ -163,7 +167,7 @@ fn lists(cluster: &Cluster, extent: &Extent, megabytes_without_pods: f64) -> Ser
         beside: format!("{kubectl:.2} s"),
         ratio: format!("{:.2}", ours / kubectl),
         reach: "≤ 10 s".to_owned(),
-        is_reached: ours <= 10.0,
+        is_reached: pods >= PODS && ours <= 10.0,
     }
     .hand_over();
     Line {
@@ -172,7 +176,7 @@ fn lists(cluster: &Cluster, extent: &Extent, megabytes_without_pods: f64) -> Ser
         beside: format!("{megabytes_without_pods:.0} MB"),
         ratio: format!("{:.2}", megabytes / megabytes_without_pods),
         reach: "≤ 1 kB a pod, ≤ 200 MB in all".to_owned(),
-        is_reached: bytes_a_pod <= 1000.0 && megabytes <= 200.0,
+        is_reached: pods >= PODS && bytes_a_pod <= 1000.0 && megabytes <= 200.0,
     }
     .hand_over();
     served

@@ -121,12 +121,11 @@ BENCH := $(CURDIR)/target/bench
 BENCHES := serve peer decision index cluster check table
 
 .PHONY: bench
-bench: wasm control-plane peer ## Measure it all, some 20 minutes, and write the table of docs/performance.md; BENCH_QUICK=1 shows that it works
+bench: wasm control-plane peer ## Measure it all, and write the table of docs/performance.md; BENCH_QUICK=1 shows that it works
 	rm -rf $(BENCH)
 	mkdir -p $(BENCH)
 	cp /proc/loadavg $(BENCH)/load
-	@# As image/build.sh does it.
-	cargo rustc --quiet --locked $(FEATURES) --bin lanekeeper --release -- -C target-feature=+crt-static
+	image/static.sh --release
 	cp $${CARGO_TARGET_DIR:-target}/release/lanekeeper $(BENCH)
 	cargo bench --quiet --locked $(FEATURES) $(addprefix --bench ,$(BENCHES)) --no-run
 	for bench in $(BENCHES); do LANEKEEPER_BENCH=$(BENCH) \

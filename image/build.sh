@@ -45,10 +45,8 @@ rm -rf "$out"
 trap 'rm -rf "$out/store" "$out/run" "$context"' EXIT
 mkdir -p "$context/server" "$context/filter"
 
-# The flag is for the last step alone, where the C library comes in: everything else is what other builds have. There glibc
-# is linked into a program that looks up names by itself (2.34 and newer), without the files of a distribution.
 say "building the static binary ($profile) ..."
-cargo rustc --quiet --locked --features lane-filter --bin lanekeeper "${flags[@]}" -- -C target-feature=+crt-static
+image/static.sh "${flags[@]}"
 binary="${CARGO_TARGET_DIR:-target}/$profile/lanekeeper"
 headers=$(readelf --program-headers "$binary")
 if grep -q INTERP <<<"$headers"; then

@@ -14,7 +14,7 @@
 //!   that may rewrite and one that judges, and both are called;
 //! - updates that are refused (a subset that is not defined), for which Lanekeeper reads the cluster afresh.
 //!
-//! The API server, etcd, Lanekeeper and the client share the machine. Making the objects takes it half an hour and more, so
+//! The API server, etcd, Lanekeeper and the client share the machine. Making the objects takes it ten minutes, and much longer beside other work, so
 //! `LANEKEEPER_BENCH_PODS` may name fewer pods: then what is about 100,000 does not count as reached.
 
 #![allow(
@@ -32,6 +32,7 @@ mod process;
 mod world;
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
@@ -101,13 +102,25 @@ fn main() {
     let others = shape
         .objects()
         .filter(|object| object["kind"] != "Namespace" && object["kind"] != "Pod");
-    cluster.make("everything but pods", others);
+    cluster.make("everything but pods", with_addresses(others));
     let (empty, _) = settled(&cluster.serve());
     cluster.make("pods", shape.objects().filter(is("Pod")));
     let served = lists(&cluster, &extent, empty);
     cluster.register(&served);
     updates(&cluster, &served, shape, &extent);
     denials(&cluster, &served, shape, &extent);
+}
+
+/// The same objects, the Services with an address each: to find a free one takes the API server longer and longer.
+fn with_addresses(objects: impl Iterator<Item = Value>) -> impl Iterator<Item = Value> {
+    let mut addresses =
+        (1..u32::MAX).map(|at| Ipv4Addr::from_bits(Ipv4Addr::new(10, 1, 0, 0).to_bits() + at));
+    objects.map(move |mut object| {
+        if object["kind"] == "Service" {
+            object["spec"]["clusterIP"] = json!(addresses.next().unwrap());
+        }
+        object
+    })
 }
 
 /// A process's memory in megabytes, now that it is busy no more, and the most that it was.

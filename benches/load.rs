@@ -23,9 +23,18 @@ use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsConnector;
 
 use crate::crowd;
-use crate::measure::{Times, median, micros, print};
+use crate::measure::{Times, is_quick, median, micros, print};
 
 pub(crate) const CONNECTIONS: usize = 8;
+
+/// How many pods the world has, how many turns each route takes, and how long one is.
+pub(crate) fn extent() -> (usize, usize, Duration) {
+    if is_quick() {
+        (1_000, 1, Duration::from_secs(1))
+    } else {
+        (16_000, 7, Duration::from_secs(4))
+    }
+}
 
 /// Who is asked.
 #[derive(Clone)]

@@ -26,13 +26,12 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use control_plane::{Component, mortal};
 use crowd::trusting;
-use load::{CONNECTIONS, Route, Turn, compare, turn};
-use measure::{Line, is_quick, memory, micros, print, processor_seconds};
+use load::{CONNECTIONS, Route, Turn, compare, extent, turn};
+use measure::{Line, memory, micros, print, processor_seconds};
 use process::{Served, certify, free_address};
 use tokio::runtime::Runtime;
 use world::{Change, Shape};
@@ -40,11 +39,7 @@ use world::{Change, Shape};
 const NAMES: [&str; 2] = ["Go, admits everything", "lanekeeper, all rules"];
 
 fn main() {
-    let (pods, turns, duration) = if is_quick() {
-        (1_000, 1, Duration::from_secs(1))
-    } else {
-        (16_000, 7, Duration::from_secs(4))
-    };
+    let (pods, turns, duration) = extent();
     let shape = Shape::of_pods(pods);
     let reviews: Arc<[Bytes]> = shape.reviews(64, Change::Path).into();
     let folder = tempfile::tempdir().unwrap();

@@ -32,8 +32,8 @@ use crowd::{Crowd, trusting};
 use lanekeeper::admission::{Engine, read};
 use lanekeeper::server::{Config, LogTarget, serve};
 use lanekeeper::verdict::Settings;
-use load::{CONNECTIONS, Route, Turn, compare, turn};
-use measure::{Line, is_quick, micros};
+use load::{CONNECTIONS, Route, Turn, compare, extent, turn};
+use measure::{Line, micros};
 use parking_lot::RwLock;
 use tokio::runtime::Runtime;
 use world::{Change, Shape};
@@ -43,11 +43,7 @@ const SLOW: usize = 100;
 const PATHS: [&str; 2] = ["/noop", "/validate/enforce"];
 
 fn main() {
-    let (pods, turns, duration) = if is_quick() {
-        (1_000, 1, Duration::from_secs(1))
-    } else {
-        (16_000, 7, Duration::from_secs(4))
-    };
+    let (pods, turns, duration) = extent();
     let shape = Shape::of_pods(pods);
     let reviews: Arc<[Bytes]> = shape.reviews(64, Change::Path).into();
     let directory = tempfile::tempdir().unwrap();

@@ -185,6 +185,12 @@ impl Resource {
         self.meta().reference(self.kind())
     }
 
+    /// Whether it is the object that `reference` names.
+    pub fn is(&self, reference: &ObjectRef) -> bool {
+        let meta = self.meta();
+        meta.name == reference.name && meta.namespace == reference.namespace && self.kind() == reference.kind
+    }
+
     /// The labels by which a selector chooses this object to carry traffic: a workload's pod template, a
     /// pod, a `WorkloadEntry`; `None` for every other kind, and for what carries nothing [s2, s7].
     pub fn carrier_labels(&self) -> Option<&Labels> {

@@ -122,16 +122,11 @@ fn cause<'w>(
         if (of_host.is_none() && !is_kept()) || !chooses_a_part(view, &end.target, defined.subset) {
             continue;
         }
-        if let Some(object) = of_host {
-            return Some((Cause::OfHost, vec![object]));
-        }
-        {
-            let cause = match &hop.from.gateway {
-                Some(gateway) => Cause::AtGateway(gateway.clone()),
-                None => Cause::OfRule,
-            };
-            return Some((cause, rule.references()));
-        }
+        return Some(match (of_host, &hop.from.gateway) {
+            (Some(object), _) => (Cause::OfHost, vec![object]),
+            (None, Some(gateway)) => (Cause::AtGateway(gateway.clone()), rule.references()),
+            (None, None) => (Cause::OfRule, rule.references()),
+        });
     }
     None
 }

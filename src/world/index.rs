@@ -413,14 +413,7 @@ impl World {
     }
 
     fn id_of(&self, reference: &ObjectRef) -> Option<Id> {
-        let is_it = |id: &Id| {
-            self.object(*id).is_some_and(|object| {
-                let meta = object.meta();
-                meta.name == reference.name
-                    && meta.namespace == reference.namespace
-                    && object.kind() == reference.kind
-            })
-        };
+        let is_it = |id: &Id| self.object(*id).is_some_and(|object| object.is(reference));
         self.ids.find(self.hasher.hash_one(reference), is_it).copied()
     }
 

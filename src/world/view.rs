@@ -41,12 +41,7 @@ impl Scope {
     fn hides(&self, object: &Resource) -> bool {
         match self {
             Self::All => true,
-            Self::Object(reference) => {
-                let meta = object.meta();
-                meta.name == reference.name
-                    && meta.namespace == reference.namespace
-                    && object.kind() == reference.kind
-            }
+            Self::Object(reference) => object.is(reference),
             Self::Reads(reads) => reads.iter().any(|read| read.covers(object)),
         }
     }

@@ -11,6 +11,7 @@
 //! [`Node`] follows both, so that a file which decodes here is a file that the cluster can read. Where
 //! kubectl is silent about a loss (the same key twice, text after `...`), decoding fails instead.
 
+mod block;
 mod de;
 mod document;
 mod edit;

@@ -9,7 +9,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks, Tag};
 use super::merge::{merge, refuse_duplicates};
 use super::place::Places;
 use super::syntax::{explain, repair, with_hint};
-use super::{Entry, Error, Node, Position, Scalar, Span, Value, scalar};
+use super::{Entry, Error, Node, Position, Scalar, Span, Value, block, scalar};
 
 /// How deep lists and mappings may lie in one another.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -30,6 +30,9 @@ pub(super) fn decode(text: &str, start: Position) -> Result<Node<'_>, Error> {
         let message = "control characters are not allowed here";
         return Err(Error::new(start.after(&text[..at]), message));
     }
+    if let Some(node) = block::decode(text, start) {
+        return Ok(node);
+    }
     build(text, text, start).or_else(|error| match repair(text) {
         Some(repaired) => build(&repaired, text, start),
         None => Err(error),
@@ -37,15 +40,8 @@ pub(super) fn decode(text: &str, start: Position) -> Result<Node<'_>, Error> {
 }
 
 /// Builds the tree from the events of `source`, which is the text or a repaired copy.
-fn build<'a>(source: &str, text: &'a str, start: Position) -> Result<Node<'a>, Error> {
-    let mut tree = Tree {
-        places: Places::new(source, text, start),
-        stack: Vec::new(),
-        root: None,
-        end: start,
-        anchors: HashMap::new(),
-        copies_left: (text.len() * COPIES_PER_BYTE).clamp(*COPIES.start(), *COPIES.end()),
-    };
+pub(super) fn build<'a>(source: &str, text: &'a str, start: Position) -> Result<Node<'a>, Error> {
+    let mut tree = Tree::new(source, text, start);
     let mut parser = Parser::new_from_str(source);
     while let Some(event) = parser.next_event() {
         match event {
@@ -61,13 +57,14 @@ fn build<'a>(source: &str, text: &'a str, start: Position) -> Result<Node<'a>, E
     Ok(tree.root.unwrap_or(Node::null(start)))
 }
 
-struct Tree<'s, 'a> {
+/// The tree of a document while it grows.
+pub(super) struct Tree<'s, 'a> {
     places: Places<'s, 'a>,
     /// The lists and mappings that are still open, the innermost last.
     stack: Vec<Open<'a>>,
-    root: Option<Node<'a>>,
+    pub(super) root: Option<Node<'a>>,
     /// Where the last scalar, alias or bracket ended.
-    end: Position,
+    pub(super) end: Position,
     /// The values that an alias can stand for.
     anchors: HashMap<usize, Node<'a>>,
     copies_left: usize,
@@ -80,13 +77,25 @@ struct Open<'a> {
     content: Content<'a>,
 }
 
-enum Content<'a> {
+pub(super) enum Content<'a> {
     Sequence(Vec<Node<'a>>),
     /// The entries, and whether the value of the last is still to come. A merge key is null.
     Mapping(Vec<Entry<'a>>, bool),
 }
 
-impl<'a> Tree<'_, 'a> {
+impl<'s, 'a> Tree<'s, 'a> {
+    /// An empty one of `source`, which is the text or a repaired copy.
+    pub(super) fn new(source: &'s str, text: &'a str, start: Position) -> Self {
+        Self {
+            places: Places::new(source, text, start),
+            stack: Vec::new(),
+            root: None,
+            end: start,
+            anchors: HashMap::new(),
+            copies_left: (text.len() * COPIES_PER_BYTE).clamp(*COPIES.start(), *COPIES.end()),
+        }
+    }
+
     fn event(&mut self, event: Event<'_>, marks: Marks) -> Result<(), Error> {
         // Only brackets have a length.
         let is_block = marks.start == marks.end;
@@ -150,7 +159,7 @@ impl<'a> Tree<'_, 'a> {
         self.finish(Node::new(start, end, Value::Scalar(scalar, text)), anchor)
     }
 
-    fn open(&mut self, start: Position, anchor: usize, content: Content<'a>) -> Result<(), Error> {
+    pub(super) fn open(&mut self, start: Position, anchor: usize, content: Content<'a>) -> Result<(), Error> {
         if self.wants_key() {
             return Err(self.error(start, with_hint(NO_KEY, self.places.text)));
         }
@@ -165,7 +174,7 @@ impl<'a> Tree<'_, 'a> {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Error> {
+    pub(super) fn close(&mut self) -> Result<(), Error> {
         let Some(Open {
             start,
             anchor,
@@ -185,7 +194,7 @@ impl<'a> Tree<'_, 'a> {
     }
 
     /// Puts a finished value where it belongs.
-    fn finish(&mut self, mut node: Node<'a>, anchor: usize) -> Result<(), Error> {
+    pub(super) fn finish(&mut self, mut node: Node<'a>, anchor: usize) -> Result<(), Error> {
         if anchor > 0 {
             let copy = self.copy(&node, node.span.start)?;
             self.anchors.insert(anchor, copy);
@@ -236,19 +245,23 @@ impl<'a> Tree<'_, 'a> {
     }
 
     /// The key whose value comes next.
-    fn key(&self) -> Option<&Node<'a>> {
-        match &self.stack.last()?.content {
+    pub(super) fn key(&self) -> Option<&Node<'a>> {
+        match self.innermost()? {
             Content::Mapping(entries, true) => entries.last().map(|entry| &entry.key),
             _ => None,
         }
     }
 
     fn wants_key(&self) -> bool {
-        let content = self.stack.last().map(|open| &open.content);
-        matches!(content, Some(Content::Mapping(_, false)))
+        matches!(self.innermost(), Some(Content::Mapping(_, false)))
     }
 
-    fn set_key(&mut self, key: Node<'a>) {
+    /// The list or mapping that the next node belongs to.
+    pub(super) fn innermost(&self) -> Option<&Content<'a>> {
+        self.stack.last().map(|open| &open.content)
+    }
+
+    pub(super) fn set_key(&mut self, key: Node<'a>) {
         if let Some(Content::Mapping(entries, wants_value)) =
             self.stack.last_mut().map(|open| &mut open.content)
         {

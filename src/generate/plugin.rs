@@ -102,6 +102,6 @@ impl Maker<'_, '_, '_> {
         plugin
             .selector
             .as_ref()
-            .is_none_or(|selector| selector.and(&of_group).is_some())
+            .is_none_or(|selector| selector.agree_with(&of_group))
     }
 }

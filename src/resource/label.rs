@@ -45,15 +45,10 @@ impl Labels {
         pairs_select(&self.0, labels)
     }
 
-    /// These labels and those of `other`; `None` where the two contradict each other, so that no object
-    /// can have both.
-    pub fn and(&self, other: &Self) -> Option<Self> {
-        let contradicts =
-            |(key, value): &(Symbol, Symbol)| other.get(key).is_some_and(|found| found != value);
-        if self.0.iter().any(contradicts) {
-            return None;
-        }
-        Some(Self::new(self.0.iter().chain(other.0.iter()).cloned()))
+    /// Whether an object can have these labels and those of `other`: no key has another value there.
+    pub fn agree_with(&self, other: &Self) -> bool {
+        let agrees = |(key, value): &(Symbol, Symbol)| other.get(key).is_none_or(|found| found == value);
+        self.0.iter().all(agrees)
     }
 }
 
@@ -134,13 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn two_selectors_join_unless_they_contradict_each_other() {
-        assert_eq!(
-            labels("app=a").and(&labels("version=v1")),
-            Some(labels("app=a,version=v1"))
-        );
-        assert_eq!(labels("app=a").and(&labels("app=a")), Some(labels("app=a")));
-        assert_eq!(labels("app=a").and(&labels("app=b")), None);
+    fn selectors_agree_unless_they_contradict_each_other() {
+        assert!(labels("app=a").agree_with(&labels("version=v1")));
+        assert!(labels("app=a").agree_with(&labels("app=a")));
+        assert!(labels("").agree_with(&labels("app=a")));
+        assert!(!labels("app=a,version=v1").agree_with(&labels("app=b,version=v1")));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl<'v, 'w> Groups<'v, 'w> {
         groups.into_iter().find(|lanes| {
             let workloads = lanes.selector();
             if carriers.is_empty() {
-                workloads.and(&service.selector).is_some()
+                workloads.agree_with(&service.selector)
             } else {
                 let labels = carriers.iter().filter_map(|carrier| carrier.carrier_labels());
                 labels.into_iter().any(|labels| workloads.select(labels))

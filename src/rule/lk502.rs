@@ -87,7 +87,7 @@ fn contradictions(plugin: &WasmPlugin, written: &LaneGroup) -> Vec<Finding> {
     let is_for_it = plugin
         .selector
         .as_ref()
-        .is_none_or(|selector| selector.and(&of_group).is_some());
+        .is_none_or(|selector| selector.agree_with(&of_group));
     if plugin.lane_header.as_ref() != Some(&group.header) || !is_for_it {
         return Vec::new();
     }

@@ -157,62 +157,61 @@ fn missing(view: &View<'_>, workload: &Workload) -> Option<Told> {
     }
 }
 
+/// An annotation about ports that pass the sidecar by.
+struct Bypass {
+    name: &'static str,
+    is_inbound: bool,
+    is_excluding: bool,
+    harm: &'static str,
+}
+
+const BYPASSES: [Bypass; 3] = [
+    Bypass {
+        name: "excludeInboundPorts",
+        is_inbound: true,
+        is_excluding: true,
+        harm: "the lanes of requests that come in there are not remembered",
+    },
+    Bypass {
+        name: "includeInboundPorts",
+        is_inbound: true,
+        is_excluding: false,
+        harm: "the lanes of requests that come in elsewhere are not remembered",
+    },
+    Bypass {
+        name: "excludeOutboundPorts",
+        is_inbound: false,
+        is_excluding: true,
+        harm: "what the pods call there goes to any lane",
+    },
+];
+
 /// The ports of the group's services that pass the sidecar by.
 fn bypassed(view: &View<'_>, workload: &Workload, lanes: &Lanes<'_, '_>, services: &[&Service]) -> Vec<Told> {
-    let inbound: Vec<u16> = services
-        .iter()
-        .flat_map(|service| &service.ports)
-        .filter_map(|port| number_in_pods(port, workload))
-        .collect();
-    let all = view.services_in(&lanes.group.namespace);
-    let of_group = lanes.selector();
-    let members = all
-        .into_iter()
-        .filter(|service| service.selector.and(&of_group).is_some() && lanes.has_member(service));
-    let outbound: Vec<u16> = members
-        .flat_map(|service| service.ports.iter().map(|port| port.number))
-        .collect();
-    let rules: [(&str, &[u16], bool, &str); 3] = [
-        (
-            "excludeInboundPorts",
-            &inbound,
-            true,
-            "the lanes of requests that come in there are not remembered",
-        ),
-        (
-            "includeInboundPorts",
-            &inbound,
-            false,
-            "the lanes of requests that come in elsewhere are not remembered",
-        ),
-        (
-            "excludeOutboundPorts",
-            &outbound,
-            true,
-            "what the pods call there goes to any lane",
-        ),
-    ];
-    let told = rules.into_iter().filter_map(|(name, ports, is_excluding, harm)| {
-        let key = format!("traffic.sidecar.istio.io/{name}");
+    let told = BYPASSES.iter().filter_map(|bypass| {
+        let key = format!("traffic.sidecar.istio.io/{}", bypass.name);
         let written = workload.template.annotations.get(&key)?;
         let listed = |port: &u16| {
             let mut items = written.split(',').map(str::trim);
             items.any(|item| item == "*" || item.parse() == Ok(*port))
         };
-        let mut past: Vec<u16> = ports
-            .iter()
-            .copied()
-            .filter(|port| listed(port) == is_excluding)
-            .collect();
+        let mut past = if bypass.is_inbound {
+            let ports = services.iter().flat_map(|service| &service.ports);
+            ports.filter_map(|port| number_in_pods(port, workload)).collect()
+        } else {
+            called(view, lanes)
+        };
+        past.retain(|port| listed(port) == bypass.is_excluding);
         past.sort_unstable();
         past.dedup();
         (!past.is_empty()).then(|| Told {
             path: format!("{POD_ANNOTATIONS}{}", super::field(&key)),
             message: format!(
-                "port {} of the group's services passes the sidecar by: {harm}",
-                joined(&past, ", ")
+                "port {} of the group's services passes the sidecar by: {}",
+                joined(&past, ", "),
+                bypass.harm
             ),
-            help: if is_excluding {
+            help: if bypass.is_excluding {
                 "take it off the list".to_owned()
             } else {
                 "add it to the list, or leave the annotation out".to_owned()
@@ -221,6 +220,18 @@ fn bypassed(view: &View<'_>, workload: &Workload, lanes: &Lanes<'_, '_>, service
         })
     });
     told.collect()
+}
+
+/// The ports at which the group's services are called.
+fn called(view: &View<'_>, lanes: &Lanes<'_, '_>) -> Vec<u16> {
+    let of_group = lanes.selector();
+    let all = view.services_in(&lanes.group.namespace);
+    let members = all
+        .into_iter()
+        .filter(|service| service.selector.agree_with(&of_group) && lanes.has_member(service));
+    members
+        .flat_map(|service| service.ports.iter().map(|port| port.number))
+        .collect()
 }
 
 /// The number of the pods' port that a service's port leads to.

@@ -16,7 +16,7 @@ use lanekeeper::admission::{Answer, Engine, FreshReads, Judge, Outcome, Record};
 use lanekeeper::resource::{Kind, ObjectRef, Resource};
 use lanekeeper::verdict::{Mode, Settings};
 use lanekeeper::world::{self, Read, World};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
 // ---- What was wrong before ----
@@ -705,6 +705,38 @@ async fn pods_and_workloads_of_before_do_not_outlive_a_fresh_read() {
 }
 
 #[tokio::test]
+async fn what_a_fresh_read_breaks_is_confirmed_too() {
+    // The index lacks the subset; really it is there, and nobody carries its label.
+    let cluster = Cluster::new().but_really(Cluster::new().and(&rule(&["wtchk", "wicph", "gone"])));
+    let reply = cluster.asked(create(&routes(&[to_subset("portal-gone")]))).await;
+    reply.is_denied_for(&["LK101"]);
+    let asked = cluster.asked_afresh();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    // What was read before is read again: it belongs together.
+    assert!(asked[0].iter().all(|read| asked[1].contains(read)), "{asked:?}");
+}
+
+#[tokio::test]
+async fn only_what_the_refusing_rules_rest_on_is_read() {
+    let lists = async |broken: Review| {
+        let cluster = Cluster::new().but_really(Cluster::new());
+        assert_eq!(cluster.asked(broken).await.body["response"]["allowed"], false);
+        let [asked] = &cluster.asked_afresh()[..] else {
+            panic!("asked more than once")
+        };
+        asked.iter().map(Read::kind).collect::<Vec<_>>()
+    };
+    let asked = lists(create(&routes(&[to_subset("gone")]))).await;
+    assert!(
+        asked.contains(&Kind::DestinationRule) && !asked.contains(&Kind::ServiceEntry),
+        "{asked:?}"
+    );
+    // Which routes lose what they lead to is for the API server to say.
+    let asked = lists(update(&rule(&LANES), &rule(&["wtchk"]))).await;
+    assert!(asked.contains(&Kind::VirtualService), "{asked:?}");
+}
+
+#[tokio::test]
 async fn where_nothing_can_be_read_afresh_nothing_is_refused() {
     let mut cluster = Cluster::new();
     cluster.fresh = Some(Fresh::Failing);
@@ -1178,8 +1210,8 @@ struct Cluster {
 /// What reading afresh comes to.
 #[derive(Clone)]
 enum Fresh {
-    /// What there really is.
-    Really(Vec<Resource>),
+    /// What there really is, and what has been asked of it.
+    Really(Vec<Resource>, Arc<Mutex<Vec<Vec<Read>>>>),
     Failing,
     Hanging,
 }
@@ -1188,7 +1220,8 @@ impl FreshReads for Fresh {
     fn read(&self, reads: Vec<Read>) -> BoxFuture<'_, anyhow::Result<(World, Vec<Read>)>> {
         async move {
             match self {
-                Self::Really(objects) => {
+                Self::Really(objects, asked) => {
+                    asked.lock().push(reads.clone());
                     let is_read = |object: &&Resource| reads.iter().any(|read| read.covers(object));
                     let found = objects.iter().filter(is_read).cloned();
                     Ok((World::of(world::Settings::default(), found), reads))
@@ -1243,8 +1276,16 @@ impl Cluster {
 
     /// The cluster, that the API server knows as `real`.
     fn but_really(mut self, real: Self) -> Self {
-        self.fresh = Some(Fresh::Really(real.objects));
+        self.fresh = Some(Fresh::Really(real.objects, Arc::default()));
         self
+    }
+
+    /// What has been read afresh, each time.
+    fn asked_afresh(&self) -> Vec<Vec<Read>> {
+        match &self.fresh {
+            Some(Fresh::Really(_, asked)) => asked.lock().clone(),
+            _ => Vec::new(),
+        }
     }
 
     fn engine(&self) -> Arc<Engine> {

@@ -12,7 +12,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::answer::{Answer, Judge, Record};
 use super::confirm::{Confirmations, FreshReads, Outcome};
-use super::judgement::{Change, Judgement, judge};
+use super::judgement::{Change, Denials, Fresh, Judgement, judge};
 use super::mutation::{is_by_argo_cd, mutate};
 use super::response::{Response, warning};
 use super::review::{Operation, Request, read};
@@ -20,7 +20,7 @@ use crate::chance::chance;
 use crate::resource::{Kind, ObjectRef, Resource, scale_replicas};
 use crate::rule::{Finding, RULES, Rule};
 use crate::verdict::{Admission, Mode, Settings, is_one_of};
-use crate::world::{self, Read, World};
+use crate::world::{self, World};
 
 /// The world, shared by what feeds it and what reads it. Never held across an await.
 pub type SharedWorld = Arc<RwLock<World>>;
@@ -126,7 +126,7 @@ impl Engine {
 
     fn judge(
         &self,
-        fresh: Option<&(World, Vec<Read>)>,
+        fresh: Option<&Fresh>,
         change: &Change,
         admission: &Admission,
         settings: &Settings,
@@ -138,17 +138,40 @@ impl Engine {
         })
     }
 
-    /// Reads afresh what a denial rests on; `Err` says why that did not come off.
-    async fn read_afresh(
+    /// Judges with what the denials of `judgement` rest on read from `fresh`, until all that are left have been confirmed.
+    /// An error says why that did not come off in time.
+    async fn confirm(
         &self,
-        reads: Vec<Read>,
-        deadline: Duration,
-    ) -> Result<Option<(World, Vec<Read>)>, String> {
-        let Some(fresh) = &self.fresh else { return Ok(None) };
-        match tokio::time::timeout(deadline, fresh.read(reads)).await {
-            Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err(format!("no answer within {} ms", deadline.as_millis())),
+        fresh: &dyn FreshReads,
+        mut judgement: Judgement,
+        patience: Duration,
+        change: &Change,
+        admission: &Admission,
+        settings: &Settings,
+    ) -> Result<(Judgement, u64), String> {
+        let confirm = async {
+            let (mut reads, mut confirmed) = (Vec::new(), Denials::new());
+            loop {
+                reads.append(&mut judgement.reads);
+                confirmed.extend(judgement.denials());
+                let (world, answered) = fresh.read(reads.clone()).await?;
+                let fresh = Fresh {
+                    world,
+                    reads: answered,
+                    confirmed,
+                };
+                let (again, version) = self.judge(Some(&fresh), change, admission, settings);
+                confirmed = fresh.confirmed;
+                // What was read may break what was right by the index; that has to be confirmed, too.
+                if again.denials().is_subset(&confirmed) {
+                    return anyhow::Ok((again, version));
+                }
+                judgement = again;
+            }
+        };
+        match tokio::time::timeout(patience, confirm).await {
+            Ok(confirmed) => confirmed.map_err(|error| format!("{error:#}")),
+            Err(_) => Err(format!("no answer within {} ms", patience.as_millis())),
         }
     }
 
@@ -167,17 +190,16 @@ impl Engine {
             Ok(Subject::Change(change)) => {
                 let settings = self.settings();
                 let admission = admission(mode, &request, &change, &settings);
-                let judge = |fresh| self.judge(fresh, &change, &admission, &settings);
-                let (mut judgement, mut version) = judge(None);
+                let (mut judgement, mut version) = self.judge(None, &change, &admission, &settings);
                 let mut unconfirmed = None;
-                if !judgement.denied.is_empty() && self.fresh.is_some() {
+                if let Some(fresh) = self.fresh.as_ref().filter(|_| !judgement.denied.is_empty()) {
                     let patience = deadline.unwrap_or(PATIENCE).saturating_sub(started.elapsed());
-                    match self
-                        .read_afresh(std::mem::take(&mut judgement.reads), patience)
-                        .await
-                    {
-                        Ok(fresh) => {
-                            (judgement, version) = judge(fresh.as_ref());
+                    let first = judgement.clone();
+                    let confirmed =
+                        self.confirm(fresh.as_ref(), first, patience, &change, &admission, &settings);
+                    match confirmed.await {
+                        Ok(confirmed) => {
+                            (judgement, version) = confirmed;
                             let is_lifted = judgement.denied.is_empty();
                             self.confirmations.count(if is_lifted {
                                 Outcome::Lifted

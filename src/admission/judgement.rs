@@ -80,50 +80,103 @@ pub struct Judgement {
     pub warned: Vec<Finding>,
     /// The codes that an allow annotation kept quiet, with the reason it gives.
     pub allowed: BTreeMap<&'static str, Option<String>>,
-    /// What a denial rests on, to be read afresh; none where nothing is denied, or it has been read.
+    /// What the denials rest on, to be read afresh; none where all of them have been confirmed.
     pub reads: Vec<Read>,
+}
+
+/// Which rule refuses what: the code, and the object.
+pub type Denials = BTreeSet<(&'static str, ObjectRef)>;
+
+impl Judgement {
+    /// Which rules refuse which objects.
+    pub fn denials(&self) -> Denials {
+        let denied = self.denied.iter();
+        denied
+            .map(|finding| (finding.code, finding.object.clone()))
+            .collect()
+    }
+}
+
+/// What was read afresh: the answers, the reads that they answer, and the denials that rest on these.
+#[derive(Debug)]
+pub struct Fresh {
+    /// The answers.
+    pub world: World,
+    /// What was asked.
+    pub reads: Vec<Read>,
+    /// The denials for which all was read that they rest on.
+    pub confirmed: Denials,
 }
 
 /// Judges a change against `world`, with `fresh` answers of the API server laid over it, if there are any.
 pub fn judge(
     world: &World,
-    fresh: Option<&(World, Vec<Read>)>,
+    fresh: Option<&Fresh>,
     change: &Change,
     admission: &Admission,
     rules: &[Rule],
     settings: &Settings,
 ) -> Judgement {
     let base = base_view(world, fresh);
-    let judgement = judge_by(change.views(&base), change, admission, rules, settings);
-    if judgement.denied.is_empty() || fresh.is_some() {
+    let views = change.views(&base);
+    let mut judgement = judge_by(
+        &views,
+        change,
+        &concerned(&views, change),
+        admission,
+        rules,
+        settings,
+    );
+    let denials = judgement.denials();
+    if fresh.map_or(denials.is_empty(), |fresh| denials.is_subset(&fresh.confirmed)) {
         return judgement;
     }
-    // What a denial rests on is to be read afresh, once: then all is asked once more.
+    // The rules that refuse are asked once more, about what they refuse: what others ask does not matter.
+    let refusing: Vec<Rule> = rules
+        .iter()
+        .filter(|rule| denials.iter().any(|(code, _)| *code == rule.code))
+        .copied()
+        .collect();
+    let refused: BTreeSet<ObjectRef> = denials.into_iter().map(|(_, object)| object).collect();
+    // Views of their own: what a view has been asked before it does not ask again.
     let recording = change.views(&base).map(View::recording);
-    judge_by(recording, change, admission, rules, settings)
+    if refused.iter().any(|object| *object != change.reference) {
+        // Others are refused because they are concerned, which rests on what was asked for that.
+        concerned(&recording, change);
+    }
+    judge_by(&recording, change, &refused, admission, &refusing, settings);
+    judgement.reads = recording.iter().flat_map(View::reads).collect();
+    judgement
 }
 
+/// The objects that a change may break.
+fn concerned<'w>(views: &[View<'w>; 2], change: &'w Change) -> BTreeSet<ObjectRef> {
+    let mut concerned = BTreeSet::from([change.reference.clone()]);
+    let objects = [change.before(), change.after()];
+    // Where no rule sees a difference, nothing is new anywhere, and only what is wrong with the object itself is told.
+    if objects[0] != objects[1] {
+        for (view, object) in views.iter().zip(objects) {
+            concerned.extend(object.into_iter().flat_map(|object| affected(view, object)));
+        }
+    }
+    concerned
+}
+
+/// Judges what a change does to the objects that are `concerned`.
 fn judge_by<'w>(
-    [before, after]: [View<'w>; 2],
-    change: &'w Change,
+    [before, after]: &[View<'w>; 2],
+    change: &Change,
+    concerned: &BTreeSet<ObjectRef>,
     admission: &Admission,
     rules: &[Rule],
     settings: &Settings,
 ) -> Judgement {
-    let mut concerned = BTreeSet::from([change.reference.clone()]);
-    // Where no rule sees a difference, nothing is new anywhere, and only what is wrong with the object itself is told.
-    let is_seen = change.before() != change.after();
-    for (view, object) in [(&before, change.before()), (&after, change.after())] {
-        if let Some(object) = object.filter(|_| is_seen) {
-            concerned.extend(affected(view, object));
-        }
-    }
-    let found_after = Check::new(&after, Some(&before)).objects(rules, &concerned);
+    let found_after = Check::new(after, Some(before)).objects(rules, concerned);
     if found_after.is_empty() {
         // Most changes break nothing: then it does not matter what was broken before.
         return Judgement::default();
     }
-    let found_before = Check::new(&before, None).objects(rules, &concerned);
+    let found_before = Check::new(before, None).objects(rules, concerned);
 
     let requested = change.after().or(change.before());
     let allow_of_requested = requested.and_then(|object| allow_of(&object.meta().annotations));
@@ -159,11 +212,11 @@ fn judge_by<'w>(
     let mut known = Tally::of(
         found_before
             .iter()
-            .filter(|found| level(&before, found) == Level::Deny),
+            .filter(|found| level(before, found) == Level::Deny),
     );
     let mut told = Tally::of(found_before.iter());
     for finding in found_after {
-        let (level, allowed) = weigh(&after, &finding);
+        let (level, allowed) = weigh(after, &finding);
         match level {
             Level::Off => judgement
                 .allowed
@@ -178,18 +231,14 @@ fn judge_by<'w>(
             }
         }
     }
-    if !judgement.denied.is_empty() {
-        judgement.reads = before.reads();
-        judgement.reads.extend(after.reads());
-    }
     judgement
 }
 
 /// The world, with what was read afresh on top.
-pub(super) fn base_view<'w>(world: &'w World, fresh: Option<&'w (World, Vec<Read>)>) -> View<'w> {
+pub(super) fn base_view<'w>(world: &'w World, fresh: Option<&'w Fresh>) -> View<'w> {
     let view = View::new(world);
     match fresh {
-        Some((world, reads)) => view.with(Layer {
+        Some(Fresh { world, reads, .. }) => view.with(Layer {
             world,
             scope: Scope::Reads(reads.clone()),
         }),

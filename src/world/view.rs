@@ -950,7 +950,12 @@ impl<'w> View<'w> {
             Resource::VirtualService(vs) => Some(&**vs),
             _ => None,
         });
-        sorted(found.collect(), |vs| &vs.meta)
+        let found = sorted(found.collect(), |vs| &vs.meta);
+        // They may be of any namespace: what was found is read again.
+        for vs in &found {
+            self.record(|| Read::Object(vs.meta.reference(Kind::VirtualService)));
+        }
+        found
     }
 
     fn find(&self, key: &Key) -> Vec<&'w Resource> {

@@ -181,3 +181,80 @@ fn a_lane_group_that_is_written_down_decides_what_a_lane_is() {
         "{output}"
     );
 }
+
+/// A `VirtualService` of this name, with other fields in its spec.
+fn named(name: &str, spec: &Value) -> Value {
+    let mut object = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": CARS},
+        "spec": {"http": [{"route": [{"destination": {"host": "cars-rti-adapter", "port": {"number": 20885}}}]}]}});
+    match spec {
+        Value::Object(fields) => object["spec"]
+            .as_object_mut()
+            .expect("a spec")
+            .extend(fields.clone()),
+        other => object["spec"] = other.clone(),
+    }
+    object
+}
+
+#[test]
+fn only_routes_that_may_be_a_gateways_are_sent_to_be_completed() {
+    let plane = ControlPlane::start();
+    let webhook = Webhook::start(&plane);
+    apply_examples(&plane, "cars").expect_success();
+    let asked = |name: &str, spec: &Value| {
+        let object = named(name, spec).to_string();
+        let output = plane.kubectl_stdin(
+            &["create", "--dry-run=server", "--validate=false", "-f", "-"],
+            &object,
+        );
+        let decisions = webhook
+            .decisions()
+            .into_iter()
+            .filter(|decision| decision["name"] == name);
+        let webhooks: Vec<String> = decisions
+            .map(|decision| decision["webhook"].as_str().expect("a name").to_owned())
+            .collect();
+        (webhooks, output.stderr)
+    };
+    for (name, spec) in [
+        ("mesh", json!({"hosts": ["mesh.example.com"]})),
+        (
+            "mesh-by-name",
+            json!({"hosts": ["mesh.example.com"], "gateways": ["mesh"]}),
+        ),
+        (
+            "of-no-gateway",
+            json!({"hosts": ["mesh.example.com"], "gateways": []}),
+        ),
+    ] {
+        assert_eq!(asked(name, &spec).0, ["validate"], "{name}");
+    }
+    for (name, spec) in [
+        (
+            "gateway",
+            json!({"hosts": ["cars.example.com"], "gateways": ["mesh", "public"]}),
+        ),
+        ("delegate", json!({})),
+        ("delegate-too", json!({"hosts": []})),
+    ] {
+        assert_eq!(asked(name, &spec).0, ["mutate", "validate"], "{name}");
+    }
+    // What has another shape is refused for that.
+    for (name, spec) in [
+        ("no-map", json!("a")),
+        ("no-list", json!({"hosts": "mesh.example.com"})),
+        (
+            "no-gateways",
+            json!({"hosts": ["mesh.example.com"], "gateways": "mesh"}),
+        ),
+        ("no-text", json!({"hosts": ["mesh.example.com"], "gateways": [1]})),
+        ("null", json!({"hosts": null, "gateways": null})),
+    ] {
+        let (_, told) = asked(name, &spec);
+        assert!(
+            !told.contains("condition") && !told.contains("webhook"),
+            "{name}: {told}"
+        );
+    }
+}

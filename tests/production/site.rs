@@ -261,7 +261,8 @@ impl Site {
             (
                 "VirtualService",
                 "virtualservices",
-                json!({"hosts": ["probe"]}),
+                // It has no hosts: a delegate, which may be a gateway's.
+                json!({"http": []}),
                 &["mutate", "validate"][..],
             ),
             (

@@ -142,7 +142,7 @@ impl Webhook {
             .kubectl_stdin(&["apply", "-f", "-"], &namespace.to_string())
             .expect_success();
         let probe = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-            "metadata": {"name": "probe", "namespace": "probe"}, "spec": {"hosts": ["probe"]}});
+            "metadata": {"name": "probe", "namespace": "probe"}, "spec": {"hosts": ["probe"], "gateways": ["probe"]}});
         for kind in ["mutate", "validate"] {
             eventually("the API server calls the webhook", || {
                 plane.kubectl_stdin(&["apply", "--dry-run=server", "-f", "-"], &probe.to_string());

@@ -10,8 +10,8 @@
 //! - its memory (`VmRSS`) ten seconds later, when the audit has judged everything, beside the same before there were
 //!   pods;
 //! - updates of `VirtualServices` of 20 routes by one client, one after the other, in blocks with and without the webhooks in turn:
-//!   the namespace's label switches them, and the decision log is asked whether it was so. There are two webhooks, one
-//!   that may rewrite and one that judges, and both are called;
+//!   the namespace's label switches them, and the decision log is asked whether it was so. Like most, these name no gateway:
+//!   the webhook that judges is called, the one that may rewrite is not;
 //! - updates that are refused (a subset that is not defined), for which Lanekeeper reads the cluster afresh.
 //!
 //! The API server, etcd, Lanekeeper and the client share the machine. Making the objects takes it ten minutes, and much longer beside other work, so
@@ -195,7 +195,7 @@ fn lists(cluster: &Cluster, extent: &Extent, megabytes_without_pods: f64) -> Ser
     served
 }
 
-/// What the webhooks add to an update.
+/// What is added to an update.
 fn updates(cluster: &Cluster, served: &Served, shape: Shape, extent: &Extent) {
     let mut objects: Vec<Value> = (0..IN_TURN)
         .map(|service| cluster.virtual_service(shape, service))
@@ -265,7 +265,7 @@ fn updates(cluster: &Cluster, served: &Served, shape: Shape, extent: &Extent) {
     );
     let [without, with] = [without.percentile(50), with.percentile(50)];
     Line {
-        work: "latency that both webhooks add to an update of a VirtualService; all of it beside one without"
+        work: "latency that the webhooks add to an update of a VirtualService of the mesh; all of it beside one without"
             .to_owned(),
         measured: format!("p50 {:.2} ms more ({} ms)", added[0], millis(with)),
         beside: format!("{} ms", millis(without)),

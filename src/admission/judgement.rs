@@ -163,8 +163,8 @@ fn concerned<'w>(views: &[View<'w>; 2], change: &'w Change) -> BTreeSet<ObjectRe
 }
 
 /// Judges what a change does to the objects that are `concerned`.
-fn judge_by<'w>(
-    [before, after]: &[View<'w>; 2],
+fn judge_by(
+    [before, after]: &[View<'_>; 2],
     change: &Change,
     concerned: &BTreeSet<ObjectRef>,
     admission: &Admission,

@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
             column += behind;
         }
         let Some(Key { len, name }) = key(&line[column..]) else {
-            let node = self.value(line, column)?.filter(|_| is_item)?;
+            let node = is_item.then(|| self.value(line, column))??;
             return self.tree.finish(node, 0).ok();
         };
         if is_item || self.is_in_sequence() || self.columns.last() != Some(&column) {
@@ -87,19 +87,17 @@ impl<'a> Reader<'a> {
         let key = Value::Scalar(Scalar::String, name);
         self.tree.end = end;
         self.tree.set_key(Node::new(self.at(column), end, key));
-        match self.value(line, column + len + 1)? {
-            Some(node) => self.tree.finish(node, 0).ok(),
-            None => Some(()),
+        let behind = column + len + 1;
+        if is_blank(&line[behind..]) {
+            return Some(());
         }
+        let node = self.value(line, behind)?;
+        self.tree.finish(node, 0).ok()
     }
 
-    /// The value that the rest of a line is, if it was not left out.
-    fn value(&mut self, line: &'a str, column: usize) -> Option<Option<Node<'a>>> {
-        let rest = &line[column..];
-        if is_blank(rest) {
-            return Some(None);
-        }
-        let text = rest.trim_start_matches(' ');
+    /// The value that the rest of a line is.
+    fn value(&mut self, line: &'a str, column: usize) -> Option<Node<'a>> {
+        let text = line[column..].trim_start_matches(' ');
         let (len, value) = match text.as_bytes() {
             [b'"' | b'\'', ..] => {
                 let (len, quoted) = quoted(text)?;
@@ -119,7 +117,7 @@ impl<'a> Reader<'a> {
         let column = line.len() - text.len();
         let node = Node::new(self.at(column), self.at(column + len), value);
         self.tree.end = node.span.end;
-        Some(Some(node))
+        Some(node)
     }
 
     fn open(&mut self, column: usize, content: Content<'a>) -> Option<()> {

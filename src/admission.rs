@@ -20,6 +20,6 @@ mod review;
 pub use answer::{Answer, Judge, Record};
 pub use confirm::{Confirmations, FreshReads, Outcome};
 pub use engine::{Engine, SharedWorld};
-pub use judgement::{Change, Denials, Fresh, Judgement, judge};
+pub use judgement::{Change, Judgement, judge};
 pub use mutation::{Mutation, mutate};
 pub use review::{Operation, Request, ReviewError, read};

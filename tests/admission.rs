@@ -717,6 +717,42 @@ async fn what_a_fresh_read_breaks_is_confirmed_too() {
 }
 
 #[tokio::test]
+async fn what_a_rule_would_refuse_for_next_is_read_afresh_too() {
+    // Callers in two namespaces have rules of their own, which hide the new one; both are gone, and the watch has not told.
+    let in_namespace = |object: &Value, namespace: &str| {
+        let object = with(object, "/metadata/namespace", json!(namespace));
+        let text = object.to_string();
+        let full = r#""host":"portal.cars.svc.cluster.local""#;
+        serde_json::from_str::<Value>(&text.replace(r#""host":"portal""#, full)).unwrap()
+    };
+    let abroad = with(&routes(&[to_lane("wicph")]), "/spec/exportTo", json!(["."]));
+    let mut real = Cluster::new().without(Kind::DestinationRule, "portal");
+    let mut stale = real.clone();
+    for name in ["shop", "bank"] {
+        real = real.and(&namespace(name, None)).and(&in_namespace(&abroad, name));
+        stale = stale
+            .and(&namespace(name, None))
+            .and(&in_namespace(&abroad, name));
+        stale = stale.and(&in_namespace(&rule(&["wtchk"]), name));
+    }
+    let new = create(&rule(&LANES));
+    stale.asked(new.clone()).await.is_denied_for(&["LK108"]);
+    stale.but_really(real).asked(new).await.is_allowed();
+}
+
+#[tokio::test]
+async fn what_fails_in_a_later_round_is_told_as_it_is_known_then() {
+    let mut cluster = Cluster::new().but_really(Cluster::new().and(&rule(&["wtchk", "wicph", "gone"])));
+    if let Some(Fresh::Really { fails_after, .. }) = &mut cluster.fresh {
+        *fails_after = 1;
+    }
+    let reply = cluster.asked(create(&routes(&[to_subset("portal-gone")]))).await;
+    reply.is_allowed().warns("could not read the cluster afresh");
+    reply.warns_of("LK101", "spec.subsets[2]");
+    assert!(!reply.warnings().iter().any(|warning| warning.contains("LK103")));
+}
+
+#[tokio::test]
 async fn only_what_the_refusing_rules_rest_on_is_read() {
     let lists = async |broken: Review| {
         let cluster = Cluster::new().but_really(Cluster::new());
@@ -1210,8 +1246,12 @@ struct Cluster {
 /// What reading afresh comes to.
 #[derive(Clone)]
 enum Fresh {
-    /// What there really is, and what has been asked of it.
-    Really(Vec<Resource>, Arc<Mutex<Vec<Vec<Read>>>>),
+    /// What there really is, what has been asked of it, and how often it answers.
+    Really {
+        objects: Vec<Resource>,
+        asked: Arc<Mutex<Vec<Vec<Read>>>>,
+        fails_after: usize,
+    },
     Failing,
     Hanging,
 }
@@ -1220,8 +1260,15 @@ impl FreshReads for Fresh {
     fn read(&self, reads: Vec<Read>) -> BoxFuture<'_, anyhow::Result<(World, Vec<Read>)>> {
         async move {
             match self {
-                Self::Really(objects, asked) => {
+                Self::Really {
+                    objects,
+                    asked,
+                    fails_after,
+                } => {
                     asked.lock().push(reads.clone());
+                    if asked.lock().len() > *fails_after {
+                        anyhow::bail!("the API server is away");
+                    }
                     let is_read = |object: &&Resource| reads.iter().any(|read| read.covers(object));
                     let found = objects.iter().filter(is_read).cloned();
                     Ok((World::of(world::Settings::default(), found), reads))
@@ -1276,14 +1323,18 @@ impl Cluster {
 
     /// The cluster, that the API server knows as `real`.
     fn but_really(mut self, real: Self) -> Self {
-        self.fresh = Some(Fresh::Really(real.objects, Arc::default()));
+        self.fresh = Some(Fresh::Really {
+            objects: real.objects,
+            asked: Arc::default(),
+            fails_after: usize::MAX,
+        });
         self
     }
 
     /// What has been read afresh, each time.
     fn asked_afresh(&self) -> Vec<Vec<Read>> {
         match &self.fresh {
-            Some(Fresh::Really(_, asked)) => asked.lock().clone(),
+            Some(Fresh::Really { asked, .. }) => asked.lock().clone(),
             _ => Vec::new(),
         }
     }

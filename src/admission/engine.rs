@@ -12,7 +12,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::answer::{Answer, Judge, Record};
 use super::confirm::{Confirmations, FreshReads, Outcome};
-use super::judgement::{Change, Denials, Fresh, Judgement, judge};
+use super::judgement::{Change, Judgement, judge};
 use super::mutation::{is_by_argo_cd, mutate};
 use super::response::{Response, warning};
 use super::review::{Operation, Request, read};
@@ -20,7 +20,7 @@ use crate::chance::chance;
 use crate::resource::{Kind, ObjectRef, Resource, scale_replicas};
 use crate::rule::{Finding, RULES, Rule};
 use crate::verdict::{Admission, Mode, Settings, is_one_of};
-use crate::world::{self, World};
+use crate::world::{self, Read, World};
 
 /// The world, shared by what feeds it and what reads it. Never held across an await.
 pub type SharedWorld = Arc<RwLock<World>>;
@@ -29,7 +29,7 @@ pub type SharedWorld = Arc<RwLock<World>>;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many bytes a review may have that is judged where it was received. A `VirtualService` of 20 routes, with its old
-/// state, has a third of it, and is judged in a fraction of a millisecond.
+/// state, has a third of it.
 const SHORT: usize = 64 * 1024;
 
 /// A change to be judged, and by what.
@@ -144,8 +144,9 @@ impl Engine {
         aside(|| work(&self.world.read()))
     }
 
-    fn judge(&self, fresh: Option<&Fresh>, case: &Case<'_>) -> (Judgement, u64) {
-        self.on_world(case.is_short, |world| {
+    fn judge(&self, fresh: Option<&(World, Vec<Read>)>, case: &Case<'_>) -> (Judgement, u64) {
+        // With reads laid over the world each question takes longer.
+        self.on_world(case.is_short && fresh.is_none(), |world| {
             let Case {
                 change,
                 admission,
@@ -157,38 +158,32 @@ impl Engine {
         })
     }
 
-    /// Judges with what the denials of `judgement` rest on read from `fresh`, until all that are left have been confirmed.
-    /// An error says why that did not come off in time.
+    /// Judges anew with what the denials of `judged` rest on, read by `reader`, until they rest on nothing else. Where that does
+    /// not come off in time, why, and the last judgement.
     async fn confirm(
         &self,
-        fresh: &dyn FreshReads,
-        mut judgement: Judgement,
+        reader: &dyn FreshReads,
+        mut judged: (Judgement, u64),
         patience: Duration,
         case: &Case<'_>,
-    ) -> Result<(Judgement, u64), String> {
-        let confirm = async {
-            let (mut reads, mut confirmed) = (Vec::new(), Denials::new());
-            loop {
-                reads.append(&mut judgement.reads);
-                confirmed.extend(judgement.denials());
-                let (world, answered) = fresh.read(reads.clone()).await?;
-                let fresh = Fresh {
-                    world,
-                    reads: answered,
-                    confirmed,
-                };
-                let (again, version) = self.judge(Some(&fresh), case);
-                confirmed = fresh.confirmed;
-                // What was read may break what was right by the index; that has to be confirmed, too.
-                if again.denials().is_subset(&confirmed) {
-                    return anyhow::Ok((again, version));
+    ) -> Result<(Judgement, u64), (String, (Judgement, u64))> {
+        let until = tokio::time::Instant::now() + patience;
+        let mut reads = Vec::new();
+        loop {
+            reads.append(&mut judged.0.reads);
+            let fresh = match tokio::time::timeout_at(until, reader.read(reads)).await {
+                Ok(Ok(fresh)) => fresh,
+                Ok(Err(error)) => return Err((format!("{error:#}"), judged)),
+                Err(_) => {
+                    return Err((format!("no answer within {} ms", patience.as_millis()), judged));
                 }
-                judgement = again;
+            };
+            judged = self.judge(Some(&fresh), case);
+            if judged.0.reads.is_empty() {
+                return Ok(judged);
             }
-        };
-        match tokio::time::timeout(patience, confirm).await {
-            Ok(confirmed) => confirmed.map_err(|error| format!("{error:#}")),
-            Err(_) => Err(format!("no answer within {} ms", patience.as_millis())),
+            // What belongs together is read together.
+            reads = fresh.1;
         }
     }
 
@@ -211,28 +206,31 @@ impl Engine {
                     change: &change,
                     admission,
                     settings: &settings,
-                    is_short: is_short(body),
+                    is_short: is_short(change.reference.kind, body),
                 };
                 let (mut judgement, mut version) = self.judge(None, &case);
                 let mut unconfirmed = None;
-                if let Some(fresh) = self.fresh.as_ref().filter(|_| !judgement.denied.is_empty()) {
+                if let Some(reader) = self.fresh.as_ref().filter(|_| !judgement.denied.is_empty()) {
                     let patience = deadline.unwrap_or(PATIENCE).saturating_sub(started.elapsed());
-                    let first = judgement.clone();
-                    match self.confirm(fresh.as_ref(), first, patience, &case).await {
-                        Ok(confirmed) => {
-                            (judgement, version) = confirmed;
-                            let is_lifted = judgement.denied.is_empty();
-                            self.confirmations.count(if is_lifted {
+                    let confirmed = self.confirm(reader.as_ref(), (judgement, version), patience, &case);
+                    let outcome;
+                    (judgement, version) = match confirmed.await {
+                        Ok(judged) => {
+                            let is_lifted = judged.0.denied.is_empty();
+                            outcome = if is_lifted {
                                 Outcome::Lifted
                             } else {
                                 Outcome::Upheld
-                            });
+                            };
+                            judged
                         }
-                        Err(error) => {
-                            self.confirmations.count(Outcome::Failed);
+                        Err((error, judged)) => {
+                            outcome = Outcome::Failed;
                             unconfirmed = Some(error);
+                            judged
                         }
-                    }
+                    };
+                    self.confirmations.count(outcome);
                 }
                 if let Some(error) = unconfirmed {
                     tracing::warn!(%error, object = %change.reference, "a denial could not be confirmed: allowed");
@@ -289,7 +287,7 @@ impl Engine {
             record.reference(&change);
             let is_only_told =
                 mode == Mode::Warn || is_by_argo_cd(&request.user_info.username, request.field_manager());
-            let mutation = self.on_world(is_short(body), |world| {
+            let mutation = self.on_world(is_short(change.reference.kind, body), |world| {
                 record.index_version = world.version();
                 mutate(world, &change, object.get(), is_only_told)
             });
@@ -450,10 +448,22 @@ impl Engine {
     }
 }
 
-/// Whether a review is short enough to be judged where it was received. To go aside means another thread, with cold
-/// caches and memory of its own: a seventh of what a short review costs.
-fn is_short(body: &[u8]) -> bool {
-    body.len() <= SHORT
+/// Whether a review is judged in little time, where it was received: it is short, and not of a kind of which one concerns
+/// many other objects. To go aside means another thread, with cold caches and memory of its own: a seventh of what such a
+/// review costs.
+fn is_short(kind: Kind, body: &[u8]) -> bool {
+    let reaches_far = matches!(
+        kind,
+        Kind::ConfigMap
+            | Kind::Gateway
+            | Kind::LaneGroup
+            | Kind::Namespace
+            | Kind::Sidecar
+            | Kind::Telemetry
+            | Kind::TrafficExtension
+            | Kind::WasmPlugin
+    );
+    body.len() <= SHORT && !reaches_far
 }
 
 /// Does work that may take long, while another thread goes on with what this one serves; a runtime of one thread has no other.

@@ -80,38 +80,14 @@ pub struct Judgement {
     pub warned: Vec<Finding>,
     /// The codes that an allow annotation kept quiet, with the reason it gives.
     pub allowed: BTreeMap<&'static str, Option<String>>,
-    /// What the denials rest on, to be read afresh; none where all of them have been confirmed.
+    /// What the denials rest on and has not been read afresh; none where nothing is denied, or all denials have been confirmed.
     pub reads: Vec<Read>,
-}
-
-/// Which rule refuses what: the code, and the object.
-pub type Denials = BTreeSet<(&'static str, ObjectRef)>;
-
-impl Judgement {
-    /// Which rules refuse which objects.
-    pub fn denials(&self) -> Denials {
-        let denied = self.denied.iter();
-        denied
-            .map(|finding| (finding.code, finding.object.clone()))
-            .collect()
-    }
-}
-
-/// What was read afresh: the answers, the reads that they answer, and the denials that rest on these.
-#[derive(Debug)]
-pub struct Fresh {
-    /// The answers.
-    pub world: World,
-    /// What was asked.
-    pub reads: Vec<Read>,
-    /// The denials for which all was read that they rest on.
-    pub confirmed: Denials,
 }
 
 /// Judges a change against `world`, with `fresh` answers of the API server laid over it, if there are any.
 pub fn judge(
     world: &World,
-    fresh: Option<&Fresh>,
+    fresh: Option<&(World, Vec<Read>)>,
     change: &Change,
     admission: &Admission,
     rules: &[Rule],
@@ -127,25 +103,26 @@ pub fn judge(
         rules,
         settings,
     );
-    let denials = judgement.denials();
-    if fresh.map_or(denials.is_empty(), |fresh| denials.is_subset(&fresh.confirmed)) {
+    if judgement.denied.is_empty() {
         return judgement;
     }
-    // The rules that refuse are asked once more, about what they refuse: what others ask does not matter.
-    let refusing: Vec<Rule> = rules
-        .iter()
-        .filter(|rule| denials.iter().any(|(code, _)| *code == rule.code))
-        .copied()
-        .collect();
-    let refused: BTreeSet<ObjectRef> = denials.into_iter().map(|(_, object)| object).collect();
-    // Views of their own: what a view has been asked before it does not ask again.
+    // The rules that refuse are asked once more, about what they refuse: what others ask does not matter. Of views of their own:
+    // what a view has been asked before it does not ask again.
+    let denied = &judgement.denied;
+    let is_refusing = |rule: &&Rule| denied.iter().any(|finding| finding.code == rule.code);
+    let refusing: Vec<Rule> = rules.iter().filter(is_refusing).copied().collect();
+    let refused: BTreeSet<ObjectRef> = denied.iter().map(|finding| finding.object.clone()).collect();
     let recording = change.views(&base).map(View::recording);
     if refused.iter().any(|object| *object != change.reference) {
         // Others are refused because they are concerned, which rests on what was asked for that.
         concerned(&recording, change);
     }
     judge_by(&recording, change, &refused, admission, &refusing, settings);
-    judgement.reads = recording.iter().flat_map(View::reads).collect();
+    // A rule tells one reason at a time: with what was read afresh it may have come to one that rests on more.
+    let has_been_read =
+        |read: &Read| fresh.is_some_and(|(_, reads)| reads.iter().any(|other| other.includes(read)));
+    let reads = recording.iter().flat_map(View::reads);
+    judgement.reads = reads.filter(|read| !has_been_read(read)).collect();
     judgement
 }
 
@@ -235,10 +212,10 @@ fn judge_by(
 }
 
 /// The world, with what was read afresh on top.
-pub(super) fn base_view<'w>(world: &'w World, fresh: Option<&'w Fresh>) -> View<'w> {
+pub(super) fn base_view<'w>(world: &'w World, fresh: Option<&'w (World, Vec<Read>)>) -> View<'w> {
     let view = View::new(world);
     match fresh {
-        Some(Fresh { world, reads, .. }) => view.with(Layer {
+        Some((world, reads)) => view.with(Layer {
             world,
             scope: Scope::Reads(reads.clone()),
         }),

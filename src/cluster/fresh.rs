@@ -172,29 +172,13 @@ fn is_label_value(value: &str) -> bool {
 fn distinct(reads: Vec<Read>) -> Vec<Read> {
     let mut distinct: Vec<Read> = Vec::with_capacity(reads.len());
     for read in reads {
-        if distinct.iter().any(|other| includes(other, &read)) {
+        if distinct.iter().any(|other| other.includes(&read)) {
             continue;
         }
-        distinct.retain(|other| !includes(&read, other));
+        distinct.retain(|other| !read.includes(other));
         distinct.push(read);
     }
     distinct
-}
-
-/// Whether the answer to `read` holds all of the answer to `other`.
-fn includes(read: &Read, other: &Read) -> bool {
-    let holds = |outer: &Symbol, inner: &Symbol| outer.is_empty() || outer == inner;
-    match (read, other) {
-        (Read::List(kind, outer), Read::List(_, inner) | Read::Pods(inner, _)) => {
-            *kind == other.kind() && holds(outer, inner)
-        }
-        (Read::List(kind, outer), Read::Object(object)) => {
-            *kind == object.kind && holds(outer, &object.namespace)
-        }
-        (Read::Pods(outer, fewer), Read::Pods(inner, more)) => holds(outer, inner) && fewer.select(more),
-        (Read::Object(object), Read::Object(other)) => object == other,
-        (Read::Pods(..) | Read::Object(_), _) => false,
-    }
 }
 
 /// A read as a message names it.

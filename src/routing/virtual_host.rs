@@ -370,6 +370,7 @@ pub(super) fn routes_of_host_by<'w>(
                 continue;
             }
             seen.push(key);
+            view.rests_on(vs);
             let context = Context {
                 gateway: Some(&name),
                 port: Some(server.port),

@@ -38,4 +38,20 @@ impl Read {
                 }
             }
     }
+
+    /// Whether the answer to this read holds all of the answer to `other`.
+    pub fn includes(&self, other: &Self) -> bool {
+        let holds = |outer: &Symbol, inner: &Symbol| outer.is_empty() || outer == inner;
+        match (self, other) {
+            (Self::List(kind, outer), Self::List(_, inner) | Self::Pods(inner, _)) => {
+                *kind == other.kind() && holds(outer, inner)
+            }
+            (Self::List(kind, outer), Self::Object(object)) => {
+                *kind == object.kind && holds(outer, &object.namespace)
+            }
+            (Self::Pods(outer, fewer), Self::Pods(inner, more)) => holds(outer, inner) && fewer.select(more),
+            (Self::Object(object), Self::Object(other)) => object == other,
+            (Self::Pods(..) | Self::Object(_), _) => false,
+        }
+    }
 }

@@ -649,12 +649,12 @@ impl<'w> View<'w> {
     /// The `VirtualServices` that send requests or copies to a full host.
     pub fn virtual_services_to(&self, host: &Symbol) -> Vec<&'w VirtualService> {
         self.record(|| Read::List(Kind::VirtualService, self.home_of(host)));
-        self.virtual_services(&Key::VirtualServiceTo(host.clone()))
+        self.virtual_services_again(&Key::VirtualServiceTo(host.clone()))
     }
 
     /// The `VirtualServices` that claim a full host as it stands.
     pub fn virtual_services_of(&self, host: &Symbol) -> Vec<&'w VirtualService> {
-        self.virtual_services(&Key::VirtualServiceOf(host.clone()))
+        self.virtual_services_again(&Key::VirtualServiceOf(host.clone()))
     }
 
     /// The `VirtualService` of this name.
@@ -673,7 +673,8 @@ impl<'w> View<'w> {
         })
     }
 
-    /// The `VirtualServices` that are bound to the gateway `namespace/name`.
+    /// The `VirtualServices` that are bound to the gateway `namespace/name`. There may be thousands, of all namespaces: which
+    /// of them a denial [rests on](Self::rests_on) is for who asks to say.
     pub fn virtual_services_at(&self, gateway: &Symbol) -> Vec<&'w VirtualService> {
         self.virtual_services(&Key::BoundTo(gateway.clone()))
     }
@@ -681,7 +682,7 @@ impl<'w> View<'w> {
     /// The `VirtualServices` that delegate to `vs`.
     pub fn roots_of(&self, vs: &VirtualService) -> Vec<&'w VirtualService> {
         let name = format!("{}/{}", vs.meta.namespace, vs.meta.name);
-        self.virtual_services(&Key::DelegatingTo(name.into()))
+        self.virtual_services_again(&Key::DelegatingTo(name.into()))
     }
 
     /// The `VirtualServices` that send requests to services of `namespace` and whose routes name the value of
@@ -950,12 +951,21 @@ impl<'w> View<'w> {
             Resource::VirtualService(vs) => Some(&**vs),
             _ => None,
         });
-        let found = sorted(found.collect(), |vs| &vs.meta);
-        // They may be of any namespace: what was found is read again.
+        sorted(found.collect(), |vs| &vs.meta)
+    }
+
+    /// The same, of which each is read again: they may be of any namespace.
+    fn virtual_services_again(&self, key: &Key) -> Vec<&'w VirtualService> {
+        let found = self.virtual_services(key);
         for vs in &found {
-            self.record(|| Read::Object(vs.meta.reference(Kind::VirtualService)));
+            self.rests_on(vs);
         }
         found
+    }
+
+    /// Has a `VirtualService` that was found among others read again before a denial.
+    pub fn rests_on(&self, vs: &VirtualService) {
+        self.record(|| Read::Object(vs.meta.reference(Kind::VirtualService)));
     }
 
     fn find(&self, key: &Key) -> Vec<&'w Resource> {

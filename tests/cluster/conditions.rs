@@ -218,6 +218,9 @@ async fn what_lanes_can_feel_is_asked_about() {
         assert_called(&webhook, put(&plane, "create", mode, group));
         for version in ["v1", "v1beta1", "v1alpha3"] {
             let route = virtual_service(version, "portal", "portal").replace("namespace: cars, ", "");
+            assert_called(&webhook, put(&plane, "create", mode, &route));
+            // One of a gateway may have to be completed first.
+            let route = route.replace("spec: {", "spec: {gateways: [public], ");
             let rewriting = format!("{mode}.rewrite.lanekeeper.dev");
             assert_called(&rewriting, put(&plane, "create", mode, &route));
         }

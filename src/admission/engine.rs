@@ -213,23 +213,15 @@ impl Engine {
                 if let Some(reader) = self.fresh.as_ref().filter(|_| !judgement.denied.is_empty()) {
                     let patience = deadline.unwrap_or(PATIENCE).saturating_sub(started.elapsed());
                     let confirmed = self.confirm(reader.as_ref(), (judgement, version), patience, &case);
-                    let outcome;
-                    (judgement, version) = match confirmed.await {
-                        Ok(judged) => {
-                            let is_lifted = judged.0.denied.is_empty();
-                            outcome = if is_lifted {
-                                Outcome::Lifted
-                            } else {
-                                Outcome::Upheld
-                            };
-                            judged
-                        }
+                    let (judged, outcome) = match confirmed.await {
+                        Ok(judged) if judged.0.denied.is_empty() => (judged, Outcome::Lifted),
+                        Ok(judged) => (judged, Outcome::Upheld),
                         Err((error, judged)) => {
-                            outcome = Outcome::Failed;
                             unconfirmed = Some(error);
-                            judged
+                            (judged, Outcome::Failed)
                         }
                     };
+                    (judgement, version) = judged;
                     self.confirmations.count(outcome);
                 }
                 if let Some(error) = unconfirmed {

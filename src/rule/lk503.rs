@@ -159,7 +159,7 @@ fn missing(view: &View<'_>, workload: &Workload) -> Option<Told> {
 
 /// An annotation about ports that pass the sidecar by.
 struct Bypass {
-    name: &'static str,
+    key: &'static str,
     is_inbound: bool,
     is_excluding: bool,
     harm: &'static str,
@@ -167,19 +167,19 @@ struct Bypass {
 
 const BYPASSES: [Bypass; 3] = [
     Bypass {
-        name: "excludeInboundPorts",
+        key: "traffic.sidecar.istio.io/excludeInboundPorts",
         is_inbound: true,
         is_excluding: true,
         harm: "the lanes of requests that come in there are not remembered",
     },
     Bypass {
-        name: "includeInboundPorts",
+        key: "traffic.sidecar.istio.io/includeInboundPorts",
         is_inbound: true,
         is_excluding: false,
         harm: "the lanes of requests that come in elsewhere are not remembered",
     },
     Bypass {
-        name: "excludeOutboundPorts",
+        key: "traffic.sidecar.istio.io/excludeOutboundPorts",
         is_inbound: false,
         is_excluding: true,
         harm: "what the pods call there goes to any lane",
@@ -189,8 +189,7 @@ const BYPASSES: [Bypass; 3] = [
 /// The ports of the group's services that pass the sidecar by.
 fn bypassed(view: &View<'_>, workload: &Workload, lanes: &Lanes<'_, '_>, services: &[&Service]) -> Vec<Told> {
     let told = BYPASSES.iter().filter_map(|bypass| {
-        let key = format!("traffic.sidecar.istio.io/{}", bypass.name);
-        let written = workload.template.annotations.get(&key)?;
+        let written = workload.template.annotations.get(bypass.key)?;
         let listed = |port: &u16| {
             let mut items = written.split(',').map(str::trim);
             items.any(|item| item == "*" || item.parse() == Ok(*port))
@@ -205,7 +204,7 @@ fn bypassed(view: &View<'_>, workload: &Workload, lanes: &Lanes<'_, '_>, service
         past.sort_unstable();
         past.dedup();
         (!past.is_empty()).then(|| Told {
-            path: format!("{POD_ANNOTATIONS}{}", super::field(&key)),
+            path: format!("{POD_ANNOTATIONS}{}", super::field(bypass.key)),
             message: format!(
                 "port {} of the group's services passes the sidecar by: {}",
                 joined(&past, ", "),

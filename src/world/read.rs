@@ -33,9 +33,7 @@ impl Read {
             && match self {
                 Self::List(_, namespace) => in_namespace(namespace),
                 Self::Pods(namespace, labels) => in_namespace(namespace) && labels.select(&meta.labels),
-                Self::Object(reference) => {
-                    meta.name == reference.name && meta.namespace == reference.namespace
-                }
+                Self::Object(reference) => object.is(reference),
             }
     }
 

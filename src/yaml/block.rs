@@ -20,7 +20,6 @@ pub(super) fn decode(text: &str, start: Position) -> Option<Node<'_>> {
     }
     let mut reader = Reader {
         tree: Tree::new(text, text, start),
-        columns: Vec::new(),
         line: start,
     };
     for line in text.split('\n') {
@@ -28,7 +27,7 @@ pub(super) fn decode(text: &str, start: Position) -> Option<Node<'_>> {
         reader.line.offset += count(line.len() + 1);
         reader.line.line += 1;
     }
-    while reader.columns.pop().is_some() {
+    while reader.tree.innermost().is_some() {
         reader.tree.close().ok()?;
     }
     reader.tree.root
@@ -36,8 +35,6 @@ pub(super) fn decode(text: &str, start: Position) -> Option<Node<'_>> {
 
 struct Reader<'a> {
     tree: Tree<'a, 'a>,
-    /// The columns, from 0, at which the keys or dashes of all that is open stand, the innermost last.
-    columns: Vec<usize>,
     /// Where the line starts.
     line: Position,
 }
@@ -50,17 +47,16 @@ impl<'a> Reader<'a> {
         }
         let column = line.len() - content.len();
         let is_item = dash(content).is_some();
-        while let Some(open) = self.columns.last()
+        while let Some(open) = self.column()
             // The dashes of a list may stand below the key whose value it is.
-            && (column < *open || (column == *open && self.is_in_sequence() && !is_item))
+            && (column < open || (column == open && self.is_in_sequence() && !is_item))
         {
-            self.columns.pop();
             self.tree.close().ok()?;
         }
-        let is_next = match self.columns.last() {
+        let is_next = match self.column() {
             // Behind a finished document there is nothing more.
             None => self.tree.root.is_none(),
-            Some(open) => self.tree.key().is_some() || (column == *open && self.is_in_sequence() == is_item),
+            Some(open) => self.tree.key().is_some() || (column == open && self.is_in_sequence() == is_item),
         };
         is_next.then_some(())?;
         self.content(line, column)
@@ -70,7 +66,7 @@ impl<'a> Reader<'a> {
     fn content(&mut self, line: &'a str, mut column: usize) -> Option<()> {
         let mut is_item = false;
         while let Some(behind) = dash(&line[column..]) {
-            if !(self.is_in_sequence() && self.columns.last() == Some(&column)) {
+            if !(self.is_in_sequence() && self.column() == Some(column)) {
                 self.open(column, Content::Sequence(Vec::new()))?;
             }
             is_item = true;
@@ -80,7 +76,7 @@ impl<'a> Reader<'a> {
             let node = is_item.then(|| self.value(line, column))??;
             return self.tree.finish(node, 0).ok();
         };
-        if is_item || self.is_in_sequence() || self.columns.last() != Some(&column) {
+        if is_item || self.is_in_sequence() || self.column() != Some(column) {
             self.open(column, Content::Mapping(Vec::new(), false))?;
         }
         let end = self.at(column + len);
@@ -121,12 +117,17 @@ impl<'a> Reader<'a> {
     }
 
     fn open(&mut self, column: usize, content: Content<'a>) -> Option<()> {
-        self.columns.push(column);
         self.tree.open(self.at(column), 0, content).ok()
     }
 
     fn is_in_sequence(&self) -> bool {
-        matches!(self.tree.innermost(), Some(Content::Sequence(_)))
+        let content = self.tree.innermost().map(|open| &open.content);
+        matches!(content, Some(Content::Sequence(_)))
+    }
+
+    /// The column, from 0, at which the keys or dashes of the innermost mapping or list stand: where it starts.
+    fn column(&self) -> Option<usize> {
+        self.tree.innermost().map(|open| open.start.column as usize - 1)
     }
 
     /// The place of a column of this line: up to there all characters have one byte.

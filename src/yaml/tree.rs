@@ -71,10 +71,10 @@ pub(super) struct Tree<'s, 'a> {
 }
 
 /// A list or mapping that has started and not ended.
-struct Open<'a> {
-    start: Position,
+pub(super) struct Open<'a> {
+    pub(super) start: Position,
     anchor: usize,
-    content: Content<'a>,
+    pub(super) content: Content<'a>,
 }
 
 pub(super) enum Content<'a> {
@@ -246,19 +246,20 @@ impl<'s, 'a> Tree<'s, 'a> {
 
     /// The key whose value comes next.
     pub(super) fn key(&self) -> Option<&Node<'a>> {
-        match self.innermost()? {
+        match &self.innermost()?.content {
             Content::Mapping(entries, true) => entries.last().map(|entry| &entry.key),
             _ => None,
         }
     }
 
     fn wants_key(&self) -> bool {
-        matches!(self.innermost(), Some(Content::Mapping(_, false)))
+        let content = self.innermost().map(|open| &open.content);
+        matches!(content, Some(Content::Mapping(_, false)))
     }
 
     /// The list or mapping that the next node belongs to.
-    pub(super) fn innermost(&self) -> Option<&Content<'a>> {
-        self.stack.last().map(|open| &open.content)
+    pub(super) fn innermost(&self) -> Option<&Open<'a>> {
+        self.stack.last()
     }
 
     pub(super) fn set_key(&mut self, key: Node<'a>) {
